@@ -1,0 +1,48 @@
+"""I²AM: attribution maps of image-to-image diffusion models, from their own cross-attention.
+
+Record a run (`i2am.hosts`), then look at its `AttributionMaps`: `ulam`, `tlam`, `hlam`, `llam`, `sram`,
+scored with `imacs_pair`. After Park and Jang, "I²AM" (arXiv 2407.12331).
+"""
+
+from .errors import I2AMError, LayoutError, MapsFileError, MaskError, RecordingError, UnavailableError
+from .heat import Heat, fit, normalise, threshold
+from .imacs import Score, imacs, imacs_pair, masked_g2r
+from .layout import Layout, Reference, TokenGrid
+from .levels import common_grid, hlam, llam, tlam, ulam
+from .maps import AttributionMaps, LayerInfo, RunInfo
+from .patches import sram
+from .presets import PRESETS
+from .recorder import Recorder
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "AttributionMaps",
+    "Heat",
+    "I2AMError",
+    "LayerInfo",
+    "Layout",
+    "LayoutError",
+    "MapsFileError",
+    "MaskError",
+    "Recorder",
+    "RecordingError",
+    "Reference",
+    "RunInfo",
+    "Score",
+    "TokenGrid",
+    "UnavailableError",
+    "common_grid",
+    "fit",
+    "hlam",
+    "imacs",
+    "imacs_pair",
+    "llam",
+    "masked_g2r",
+    "normalise",
+    "sram",
+    "threshold",
+    "tlam",
+    "ulam",
+]

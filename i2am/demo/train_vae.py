@@ -9,14 +9,13 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from .data import read_shard
 from .fastnorm import fast_group_norm
 from .model import build_vae
 
-KINDS = ("person", "person", "person", "person", "agnostic", "densepose", "densepose_blank")
+KINDS = ("person",) * 6 + ("agnostic", "densepose", "densepose_blank")
 CROP = 64
 BATCH = 16
 
@@ -39,8 +38,11 @@ def _batch(data: dict[str, Tensor], rng: torch.Generator, whole: bool) -> Tensor
         kind = KINDS[int(torch.randint(len(KINDS), (1,), generator=rng))]
         picture = data[kind][i]
         if not whole:
-            y = int(torch.randint(height - CROP + 1, (1,), generator=rng))
-            x = int(torch.randint(width - CROP + 1, (1,), generator=rng))
+            for _ in range(3):  # mostly where the garment is
+                y = int(torch.randint(height - CROP + 1, (1,), generator=rng))
+                x = int(torch.randint(width - CROP + 1, (1,), generator=rng))
+                if data["inpaint"][i, 0, y : y + CROP, x : x + CROP].float().mean() > 127:
+                    break
             picture = picture[:, y : y + CROP, x : x + CROP]
         out.append(picture)
     return torch.stack(out).float() / 127.5 - 1
@@ -94,7 +96,7 @@ def train_vae(shards: list[Path], out: Path, samples: int, seed: int) -> Autoenc
             if step % 150 == 149:
                 shard += 1
                 data = read_shard(shards[shard % len(shards)])
-            whole = done > 0.8 * samples
+            whole = done > 0.9 * samples
             picture = _batch(data, rng, whole)
             rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / samples)))
             for group in optimiser.param_groups:

@@ -1,0 +1,96 @@
+"""Fits what is kept of a run into one memory budget, and says what had to be coarsened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .resample import even_ranges
+
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs for one branch and image: floats per step and head, per group and head, per pairwise block."""
+
+    name: str
+    heads: int
+    marginal: int
+    grouped: int
+    pairwise: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is kept: step ranges of marginals and groups, heads kept or averaged, and which layers keep pairwise maps."""
+
+    bins: tuple[tuple[int, int], ...]
+    groups: tuple[tuple[int, int], ...]
+    marginal_heads: bool
+    pairwise: str | None
+    pairwise_layers: frozenset[str]
+    notes: tuple[str, ...]
+
+
+def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | None, copies: int, budget: int) -> Plan:
+    """Choose the finest way of keeping that stays within ``budget`` bytes.
+
+    Marginals coarsen steps, then heads; only then pairwise maps go from per head to their mean, to one
+    group, and layer by layer, the largest first.
+
+    Args:
+        costs: one entry a layer.
+        steps: T.
+        groups: time groups wanted.
+        pairwise: None, "mean" or "heads".
+        copies: branches x images.
+        budget: bytes.
+    """
+    keep = [c.name for c in costs] if pairwise else []
+    stride, per_head, wanted = 1, True, (steps, min(groups, steps), pairwise)
+    groups = min(groups, steps)
+    dropped: list[str] = []
+
+    def total() -> int:
+        bins = -(-steps // stride)
+        floats = 0
+        for c in costs:
+            heads = c.heads if per_head else 1
+            floats += bins * heads * c.marginal + groups * heads * c.grouped
+            if c.name in keep:
+                floats += groups * (c.heads if pairwise == "heads" else 1) * c.pairwise
+        return floats * FLOAT * copies
+
+    while total() > budget:
+        if stride * groups < steps:
+            stride *= 2
+        elif per_head:
+            per_head = False
+        elif pairwise == "heads":
+            pairwise = "mean"
+        elif groups > 1 and keep:
+            groups = 1
+        elif keep:
+            largest = max((c for c in costs if c.name in keep), key=lambda c: c.pairwise)
+            keep.remove(largest.name)
+            dropped.append(largest.name)
+        elif stride < steps:
+            stride *= 2
+        else:
+            break
+    bins = tuple((a, min(a + stride, steps)) for a in range(0, steps, stride))
+    notes = []
+    size = f"the memory budget of {budget / 1e6:.0f} MB"
+    if stride > 1:
+        notes.append(f"{size} was short: marginal maps are kept per {stride} steps instead of per step")
+    if not per_head:
+        notes.append(f"{size} was short: marginal maps are kept as their mean over heads")
+    if pairwise != wanted[2]:
+        notes.append(f"{size} was short: pairwise maps are kept as their mean over heads")
+    if groups != wanted[1]:
+        notes.append(f"{size} was short: pairwise maps are kept for one time group instead of {wanted[1]}")
+    if dropped:
+        notes.append(f"{size} was short: no pairwise maps of {', '.join(dropped)}")
+    if total() > budget:
+        notes.append(f"even the coarsest maps take {total() / 1e6:.0f} MB, more than {size}")
+    return Plan(bins, even_ranges(steps, groups), per_head, pairwise if keep else None, frozenset(keep), tuple(notes))

@@ -1,0 +1,142 @@
+"""Attribution maps as one safetensors file whose metadata is versioned JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import MapsFileError
+from .layout import Reference, TokenGrid
+
+if TYPE_CHECKING:
+    from .maps import AttributionMaps
+
+FORMAT = "i2am-maps"
+VERSION = 1
+_MASK, _THUMBNAIL = "inpaint_mask", "thumbnail|"
+
+
+def save_maps(maps: AttributionMaps, path: str | Path) -> Path:
+    """Write ``maps`` to ``path``; an existing file is replaced only once the new one is whole."""
+    path = Path(path)
+    tensors: dict[str, Tensor] = {"|".join(map(str, key)): t.contiguous() for key, t in maps._tensors.items()}
+    if maps.inpaint_mask is not None:
+        tensors[_MASK] = maps.inpaint_mask
+    tensors |= {_THUMBNAIL + name: picture for name, picture in maps.thumbnails.items()}
+    run = asdict(maps.run)
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "layers": [asdict(x) for x in maps.layers],
+        "references": [asdict(x) for x in maps.references],
+        "branches": maps.branches,
+        "images": maps.images,
+        "run": run,
+        "bins": maps.bins,
+        "groups": maps.groups,
+        "recorded": maps.recorded,
+        "generated_size": maps.generated_size,
+        "notes": maps.notes,
+        "null_branches": maps.null_branches,
+    }
+    draft = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, draft, {"i2am": json.dumps(about)})
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def load_maps(path: str | Path) -> AttributionMaps:
+    """Read a file of `save_maps`.
+
+    Raises:
+        MapsFileError: the file is missing, truncated, foreign, newer, or its tensors do not fit its description.
+    """
+    from .maps import AttributionMaps, LayerInfo, RunInfo
+
+    path = Path(path)
+    if not path.is_file():
+        raise MapsFileError(f"there is no file {path}; give the path of a maps file written by I2AM")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            about = _described(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise MapsFileError(f"{path} is not a whole safetensors file ({error}); it may be truncated: save it again") from error
+    mask = tensors.pop(_MASK, None)
+    thumbnails = {n[len(_THUMBNAIL) :]: tensors.pop(n) for n in list(tensors) if n.startswith(_THUMBNAIL)}
+    try:
+        keyed = {}
+        for name, tensor in tensors.items():
+            kind, layer, branch, reference = name.split("|")
+            keyed[kind, layer, branch, int(reference)] = tensor
+        layers = tuple(
+            LayerInfo(**{**x, "grid": _grid(x["grid"]), "references": tuple(map(_reference, x["references"]))})
+            for x in about["layers"]
+        )
+        run = {k: tuple(v) if isinstance(v, list) else v for k, v in about["run"].items()}
+        return AttributionMaps(
+            keyed,
+            layers=layers,
+            references=tuple(map(_reference, about["references"])),
+            branches=tuple(about["branches"]),
+            images=int(about["images"]),
+            run=RunInfo(**run),
+            bins=_ranges(about["bins"]),
+            groups=_ranges(about["groups"]),
+            recorded=tuple(about["recorded"]),
+            generated_size=_pair(about["generated_size"]),
+            notes=tuple(about["notes"]),
+            inpaint_mask=mask,
+            thumbnails=thumbnails,
+            null_branches=tuple(about["null_branches"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MapsFileError(f"{path} says that it holds I2AM maps, but its description is damaged: {error!r}") from error
+
+
+def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    try:
+        about = json.loads(metadata.get("i2am", "null"))
+    except json.JSONDecodeError as error:
+        raise MapsFileError(f"{path} says that it holds I2AM maps, but its description is damaged: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise MapsFileError(f"{path} is a safetensors file, but not of I2AM maps (no '{FORMAT}' in its metadata)")
+    if about.get("version") != VERSION:
+        raise MapsFileError(
+            f"{path} has version {about.get('version')!r} of the maps format, this I2AM reads version {VERSION}; update I2AM"
+        )
+    return about
+
+
+def _pair(value: list[int]) -> tuple[int, int]:
+    a, b = value
+    return int(a), int(b)
+
+
+def _ranges(value: list[list[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple(map(_pair, value))
+
+
+def _grid(value: dict[str, Any]) -> TokenGrid:
+    picture, rect = value["picture"], value["rect"]
+    return TokenGrid(
+        value["rows"],
+        value["columns"],
+        value["leading"],
+        None if picture is None else _pair(picture),
+        None if rect is None else tuple(rect),  # type: ignore[arg-type]
+    )
+
+
+def _reference(value: dict[str, Any]) -> Reference:
+    return Reference(_grid(value["grid"]), value["start"], value["name"])

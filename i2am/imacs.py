@@ -1,0 +1,276 @@
+"""IMACS (eq. 18): does a map lie inside its mask? With its parts, baselines and the pair of both sides."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import MaskError, UnavailableError
+from .heat import THRESHOLD, Heat, normalise, threshold
+from .levels import SIDES, ulam
+from .maps import AttributionMaps
+from .presets import preset_of
+from .resample import area, bicubic
+from .selection import select
+
+LAMBDA = 3.0
+SHIFTS = 32
+RANDOM_MAPS = 32
+
+
+@dataclass(frozen=True)
+class Score:
+    """One IMACS with what stands behind it; None where the map is flat.
+
+    Attributes:
+        score: inside - weight * outside.
+        inside: mean of the thresholded map over the mask.
+        outside: mean over its complement.
+        weight: lambda.
+        auc: area under the ROC curve of the raw map against the mask; 0.5 is chance.
+        mass_ratio: share of the raw map inside the mask divided by the mask's share of the area; 1 is chance.
+        shifted: mean score of the same map shifted cyclically (a baseline that keeps its shape).
+        random: mean score of maps of independent uniform noise on the map's own grid.
+        flat: whether the map was flat and has no score.
+        layers: the layers that it was made of.
+        notes: what a reader must know.
+    """
+
+    score: float | None
+    inside: float | None
+    outside: float | None
+    weight: float = LAMBDA
+    auc: float | None = None
+    mass_ratio: float | None = None
+    shifted: float | None = None
+    random: float | None = None
+    flat: bool = False
+    layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with ``lambda`` and ``baselines`` under their usual names."""
+        out = asdict(self)
+        out["lambda"] = out.pop("weight")
+        out["baselines"] = {"shifted": out.pop("shifted"), "random": out.pop("random")}
+        return out
+
+
+def _mask(mask: Tensor | np.ndarray, name: str) -> Tensor:
+    out = torch.as_tensor(np.asarray(mask) if isinstance(mask, np.ndarray) else mask).float()
+    while out.ndim > 2 and out.shape[0] == 1:
+        out = out[0]
+    if out.ndim != 2:
+        raise MaskError(f"the {name} is one mask of shape (H, W), got {tuple(out.shape)}")
+    if float(out.min()) < 0 or float(out.max()) > 1:
+        raise MaskError(f"the {name} holds values from {float(out.min()):g} to {float(out.max()):g}, expected 0 to 1")
+    if not float(out.sum()) > 0:
+        raise MaskError(f"the {name} is empty: no pixel is 1, so there is no inside to score")
+    if not float((1 - out).sum()) > 0:
+        raise MaskError(f"the {name} covers the whole picture: its complement is empty, so there is no outside to score")
+    return out
+
+
+def _eq18(values: Tensor, mask: Tensor, weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(score, inside, outside) of (P, H, W) maps."""
+    inside = (values * mask).sum((-2, -1)) / mask.sum()
+    outside = (values * (1 - mask)).sum((-2, -1)) / (1 - mask).sum()
+    return inside - weight * outside, inside, outside
+
+
+def _auc(values: Tensor, mask: Tensor) -> float | None:
+    """Area under the ROC curve, ties counted half; pixels belong to the side that the mask is nearer to."""
+    positive = (mask >= 0.5).flatten().numpy()
+    if positive.all() or not positive.any():
+        return None
+    _, inverse, counts = np.unique(values.flatten().numpy(), return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    n, m = int(positive.sum()), int((~positive).sum())
+    return float((rank[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _shifts(values: Tensor) -> Tensor:
+    """The map shifted cyclically by an even spread of offsets other than none."""
+    height, width = values.shape
+    side = int(SHIFTS**0.5) + 1
+    out = [
+        values.roll((height * i // side, width * j // side), (0, 1)) for i in range(side) for j in range(side) if i or j
+    ]
+    return torch.stack(out)
+
+
+def _noise(heat: Heat, size: tuple[int, int], level: float) -> Tensor:
+    rng = torch.Generator().manual_seed(0)
+    values = torch.rand((RANDOM_MAPS, *heat.values.shape[-2:]), generator=rng)
+    noise = replace(heat, values=values, labels=("",) * RANDOM_MAPS, unplaced=())
+    return threshold(normalise(noise, size).values, level)
+
+
+def imacs(
+    heat: Heat,
+    mask: Tensor | np.ndarray,
+    weight: float = LAMBDA,
+    level: float = THRESHOLD,
+    name: str = "mask",
+    layers: tuple[str, ...] = (),
+) -> Score:
+    """Score one panel against a mask at the mask's size (eq. 18), on the min-maxed and thresholded map.
+
+    Args:
+        heat: a heat with one panel; an inverted one (official preset) is scored inverted.
+        mask: (H, W) in 0-1; 1 is inside.
+        weight: lambda.
+        level: the threshold; values not above it count as 0.
+        name: what to call the mask in errors.
+        layers: names that the score carries.
+
+    Raises:
+        MaskError: the mask or its complement is empty, or it is no (H, W) mask.
+    """
+    if len(heat.values) != 1:
+        raise UnavailableError(f"IMACS scores one map, got {len(heat.values)} panels; choose one with Heat.panel")
+    mask = _mask(mask, name)
+    size = (mask.shape[0], mask.shape[1])
+    normal = normalise(heat, size)
+    if normal.flat[0]:
+        return Score(None, None, None, weight, flat=True, layers=layers, notes=("the map is flat: it has no score",))
+    kept = threshold(normal.values, level)
+    score, inside, outside = (float(t) for t in _eq18(kept, mask, weight))
+    shown = normal.values[0]
+    return Score(
+        score,
+        inside,
+        outside,
+        weight,
+        auc=_auc(shown, mask),
+        mass_ratio=float((shown * mask).sum() / shown.sum() / mask.mean()),
+        shifted=float(_eq18(_shifts(kept[0]), mask, weight)[0].mean()),
+        random=float(_eq18(_noise(heat, size, level), mask, weight)[0].mean()),
+        layers=layers,
+    )
+
+
+def masked_g2r(
+    maps: AttributionMaps, inpaint_mask: Tensor | None = None, *, preset: str = "default", **choice: object
+) -> tuple[Heat, tuple[str, ...]]:
+    """The G2R map of eq. 17: averaged over generated positions weighted by the inpainting mask's area in each cell.
+
+    Exact for every layer when a mask was given at recording (and none is given here); otherwise made from the
+    layers with pairwise maps, whose names are returned beside the heat.
+
+    Raises:
+        UnavailableError: neither is possible.
+    """
+    rules = preset_of(preset)
+    heat = ulam(maps, "G2R", preset=preset, **choice)
+    selection = select(maps, rules, **choice)  # type: ignore[arg-type]
+    layers = [x for x in selection.layers if x.keys > 1]
+    recorded = maps.inpaint_mask is not None and inpaint_mask is None
+    if not recorded:
+        if inpaint_mask is None:
+            raise UnavailableError("eq. 17 needs the inpainting mask: give it here or at recording")
+        with_pairs = maps.pairwise_layers(selection.branch, selection.reference)
+        layers = [x for x in layers if x.name in with_pairs]
+        if not layers:
+            raise UnavailableError("no layer has pairwise maps, and no inpainting mask was given at recording; record with one")
+    total, heads = torch.zeros(heat.values.shape[-2:]), 0
+    for layer in layers:
+        grid = selection.reference_of(layer).grid
+        if recorded:
+            column = _recorded_column(maps, layer.name, selection)
+        else:
+            assert inpaint_mask is not None
+            column = _pairwise_column(maps, layer, selection, inpaint_mask)
+        scale = grid.placed / heat.values[0].numel() if rules.scaled else 1.0
+        placed = column[:, grid.leading :].reshape(-1, grid.rows, grid.columns) * scale
+        total += bicubic(placed, (heat.values.shape[1], heat.values.shape[2])).mean(0) * layer.heads
+        heads += layer.heads
+    return replace(heat, values=(total / heads)[None]), tuple(x.name for x in layers)
+
+
+def _recorded_column(maps: AttributionMaps, layer: str, selection: Any) -> Tensor:
+    values = maps.marginal("g2r_masked", layer, selection.branch, selection.reference)[selection.image]
+    count = torch.tensor([maps.steps_seen(b) for b in maps.bins], dtype=torch.float32).view(-1, 1, 1)
+    return (values * count).sum(0) / count.sum()
+
+
+def _pairwise_column(maps: AttributionMaps, layer: Any, selection: Any, mask: Tensor) -> Tensor:
+    values = maps.pairwise(layer.name, selection.branch, selection.reference)[selection.image]
+    count = torch.tensor([maps.steps_seen(g) for g in maps.groups], dtype=torch.float32).view(-1, 1, 1, 1)
+    rows = (values * count).sum(0) / count.sum()  # (heads or 1, N, S)
+    cells = area(_mask(mask, "inpainting mask")[None], (layer.grid.rows, layer.grid.columns)).flatten()
+    return torch.einsum("n,hns->hs", cells / cells.sum(), rows)
+
+
+def imacs_pair(
+    maps: AttributionMaps,
+    inpaint_mask: Tensor | np.ndarray,
+    reference_mask: Tensor | np.ndarray,
+    *,
+    preset: str = "default",
+    side: str = "R2G",
+    weight: float = LAMBDA,
+    level: float = THRESHOLD,
+    **choice: object,
+) -> dict[str, Score]:
+    """IMACS_g of a map on the generated image and IMACS_r of eq. 17's map on the reference: {"g": ..., "r": ...}.
+
+    Args:
+        maps: a recording.
+        inpaint_mask: (H, W), 1 = repainted.
+        reference_mask: (H, W), 1 = the object.
+        preset: see `ulam`; "official" scores R2G inverted and G2R times the reference mask.
+        side: which map on the generated image, "R2G", "R2G-balanced" or "mass".
+        weight: lambda.
+        level: the threshold.
+        **choice: see `ulam`.
+
+    Raises:
+        MaskError: a mask or its complement is empty.
+        UnavailableError: a map is unavailable.
+    """
+    if side not in SIDES or side == "G2R":
+        raise UnavailableError(f"IMACS_g scores a map on the generated image, got side {side!r}")
+    rules = preset_of(preset)
+    heat = ulam(maps, side, preset=preset, **choice)
+    inside = _mask(inpaint_mask, "inpainting mask")
+    reference = _mask(reference_mask, "reference mask")
+    names = tuple(x.name for x in select(maps, rules, **choice).layers)  # type: ignore[arg-type]
+    g = imacs(heat, inside, weight, level, "inpainting mask", names)
+    if rules.masked_g2r:
+        on_reference = ulam(maps, "G2R", preset=preset, **choice)
+        cells = area(reference[None], (on_reference.values.shape[1], on_reference.values.shape[2]))
+        on_reference, used = replace(on_reference, values=on_reference.values * cells), names
+    else:
+        given = None if maps.inpaint_mask is not None and _same(maps, inside, choice) else inside
+        on_reference, used = masked_g2r(maps, given, preset=preset, **choice)
+    r = imacs(on_reference, reference, weight, level, "reference mask", used)
+    if preset == "paper":
+        note = "figures of the paper's table 2 come from the authors' code and are not comparable with this preset"
+        g, r = replace(g, notes=(*g.notes, note)), replace(r, notes=(*r.notes, note))
+    return {"g": g, "r": r}
+
+
+def _same(maps: AttributionMaps, mask: Tensor, choice: dict[str, Any]) -> bool:
+    """Whether the mask is the one given at recording."""
+    kept = maps.inpaint_mask
+    assert kept is not None
+    one = kept[min(int(choice.get("image", 0)), len(kept) - 1)]
+    if one.shape != mask.shape:
+        mask = F.interpolate(mask[None, None], tuple(one.shape), mode="area")[0, 0]
+    return bool((one - mask).abs().mean() < 1e-3)
+
+
+def mean_scores(scores: list[Score]) -> dict[str, float | int | None]:
+    """The mean over a batch or a data set; flat maps have no score and are counted apart."""
+    known = [s for s in scores if s.score is not None]
+    out: dict[str, float | int | None] = {"count": len(known), "flat": len(scores) - len(known)}
+    for name in ("score", "inside", "outside", "auc", "mass_ratio", "shifted", "random"):
+        values = [getattr(s, name) for s in known if getattr(s, name) is not None]
+        out[name] = float(np.mean(values)) if values else None
+    return out

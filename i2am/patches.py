@@ -1,0 +1,200 @@
+"""SRAM, the reference patches that one generated patch looked at (eq. 16), and its mirror."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import UnavailableError
+from .heat import Heat
+from .layout import TokenGrid
+from .levels import common_grid, multi_token, picture_size
+from .maps import AttributionMaps, LayerInfo
+from .presets import Preset, preset_of
+from .resample import bilinear, bilinear_rows
+from .selection import Selection, select, whole_ranges
+
+DIFFUSE = 3.0
+"""A SRAM whose peak is below this multiple of a uniform map is called diffuse."""
+
+Cell = tuple[int, int]
+
+
+def sram(
+    maps: AttributionMaps,
+    at: Cell | Sequence[Cell] | Tensor,
+    direction: str = "reference",
+    each: bool = False,
+    *,
+    preset: str = "default",
+    **choice: object,
+) -> Heat:
+    """The row of A^r at one or several generated patches, on the reference picture; or the mirror of it.
+
+    A query on a layer coarser than the common grid is the bilinear mix of that layer's rows, between cell
+    centres, so that the mean over all cells is G2R.
+
+    Args:
+        maps: a recording with pairwise maps.
+        at: a cell (row a, column b), a list of them, or a (rows, columns) boolean mask. Cells are of the common
+            grid of the generated picture; for ``direction`` "generated", of the reference grid.
+        direction: "reference": which reference patches were used; "generated": the mirror, where a reference
+            patch went: the column of A^r, normalised over the generated positions.
+        each: one panel a cell instead of their mean.
+        preset: see `ulam`.
+        **choice: see `ulam`; ``heads`` needs a recording per head.
+
+    Raises:
+        UnavailableError: no pairwise maps, a cell outside of the grid, steps that are not a union of the
+            recorded groups, or a single-token reference.
+    """
+    if direction not in ("reference", "generated"):
+        raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
+    rules = preset_of(preset)
+    selection = select(maps, rules, **choice)  # type: ignore[arg-type]
+    layers = _pairwise_layers(maps, selection, "SRAM" if direction == "reference" else "mirror")
+    reference = max((selection.reference_of(x).grid for x in layers), key=lambda g: g.placed)
+    generated = common_grid(maps, "generated")
+    cells = _cells(at, generated if direction == "reference" else reference, direction)
+    if direction == "reference":
+        values, shares = _rows(maps, selection, layers, rules, cells, generated, reference)
+        if not each:
+            values, shares = values.mean(0, keepdim=True), shares.mean(0, keepdim=True)
+        notes = tuple(_sureness(v, float(s)) for v, s in zip(values, shares, strict=True))
+    else:
+        values = _columns(maps, selection, layers, cells, generated, reference)
+        values = values if each else values.mean(0, keepdim=True)
+        shares, notes = torch.empty(0), ()
+    one_note = notes if len(values) == 1 else ()
+    labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
+    if len(notes) > 1:
+        labels = [f"{label}: {note}" for label, note in zip(labels, notes, strict=True)]
+    left_out = [x.name for x in selection.layers if x not in layers]
+    return Heat(
+        values=values,
+        side="SRAM" if direction == "reference" else "mirror",
+        picture=direction,
+        level="SRAM",
+        labels=tuple(labels),
+        size=picture_size(reference if direction == "reference" else generated),
+        rect=reference.rect if direction == "reference" else generated.rect,
+        notes=(*one_note, *maps.notes, *((f"without pairwise maps, left out: {', '.join(left_out)}",) if left_out else ())),
+        unplaced=tuple(shares.tolist()),
+        colours=rules.colours,
+        queries=tuple(cells),
+    )
+
+
+def _pairwise_layers(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
+    usable = multi_token(maps, selection, what)
+    names = maps.pairwise_layers(selection.branch, selection.reference)
+    layers = tuple(x for x in usable if x.name in names)
+    if not layers:
+        raise UnavailableError(
+            f"none of the chosen layers has pairwise maps, which {what} needs (layers that have: {', '.join(names) or 'none'}); "
+            f"record again with pairwise switched on"
+        )
+    return layers
+
+
+def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) -> list[Cell]:
+    which = "generated" if direction == "reference" else "reference"
+    if isinstance(at, Tensor):
+        if at.dtype != torch.bool or tuple(at.shape) != (grid.rows, grid.columns):
+            raise UnavailableError(
+                f"a mask of patches is boolean and {grid.rows} x {grid.columns} on the {which} picture, got {at.dtype} "
+                f"{tuple(at.shape)}"
+            )
+        cells: list[Cell] = [(int(a), int(b)) for a, b in at.nonzero().tolist()]
+    elif len(at) == 2 and isinstance(at[0], int):
+        cells = [(int(at[0]), int(at[1]))]  # type: ignore[call-overload]
+    else:
+        cells = [(int(a), int(b)) for a, b in at]  # type: ignore[misc]
+    if not cells:
+        raise UnavailableError(f"no patch was given; the {which} picture has {grid.rows} rows and {grid.columns} columns")
+    for a, b in cells:
+        if not (0 <= a < grid.rows and 0 <= b < grid.columns):
+            raise UnavailableError(
+                f"patch ({a}, {b}) is outside of the {which} picture's {grid.rows} rows and {grid.columns} columns"
+            )
+    return cells
+
+
+def _pairs(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -> Tensor:
+    """(N, S) of one layer: the mean over the chosen groups' recorded steps and heads."""
+    groups = whole_ranges(maps.groups, selection.steps, "pairwise maps")
+    values = maps.pairwise(layer.name, selection.branch, selection.reference)[selection.image]
+    if selection.heads is not None:
+        if values.shape[1] != layer.heads:
+            raise UnavailableError(
+                "pairwise maps were kept as their mean over heads; leave out the choice of heads, or record with pairwise "
+                "per head"
+            )
+        values = values[:, list(selection.heads_of(layer))]
+    count = torch.tensor([maps.steps_seen(maps.groups[i]) for i in groups], dtype=torch.float32)
+    if not count.sum():
+        raise UnavailableError(f"none of the steps {selection.steps[0]} to {selection.steps[1]} was recorded")
+    return (values[groups].mean(1) * count.view(-1, 1, 1)).sum(0) / count.sum()
+
+
+def _heads_weight(layers: tuple[LayerInfo, ...], selection: Selection) -> list[float]:
+    """Each layer's share of the mean over layers and heads."""
+    heads = [len(selection.heads_of(x)) for x in layers]
+    return [h / sum(heads) for h in heads]
+
+
+def _rows(
+    maps: AttributionMaps,
+    selection: Selection,
+    layers: tuple[LayerInfo, ...],
+    rules: Preset,
+    cells: list[Cell],
+    generated: TokenGrid,
+    reference: TokenGrid,
+) -> tuple[Tensor, Tensor]:
+    """SRAM of every cell, (Q, rows, columns), and its unplaced share, (Q,)."""
+    total = torch.zeros(len(cells), reference.rows, reference.columns)
+    share = torch.zeros(len(cells))
+    for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
+        grid = selection.reference_of(layer).grid
+        mix = bilinear_rows(cells, (layer.grid.rows, layer.grid.columns), (generated.rows, generated.columns))
+        row = mix @ _pairs(maps, selection, layer)  # (Q, S)
+        share += weight * row[:, : grid.leading].sum(1)
+        placed = row[:, grid.leading :].reshape(-1, grid.rows, grid.columns)
+        scale = grid.placed / reference.placed if rules.scaled else 1.0
+        total += weight * scale * bilinear(placed, (reference.rows, reference.columns))
+    return total, share
+
+
+def _columns(
+    maps: AttributionMaps,
+    selection: Selection,
+    layers: tuple[LayerInfo, ...],
+    cells: list[Cell],
+    generated: TokenGrid,
+    reference: TokenGrid,
+) -> Tensor:
+    """The mirror of every reference cell, (Q, rows, columns), each summing to 1."""
+    total = torch.zeros(len(cells), generated.rows, generated.columns)
+    for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
+        grid = selection.reference_of(layer).grid
+        mix = bilinear_rows(cells, (grid.rows, grid.columns), (reference.rows, reference.columns))
+        column = mix @ _pairs(maps, selection, layer)[:, grid.leading :].T  # (Q, N)
+        size = (generated.rows, generated.columns)
+        total += weight * bilinear(column.reshape(-1, layer.grid.rows, layer.grid.columns), size)
+    return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12)
+
+
+def _sureness(row: Tensor, unplaced: float) -> str:
+    """How sure a SRAM is, since min-max makes every one look sure."""
+    p = row.flatten() / row.sum().clamp_min(1e-12)
+    peak = float(p.max()) * p.numel()
+    entropy = float(-(p * p.clamp_min(1e-12).log()).sum())
+    word = "diffuse: " if peak < DIFFUSE else ""
+    return (
+        f"{word}peak {peak:.1f} × uniform, entropy {entropy:.1f} of {math.log(p.numel()):.1f} nats, "
+        f"{unplaced:.0%} on tokens without a place"
+    )

@@ -1,0 +1,325 @@
+"""Recorder: takes every attention call of a run, reduces it at once and leaves one `AttributionMaps`."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .attention import CHUNK_BYTES, CallMaps, reduce_attention
+from .budget import LayerCost, Plan, plan
+from .errors import RecordingError
+from .layout import Layout, TokenGrid
+from .maps import AttributionMaps, Key, LayerInfo, RunInfo
+from .resample import area
+
+BUDGET = 300_000_000
+PER_GROUP = ("entropy", "norm")
+Slot = tuple[str, str]
+"""(layer name, branch)"""
+
+
+class Recorder:
+    """Collects the calls of one run.
+
+    A host calls `observe` for every attention call and `end_step` when a step's evaluations are over; the
+    last evaluation of a step counts (multi-evaluation samplers). `finish` gives the maps.
+
+    Args:
+        layout: what the keys are, for all layers or by layer name.
+        steps: T, the number of steps of the whole schedule.
+        images: images in the batch.
+        branches: which halves of classifier-free guidance are kept.
+        layers: names or globs of the layers to record; None: all.
+        pairwise: None, "mean" (over heads) or "heads".
+        groups: time groups of the pairwise maps.
+        budget: bytes that the recording may take (see `budget.plan`).
+        inpaint_mask: (h, w) or (images, h, w), 1 = repainted, for eq. 17.
+        generated_size: (H, W) of the generated picture in pixels.
+        null_branches: branches whose reference tokens stand for "no reference".
+        chunk_bytes: see `reduce_attention`.
+    """
+
+    def __init__(
+        self,
+        layout: Layout | Callable[[str], Layout],
+        *,
+        steps: int,
+        images: int = 1,
+        branches: Sequence[str] = ("cond",),
+        layers: str | Sequence[str] | None = None,
+        pairwise: str | None = "mean",
+        groups: int = 5,
+        budget: int = BUDGET,
+        inpaint_mask: Tensor | None = None,
+        generated_size: tuple[int, int] = (0, 0),
+        null_branches: Sequence[str] = ("uncond",),
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        for name, value in {"steps": steps, "images": images, "groups": groups, "budget": budget}.items():
+            if value < 1:
+                raise RecordingError(f"{name} is at least 1, got {value}")
+        if pairwise not in (None, "mean", "heads"):
+            raise RecordingError(f"pairwise is None, 'mean' or 'heads', got {pairwise!r}")
+        if not branches:
+            raise RecordingError("at least one branch must be recorded: 'cond', 'uncond' or both")
+        self._layout_of: Callable[[str], Layout] = (lambda _name: layout) if isinstance(layout, Layout) else layout
+        self.steps, self.images, self.branches = steps, images, tuple(branches)
+        self._patterns = None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+        self._pairwise, self._groups, self._budget, self._chunk = pairwise, groups, budget, chunk_bytes
+        self._mask = _mask(inpaint_mask, images)
+        self._generated_size = generated_size
+        self._null = tuple(b for b in null_branches if b in self.branches)
+        self._layers: dict[str, LayerInfo] = {}
+        self._weights: dict[tuple[int, int], Tensor] = {}
+        self._staged: dict[Slot, list[CallMaps]] = {}
+        self._seen: dict[Slot, set[int]] = {}
+        self._evaluations: dict[int, dict[Slot, int]] = {}
+        self._plan: Plan | None = None
+        self._sums: dict[Key, Tensor] = {}
+        self._finished = False
+
+    def wants(self, layer: str) -> bool:
+        """Whether a layer is to be recorded."""
+        return self._patterns is None or any(fnmatch.fnmatchcase(layer, p) for p in self._patterns)
+
+    def observe(
+        self,
+        layer: str,
+        grid: tuple[int, int],
+        step: int,
+        branch: str,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor | None,
+        *,
+        scale: float,
+        mask: Tensor | None = None,
+        middle: bool = False,
+    ) -> None:
+        """Reduce one branch's rows of one call: q (images, H, N, d), k and v (images, Hk, S, d).
+
+        Raises:
+            LayoutError: the call does not match the layout or the grid.
+            RecordingError: the step is outside of the schedule, or the batch is not ``images`` rows.
+        """
+        if self._finished:
+            raise RecordingError("this recorder has finished; make a new one for another run")
+        if not (self.wants(layer) and branch in self.branches):
+            return
+        if not 0 <= step < self.steps:
+            raise RecordingError(f"step {step} is outside of the schedule's {self.steps} steps; set `steps` to the run's number")
+        if q.shape[0] != self.images:
+            raise RecordingError(
+                f"layer {layer!r} was called with {q.shape[0]} rows for branch {branch!r}, expected one for each of "
+                f"{self.images} images; set `images` and the order of branches to what the run does"
+            )
+        layout = self._layout_of(layer)
+        layout.check(layer, k.shape[2])
+        rows, columns = grid
+        info = LayerInfo(
+            layer, TokenGrid(rows, columns, picture=self._generated_size), q.shape[1], middle, k.shape[2], layout.references
+        )
+        known = self._layers.setdefault(layer, info)
+        if known != info:
+            raise RecordingError(
+                f"layer {layer!r} changed within the run from {known.grid.rows} x {known.grid.columns} tokens and "
+                f"{known.heads} heads to {rows} x {columns} and {info.heads}; one recording holds one size of picture"
+            )
+        with torch.no_grad():
+            self._staged[layer, branch] = reduce_attention(
+                q,
+                k,
+                v,
+                layout=layout,
+                scale=scale,
+                queries=rows * columns,
+                mask=mask,
+                query_weights=self._query_weights(grid),
+                pairwise=self._pairwise_of(layer),
+                chunk_bytes=self._chunk,
+            )
+        counts = self._evaluations.setdefault(step, {})
+        counts[layer, branch] = counts.get((layer, branch), 0) + 1
+
+    def _pairwise_of(self, layer: str) -> str | None:
+        if self._plan is None:
+            return self._pairwise
+        return self._plan.pairwise if layer in self._plan.pairwise_layers else None
+
+    def _query_weights(self, grid: tuple[int, int]) -> Tensor | None:
+        if self._mask is None:
+            return None
+        if grid not in self._weights:
+            self._weights[grid] = area(self._mask, grid).flatten(1)
+        return self._weights[grid]
+
+    def end_step(self, step: int) -> None:
+        """Take the step's last evaluation into the sums."""
+        if not self._staged:
+            return
+        if self._plan is None:
+            self._allocate()
+        assert self._plan is not None
+        bin_ = next(i for i, (a, b) in enumerate(self._plan.bins) if a <= step < b)
+        group = next(i for i, (a, b) in enumerate(self._plan.groups) if a <= step < b)
+        for (layer, branch), calls in self._staged.items():
+            seen = self._seen.setdefault((layer, branch), set())
+            if step in seen:
+                raise RecordingError(f"step {step} of layer {layer!r} ended twice; a second run needs a new recorder")
+            seen.add(step)
+            # sums must outlive the run's inference mode, and be writable outside of it
+            with torch.inference_mode(False), torch.no_grad():
+                for reference, call in enumerate(calls):
+                    self._add((layer, branch, reference), call, bin_, group)
+        self._staged.clear()
+
+    def _allocate(self) -> None:
+        """Decide, with all layers of the first step known, what fits the budget, and make room for it."""
+        staged = {layer: calls for (layer, _), calls in self._staged.items()}
+        costs = []
+        for name, calls in staged.items():
+            n = self._layers[name].grid.placed
+            tokens = [c.g2r.shape[2] for c in calls]
+            columns = sum(tokens) * (1 if self._mask is None else 2)
+            costs.append(
+                LayerCost(name, self._layers[name].heads, 7 * n * len(calls) + columns, 4 * n * len(calls), n * sum(tokens))
+            )
+        self._plan = plan(
+            costs,
+            steps=self.steps,
+            groups=self._groups,
+            pairwise=self._pairwise,
+            copies=len(self.branches) * self.images,
+            budget=self._budget,
+        )
+
+    def _room(self, key: Key, like: Tensor, slots: int) -> Tensor:
+        """The sum that ``key`` is kept in: (images, slots, heads, ...), made at first use."""
+        if key not in self._sums:
+            shape = (like.shape[0], slots, *like.shape[1:])
+            self._sums[key] = torch.zeros(shape, dtype=like.dtype)
+        return self._sums[key]
+
+    def _add(self, where: tuple[str, str, int], call: CallMaps, bin_: int, group: int) -> None:
+        assert self._plan is not None
+        layer, branch, reference = where
+        bins, groups = len(self._plan.bins), len(self._plan.groups)
+
+        def heads(t: Tensor) -> Tensor:
+            t = t.cpu()
+            return t if self._plan is None or self._plan.marginal_heads else t.mean(1, keepdim=True)
+
+        marginals = {
+            "r2g": call.r2g,
+            "r2g_placed": call.r2g_placed,
+            "balanced": call.balanced,
+            "balanced_placed": call.balanced_placed,
+            "mass": call.mass,
+            "mass_placed": call.mass_placed,
+            "g2r": call.g2r,
+            "g2r_masked": call.g2r_masked,
+        }
+        for kind, value in marginals.items():
+            if value is not None:
+                kept = heads(value)
+                self._room((kind, layer, branch, reference), kept, bins)[:, bin_] += kept
+        for kind, value in (("entropy", call.entropy), ("norm", call.norm)):
+            if value is not None:
+                kept = heads(value)
+                self._room((kind, layer, branch, reference), kept, groups)[:, group] += kept
+        self._add_peak(where, call, group, groups)
+        if call.pairwise is not None and layer in self._plan.pairwise_layers:
+            pairs = call.pairwise.cpu()
+            if self._plan.pairwise == "mean" and pairs.shape[1] > 1:
+                pairs = pairs.mean(1, keepdim=True)
+            self._room(("pairwise", layer, branch, reference), pairs, groups)[:, group] += pairs
+
+    def _add_peak(self, where: tuple[str, str, int], call: CallMaps, group: int, groups: int) -> None:
+        """Keep the largest single A^r of the group's steps, with its place."""
+        assert self._plan is not None
+        value, index = call.peak_value.cpu(), call.peak_index.cpu()
+        if not self._plan.marginal_heads:
+            value, head = value.max(1, keepdim=True)
+            index = index.gather(1, head)
+        best = self._room(("peak_value", *where), value, groups)
+        place = self._room(("peak_index", *where), index, groups)
+        higher = value > best[:, group]
+        best[:, group] = torch.where(higher, value, best[:, group])
+        place[:, group] = torch.where(higher, index, place[:, group])
+
+    def abandon(self) -> None:
+        """Drop everything: the run was interrupted or failed."""
+        self._finished = True
+        self._staged.clear()
+        self._sums.clear()
+
+    def finish(self, run: RunInfo | None = None, thumbnails: dict[str, Tensor] | None = None) -> AttributionMaps:
+        """The maps of all steps that ended.
+
+        Raises:
+            RecordingError: nothing was recorded, or layers or branches were seen in different steps.
+        """
+        if self._finished:
+            raise RecordingError("this recorder has finished already, or its run failed")
+        if self._plan is None or not self._seen:
+            raise RecordingError(
+                "nothing was recorded: no cross-attention call of a wanted layer and branch was seen; check that the run "
+                "uses this model, and `layers` and `branches`"
+            )
+        self._finished = True
+        steps = next(iter(self._seen.values()))
+        for layer in self._layers:
+            for branch in self.branches:
+                seen = self._seen.get((layer, branch), set())
+                if seen != steps:
+                    raise RecordingError(
+                        f"layer {layer!r}, branch {branch!r} was seen in {len(seen)} steps, others in {len(steps)}; maps of "
+                        f"different steps are not mixed"
+                    )
+        count = {
+            "bins": [sum(s in steps for s in range(a, b)) for a, b in self._plan.bins],
+            "groups": [sum(s in steps for s in range(a, b)) for a, b in self._plan.groups],
+        }
+        for (kind, *_), total in self._sums.items():
+            if kind in ("peak_value", "peak_index"):
+                continue
+            counts = count["groups" if kind in (*PER_GROUP, "pairwise") else "bins"]
+            divisor = torch.tensor(counts, dtype=torch.float32).clamp_min(1)
+            total /= divisor.view(1, -1, *([1] * (total.ndim - 2)))
+        evaluations = tuple(max(self._evaluations.get(s, {0: 0}).values()) for s in range(self.steps))
+        run = RunInfo(steps=self.steps) if run is None else run
+        references = next(iter(self._layers.values())).references
+        return AttributionMaps(
+            self._sums,
+            layers=tuple(self._layers.values()),
+            references=references,
+            branches=self.branches,
+            images=self.images,
+            run=replace(run, steps=self.steps, evaluations=evaluations),
+            bins=self._plan.bins,
+            groups=self._plan.groups,
+            recorded=tuple(sorted(steps)),
+            generated_size=self._generated_size,
+            notes=self._plan.notes,
+            inpaint_mask=self._mask,
+            thumbnails=thumbnails,
+            null_branches=self._null,
+        )
+
+
+def _mask(mask: Tensor | None, images: int) -> Tensor | None:
+    if mask is None:
+        return None
+    mask = torch.as_tensor(mask).float()
+    mask = mask[None] if mask.ndim == 2 else mask[:, 0] if mask.ndim == 4 else mask
+    if mask.ndim != 3 or len(mask) not in (1, images):
+        raise RecordingError(f"the inpainting mask is (h, w) or ({images}, h, w), got {tuple(mask.shape)}")
+    if not bool((mask > 0).flatten(1).any(1).all()):
+        raise RecordingError("the inpainting mask is empty: 1 marks what is repainted")
+    return mask.cpu()
+
+

@@ -227,7 +227,7 @@ def _bounded(
     chunk: int,
 ) -> None:
     """All maps of some heads, (G, N, d) and (G, S', d), from E = exp(L) by matrix products; needs |L| <= SAFE_LOGIT."""
-    g, n, d = q.shape
+    g, n, _ = q.shape
     key_t = k.transpose(1, 2)
     windows = list(_windows(n, chunk))
     ones = torch.ones(g, k.shape[1], 1, device=q.device)

@@ -83,7 +83,7 @@ def load_maps(path: str | Path) -> AttributionMaps:
             LayerInfo(**{**x, "grid": _grid(x["grid"]), "references": tuple(map(_reference, x["references"]))})
             for x in about["layers"]
         )
-        run = {k: tuple(v) if isinstance(v, list) else v for k, v in about["run"].items()}
+        run: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["run"].items()}
         return AttributionMaps(
             keyed,
             layers=layers,

@@ -98,9 +98,7 @@ def _shifts(values: Tensor) -> Tensor:
     """The map shifted cyclically by an even spread of offsets other than none."""
     height, width = values.shape
     side = int(SHIFTS**0.5) + 1
-    out = [
-        values.roll((height * i // side, width * j // side), (0, 1)) for i in range(side) for j in range(side) if i or j
-    ]
+    out = [values.roll((height * i // side, width * j // side), (0, 1)) for i in range(side) for j in range(side) if i or j]
     return torch.stack(out)
 
 
@@ -156,7 +154,7 @@ def imacs(
 
 
 def masked_g2r(
-    maps: AttributionMaps, inpaint_mask: Tensor | None = None, *, preset: str = "default", **choice: object
+    maps: AttributionMaps, inpaint_mask: Tensor | None = None, *, preset: str = "default", **choice: Any
 ) -> tuple[Heat, tuple[str, ...]]:
     """The G2R map of eq. 17: averaged over generated positions weighted by the inpainting mask's area in each cell.
 
@@ -216,7 +214,7 @@ def imacs_pair(
     side: str = "R2G",
     weight: float = LAMBDA,
     level: float = THRESHOLD,
-    **choice: object,
+    **choice: Any,
 ) -> dict[str, Score]:
     """IMACS_g of a map on the generated image and IMACS_r of eq. 17's map on the reference: {"g": ..., "r": ...}.
 

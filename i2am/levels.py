@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -170,7 +171,7 @@ class _Builder:
 
 
 def ulam(
-    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: object
+    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: Any
 ) -> Heat:
     """The time-and-head integrated map: one panel, the mean over steps, heads and layers.
 
@@ -196,7 +197,7 @@ def tlam(
     *,
     preset: str = "default",
     placed_only: bool = False,
-    **choice: object,
+    **choice: Any,
 ) -> Heat:
     """The head-integrated maps: one panel a time group (half-open, as even as possible), each the mean per step.
 
@@ -214,7 +215,7 @@ def tlam(
 
 
 def hlam(
-    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: object
+    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: Any
 ) -> Heat:
     """The time-integrated maps: one panel a head index, the mean over the chosen layers that have it.
 
@@ -237,7 +238,7 @@ def hlam(
 
 
 def llam(
-    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: object
+    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: Any
 ) -> Heat:
     """The maps per layer: one panel a layer in network order, the mean over steps and heads.
 

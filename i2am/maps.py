@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +160,12 @@ class AttributionMaps:
     @property
     def thumbnails(self) -> dict[str, Tensor]:
         return {name: picture.clone() for name, picture in self._thumbnails.items()}
+
+    def with_thumbnails(self, pictures: Mapping[str, Tensor]) -> AttributionMaps:
+        """The same maps with these small pictures, (H, W, 3) uint8, beside those that they have."""
+        out = copy.copy(self)
+        out._thumbnails = {**self._thumbnails, **{name: p.clone() for name, p in pictures.items()}}
+        return out
 
     @property
     def nbytes(self) -> int:

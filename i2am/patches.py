@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ def sram(
     each: bool = False,
     *,
     preset: str = "default",
-    **choice: object,
+    **choice: Any,
 ) -> Heat:
     """The row of A^r at one or several generated patches, on the reference picture; or the mirror of it.
 
@@ -94,7 +95,7 @@ def _pairwise_layers(maps: AttributionMaps, selection: Selection, what: str) -> 
     layers = tuple(x for x in usable if x.name in names)
     if not layers:
         raise UnavailableError(
-            f"none of the chosen layers has pairwise maps, which {what} needs (layers that have: {', '.join(names) or 'none'}); "
+            f"none of the layers has pairwise maps, which {what} needs (layers that have: {', '.join(names) or 'none'}); "
             f"record again with pairwise switched on"
         )
     return layers
@@ -110,7 +111,7 @@ def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) 
             )
         cells: list[Cell] = [(int(a), int(b)) for a, b in at.nonzero().tolist()]
     elif len(at) == 2 and isinstance(at[0], int):
-        cells = [(int(at[0]), int(at[1]))]  # type: ignore[call-overload]
+        cells = [(at[0], int(at[1]))]  # type: ignore[arg-type]
     else:
         cells = [(int(a), int(b)) for a, b in at]  # type: ignore[misc]
     if not cells:

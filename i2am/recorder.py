@@ -111,7 +111,9 @@ class Recorder:
         if not (self.wants(layer) and branch in self.branches):
             return
         if not 0 <= step < self.steps:
-            raise RecordingError(f"step {step} is outside of the schedule's {self.steps} steps; set `steps` to the run's number")
+            raise RecordingError(
+                f"step {step} is outside of the schedule's {self.steps} steps; set `steps` to the run's number"
+            )
         if q.shape[0] != self.images:
             raise RecordingError(
                 f"layer {layer!r} was called with {q.shape[0]} rows for branch {branch!r}, expected one for each of "
@@ -321,5 +323,3 @@ def _mask(mask: Tensor | None, images: int) -> Tensor | None:
     if not bool((mask > 0).flatten(1).any(1).all()):
         raise RecordingError("the inpainting mask is empty: 1 marks what is repainted")
     return mask.cpu()
-
-

@@ -39,7 +39,7 @@ def area(mask: Tensor, size: Size) -> Tensor:
 
 
 def bilinear_rows(cells: list[tuple[int, int]], grid: Size, common: Size) -> Tensor:
-    """(Q, rows * columns) weights with which cells (a, b) of the ``common`` grid mix the rows of a coarser or finer ``grid``."""
+    """(Q, rows * columns) weights by which cells (a, b) of the ``common`` grid mix the rows of a coarser or finer ``grid``."""
     weights = torch.zeros(len(cells), *grid)
     for n, (a, b) in enumerate(cells):
         y = min(max((a + 0.5) / common[0] * grid[0] - 0.5, 0.0), grid[0] - 1.0)

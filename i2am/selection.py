@@ -94,7 +94,7 @@ def whole_ranges(ranges: tuple[Range, ...], wanted: Range, what: str) -> list[in
     if not inside or ranges[inside[0]][0] != wanted[0] or ranges[inside[-1]][1] != wanted[1]:
         kept = ", ".join(f"{a}-{b}" for a, b in ranges)
         raise UnavailableError(
-            f"steps {wanted[0]} to {wanted[1]} are not a union of the step ranges for which {what} were kept ({kept}, half-open)"
+            f"steps {wanted[0]} to {wanted[1]} are no union of the step ranges for which {what} were kept ({kept}, half-open)"
         )
     return inside
 

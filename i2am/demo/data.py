@@ -26,7 +26,7 @@ def is_held_out(seed: int) -> bool:
 
 
 def true_places(truth: Tensor, visible: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Mean true place per cell of ``grid``, (B, 2, rows, columns) in reference pixels, and its coverage (B, 1, rows, columns)."""
+    """True place per cell of ``grid``, (B, 2, rows, columns) in reference pixels, and its coverage (B, 1, rows, columns)."""
     share = torch.nn.functional.adaptive_avg_pool2d(visible, grid)
     mean = torch.nn.functional.adaptive_avg_pool2d(truth * visible, grid) / share.clamp_min(1e-6)
     return mean, share

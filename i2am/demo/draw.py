@@ -154,9 +154,7 @@ def _glyphs(garments: list[Garment], gx: Tensor, gy: Tensor, colour: Tensor) -> 
         u, v = (gx - _column([h.x for h in held])) / size, (gy - _column([h.y for h in held])) / size
         badge = (u.abs() ** 4 + v.abs() ** 4 < 0.56**4)[:, None]
         colour = torch.where(badge, _column([h.badge for h in held]), colour)
-        ink = F.grid_sample(
-            atlas[[h.index for h in held]][:, None], torch.stack([u * 2, v * 2], -1), align_corners=False
-        )
+        ink = F.grid_sample(atlas[[h.index for h in held]][:, None], torch.stack([u * 2, v * 2], -1), align_corners=False)
         colour = colour + ink * (_column([h.colour for h in held]) - colour)
     return colour
 

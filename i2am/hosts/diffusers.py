@@ -99,7 +99,9 @@ class DiffusersRecording:
 
         unet = getattr(model, "unet", model)
         if not isinstance(unet, UNet2DConditionModel):
-            raise RecordingError(f"expected a diffusers UNet2DConditionModel or a pipeline with one, got {type(model).__name__}")
+            raise RecordingError(
+                f"expected a diffusers UNet2DConditionModel or a pipeline with one, got {type(model).__name__}"
+            )
         missing = [b for b in keep if b not in branches]
         if missing or len(set(branches)) != len(branches):
             raise RecordingError(f"branches to keep {keep} must be among the run's branches {branches}, each named once")
@@ -125,7 +127,8 @@ class DiffusersRecording:
     def __enter__(self) -> DiffusersRecording:
         if self._stack is not None:
             raise RecordingError("this recording is running already; leave its `with` block first, or make another one")
-        self._maps, self._recorder = None, None
+        self._maps = None
+        self._recorder: Recorder | None = None
         self._visited: list[float] = []
         self._step, self._calls = -1, 0
         self._rows: dict[str, slice] = {}
@@ -161,13 +164,12 @@ class DiffusersRecording:
         scheduler = getattr(self._model, "scheduler", None)
         alphas = getattr(scheduler, "alphas_cumprod", None)
         sigmas: tuple[float, ...] = ()
+        times = self._visited if self._known is None else list(dict.fromkeys(self._known))  # one a step, by number
         if alphas is not None:
-            index = torch.tensor(self._visited).round().long().clamp(0, len(alphas) - 1)
+            index = torch.tensor(times).round().long().clamp(0, len(alphas) - 1)
             sigmas = tuple((((1 - alphas[index]) / alphas[index]) ** 0.5).tolist())
         facts = {"sampler": type(scheduler).__name__ if scheduler is not None else "", "sigmas": sigmas}
-        return RunInfo(
-            **{**facts, **self._info, "steps": self._steps, "timesteps": tuple(self._visited), "host": "diffusers"}
-        )
+        return RunInfo(**{**facts, **self._info, "steps": self._steps, "timesteps": tuple(times), "host": "diffusers"})
 
     def _before(self, _unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before every evaluation of the U-Net: which step, which rows are which branch."""
@@ -219,7 +221,7 @@ class DiffusersRecording:
             f"{n} a call; set `images` and `branches` to what the pipeline does"
         )
 
-    def _observe(self, layer: str, attn: Any, seen: dict[str, Tensor], mask: Tensor | None) -> None:
+    def _observe(self, layer: str, attn: Any, seen: dict[str, Tensor], twice: set[str], mask: Tensor | None) -> None:
         """After one call of one layer's processor."""
         assert self._recorder is not None
         if not self._recorder.wants(layer):
@@ -229,8 +231,15 @@ class DiffusersRecording:
                 f"the attention processor of layer {layer!r} did not project queries and keys through the layer's own "
                 f"to_q and to_k, so they cannot be seen; remove that processor, or leave the layer out with `layers`"
             )
+        if twice - {"to_q"}:
+            raise RecordingError(
+                f"the attention processor of layer {layer!r} used {' and '.join(sorted(twice))} twice in one call; which keys "
+                f"are the reference's is then unknown: leave the layer out with `layers`"
+            )
         split = {name: _heads(t, attn.heads) for name, t in seen.items()}
         grid = _grid_of(layer, self._latent, split["to_q"].shape[2])
+        if mask is not None:
+            mask = _prepared(mask, attn, split["to_k"])
         for branch, rows in self._rows.items():
             self._recorder.observe(
                 layer,
@@ -241,7 +250,7 @@ class DiffusersRecording:
                 split["to_k"][rows],
                 split["to_v"][rows] if "to_v" in split else None,
                 scale=attn.scale,
-                mask=None if mask is None else _rows_of(mask, rows, attn.heads),
+                mask=None if mask is None else mask[rows],
                 middle=layer.startswith("mid_block"),
             )
 
@@ -252,27 +261,25 @@ class _Watch:
     def __init__(self, recording: DiffusersRecording, layer: str, attn: Any, stack: ExitStack) -> None:
         inner = attn.processor
         seen: dict[str, Tensor] = {}
-        active = [True]
+        twice: set[str] = set()
 
         def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
             def hook(_module: nn.Module, _args: Any, out: Tensor) -> None:
-                if name in seen and name != "to_q":
-                    raise RecordingError(
-                        f"the attention processor of layer {layer!r} used {name} twice in one call; which keys are the "
-                        f"reference's is then unknown: leave the layer out with `layers`"
-                    )
+                if name in seen:
+                    twice.add(name)
                 seen[name] = out.detach()
 
             return hook
 
-        def call(_self: Any, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if not active[0]:
+        def call(self: Any, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self.ended:
                 return inner(attn, hidden_states, *args, **kwargs)
             seen.clear()
+            twice.clear()
             try:
                 out = inner(attn, hidden_states, *args, **kwargs)
                 mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
-                recording._observe(layer, attn, seen, mask)
+                recording._observe(layer, attn, seen, twice, mask)
             finally:
                 seen.clear()
             return out
@@ -281,16 +288,20 @@ class _Watch:
         parameters = list(inspect.signature(inner.__call__).parameters.values())
         first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
         call.__signature__ = inspect.Signature([first, *_after_self(parameters)])  # type: ignore[attr-defined]
-        watch = type("Watch", (), {"__call__": call})()
+        watch: Any = type("Watch", (), {"__call__": call})()
+        watch.inner, watch.ended = inner, False
         for name, module in _projections(attn):
             stack.callback(module.register_forward_hook(keep(name)).remove)
         attn.set_processor(watch)
 
         def restore() -> None:
-            active[0] = False
+            watch.ended = True
             if attn.processor is watch:
-                attn.set_processor(inner)
-            else:
+                behind = inner
+                while getattr(behind, "ended", False):  # an outer recording that ended before this one
+                    behind = behind.inner
+                attn.set_processor(behind)
+            elif not hasattr(attn.processor, "ended"):
                 log.warning("the processor of %s was replaced while it was recorded; the new one stays", layer)
 
         stack.callback(restore)
@@ -303,7 +314,8 @@ def _after_self(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
 
 def _projections(attn: Any) -> list[tuple[str, nn.Module]]:
     """The modules whose outputs are q, k and v as attention uses them: after a norm of q or k where there is one."""
-    if getattr(attn, "fused_projections", False):
+    # by the processor, not by the flag, which stays set after unfusing
+    if "Fused" in type(attn.processor).__name__:
         raise RecordingError("this U-Net's projections are fused; call unfuse_qkv_projections() before recording")
     found = []
     for name in PROJECTIONS:
@@ -321,11 +333,11 @@ def _heads(t: Tensor, heads: int) -> Tensor:
     return t.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
-def _rows_of(mask: Tensor, rows: slice, heads: int) -> Tensor:
-    """The prepared mask, (B * heads, N or 1, S), of some rows as (rows, heads, N or 1, S)."""
-    if mask.ndim == 3 and mask.shape[0] % heads == 0:
-        mask = mask.unflatten(0, (-1, heads))
-    return mask[rows] if mask.shape[0] > 1 else mask
+def _prepared(mask: Tensor, attn: Any, keys: Tensor) -> Tensor:
+    """A call's mask, (B, N or 1, S) or already one for each head, as processors use it: (B, heads, N or 1, S)."""
+    rows, _, count, _ = keys.shape
+    mask = attn.prepare_attention_mask(mask, count, rows)
+    return mask.reshape(rows, attn.heads, -1, mask.shape[-1])
 
 
 def _grid_of(layer: str, latent: tuple[int, int], tokens: int) -> tuple[int, int]:

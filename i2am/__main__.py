@@ -1,0 +1,5 @@
+"""`python -m i2am`."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,296 @@
+"""`i2am demo`: a real try-on with the bundled model, recorded, and everything that the paper shows about it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ..animate import animation, frames
+from ..commands import marked, score_table
+from ..errors import I2AMError
+from ..grid import sheet
+from ..heat import Heat
+from ..imacs import Score, imacs_pair
+from ..levels import common_grid, hlam, llam, tlam, ulam
+from ..maps import AttributionMaps
+from ..patches import sram
+from ..presets import PRESETS
+from ..render import marker, overlay, panels
+from ..report import write_report
+from .causal import CausalResult, causal_check, summary
+from .correspondence import correspondence_of
+from .sample import DemoModel, recording_of, try_on
+from .scene import DemoCase, Patch, telling_patches
+from .spec import PICTURE
+
+log = logging.getLogger("i2am")
+
+SHOWN: tuple[tuple[str, dict[str, bool]], ...] = (("R2G", {}), ("R2G-balanced", {}), ("mass", {"placed_only": True}), ("G2R", {}))
+LEVELS: dict[str, Callable[..., Heat]] = {"ulam": ulam, "tlam": tlam, "hlam": hlam, "llam": llam}
+
+
+def picture_of(tensor: Tensor) -> Image.Image:
+    """(3 or 1, H, W) in 0-1 to a picture."""
+    array = (tensor.clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(array.expand(3, -1, -1).permute(1, 2, 0).numpy())
+
+
+def _thumbnail(tensor: Tensor) -> Tensor:
+    return torch.from_numpy(np.asarray(picture_of(tensor)).copy())
+
+
+def run_demo(
+    out: Path, *, seed: int = 7, steps: int = 50, cfg: float = 5.0, blocks: int = 12, progress: bool = True
+) -> dict[str, Any]:
+    """Generate, record, aggregate, draw and score one try-on; returns what ``scores.json`` holds.
+
+    Args:
+        out: folder to write to.
+        seed: which person, garment and starting noise.
+        steps: DDIM steps.
+        cfg: scale of classifier-free guidance.
+        blocks: garment blocks to recolour for the causal check; 0 skips it.
+        progress: whether to show progress bars.
+
+    Raises:
+        I2AMError: an argument is out of range.
+    """
+    if seed < 0 or not 1 <= steps <= 1000 or not cfg > 0 or blocks < 0:
+        raise I2AMError(
+            f"the demo takes seed >= 0, 1 to 1000 steps, cfg > 0 and blocks >= 0, got seed {seed}, {steps} steps, cfg {cfg:g}, "
+            f"{blocks} blocks"
+        )
+    began = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    model = DemoModel.load()
+    case = DemoCase.draw(seed)
+    given = {"agnostic": case.own.agnostic, "densepose": case.own.densepose}
+    maps, generated, seconds = _generate(model, case, given, steps, cfg, progress)
+    paired = try_on(model, agnostic=given["agnostic"], densepose=given["densepose"], reference=case.own.reference, seeds=[seed], steps=steps, cfg=cfg)[0]
+    maps.save(out / "maps.safetensors")
+    pictures = _inputs(case, generated, paired)
+    for name, picture in pictures.items():
+        picture.save(out / f"{name}.png")
+
+    scores: dict[str, Any] = {
+        "seed": seed,
+        "steps": steps,
+        "cfg": cfg,
+        "recording_bytes": maps.nbytes,
+        "imacs": _imacs(maps, case),
+        "correspondence": correspondence_of(maps, case.worn).as_dict(),
+    }
+    _draw_levels(out, maps, pictures["generated"], pictures["reference"])
+    patches = telling_patches(case, common_grid(maps, "generated"))
+    _draw_patches(out, maps, pictures["generated"], pictures["reference"], patches)
+    _draw_panels(out, maps, pictures)
+    if blocks:
+        result = _causal(model, case, maps, generated, steps, cfg, blocks, progress)
+        scores["causal"] = result.as_dict()
+        _draw_causal(out, result)
+    pasted = generated * case.own.inpaint_mask[0] + case.own.person[0] * (1 - case.own.inpaint_mask[0])
+    picture_of(pasted).save(out / "generated_pasted.png")
+    scores["seconds"] = {"generate": seconds, "all": time.perf_counter() - began}
+    write_report(
+        out / "report.html",
+        maps,
+        pictures["generated"],
+        [pictures["reference"]],
+        scores=scores,
+        title=f"I²AM demo, seed {seed}",
+        images={
+            k: pictures[k] for k in ("person", "agnostic", "densepose", "inpaint_mask", "reference_mask", "truth", "paired")
+        },
+    )
+    (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    _tell(out, maps, case, scores)
+    return scores
+
+
+def _generate(
+    model: DemoModel, case: DemoCase, given: dict[str, Tensor], steps: int, cfg: float, progress: bool
+) -> tuple[AttributionMaps, Tensor, float]:
+    recording = recording_of(
+        model,
+        images=1,
+        steps=steps,
+        cfg=cfg,
+        inpaint_mask=case.own.inpaint_mask[0, 0],
+        pairwise="heads",
+        info={"seed": case.seed},
+    )
+    began = time.perf_counter()
+    with tqdm(total=steps, desc="generating", unit="step", disable=not progress) as bar, recording:
+        generated = try_on(
+            model,
+            agnostic=given["agnostic"],
+            densepose=given["densepose"],
+            reference=case.worn.reference,
+            seeds=[case.seed],
+            steps=steps,
+            cfg=cfg,
+            on_step=lambda _n: bar.update(),
+        )[0]
+    seconds = time.perf_counter() - began
+    maps = recording.maps.with_thumbnails({"generated": _thumbnail(generated), "reference": _thumbnail(case.worn.reference[0])})
+    return maps, generated, seconds
+
+
+def _inputs(case: DemoCase, generated: Tensor, paired: Tensor) -> dict[str, Image.Image]:
+    return {
+        "generated": picture_of(generated),
+        "reference": picture_of(case.worn.reference[0]),
+        "person": picture_of(case.own.person[0]),
+        "agnostic": picture_of(case.own.agnostic[0]),
+        "densepose": picture_of(case.own.densepose[0]),
+        "inpaint_mask": picture_of(case.own.inpaint_mask[0]),
+        "reference_mask": picture_of(case.worn.reference_mask[0]),
+        "truth": picture_of(case.worn.person[0]),
+        "paired": picture_of(paired),
+        "paired_reference": picture_of(case.own.reference[0]),
+    }
+
+
+def _imacs(maps: AttributionMaps, case: DemoCase) -> dict[str, dict[str, Any]]:
+    masks = (case.own.inpaint_mask[0, 0], case.worn.reference_mask[0, 0])
+    return {
+        name: {side: score.as_dict() for side, score in imacs_pair(maps, *masks, preset=name).items()} for name in PRESETS
+    } | {"balanced": {side: score.as_dict() for side, score in imacs_pair(maps, *masks, side="R2G-balanced").items()}}
+
+
+def _draw_levels(out: Path, maps: AttributionMaps, generated: Image.Image, reference: Image.Image) -> None:
+    """One file a level and side, and the animation over time."""
+    for side, options in SHOWN:
+        below = reference if side == "G2R" else generated
+        for name, level in LEVELS.items():
+            heat = level(maps, side, **options)
+            path = out / f"{name}_{side.lower().replace('-', '_')}.png"
+            picture = overlay(below, heat) if len(heat.values) == 1 else panels(below, heat)
+            picture.save(path)
+    for side, below in (("R2G-balanced", generated), ("G2R", reference)):
+        heat = tlam(maps, side, groups=min(10, maps.run.steps))
+        animation(frames(below, heat), out / f"tlam_{side.lower().replace('-', '_')}.gif")
+
+
+def _draw_patches(
+    out: Path, maps: AttributionMaps, generated: Image.Image, reference: Image.Image, patches: list[Patch]
+) -> None:
+    """For each telling patch: where it lies, its SRAM, and the mirror of the SRAM's peak."""
+    grid = common_grid(maps, "generated")
+    rows: list[tuple[Image.Image, str]] = []
+    for patch in patches:
+        heat = sram(maps, patch.cell)
+        peak = _peak_cell(heat)
+        mirror = sram(maps, peak, "generated")
+        items = [
+            (marked(generated, grid, patch.cell), f"{patch.name}: generated patch {patch.cell}"),
+            (overlay(reference, heat), "its SRAM on the reference"),
+            (overlay(generated, mirror), f"mirror: where reference patch {peak} went"),
+        ]
+        sheet(items, columns=3, title=f"SRAM of a patch: {patch.name}").save(out / f"sram_{patch.name.replace(' ', '_')}.png")
+        rows += items[:2]
+    sheet(rows, columns=4, title="Which part of the garment did each patch look at?").save(out / "sram.png")
+
+
+def _peak_cell(heat: Heat) -> tuple[int, int]:
+    columns = heat.values.shape[2]
+    index = int(heat.values[0].argmax())
+    return index // columns, index % columns
+
+
+def _draw_panels(out: Path, maps: AttributionMaps, pictures: dict[str, Image.Image]) -> None:
+    """One sheet with the inputs, the result and both sides."""
+    items = [
+        (pictures["agnostic"], "agnostic person"),
+        (pictures["densepose"], "densepose"),
+        (pictures["reference"], "reference"),
+        (pictures["generated"], "generated"),
+        (overlay(pictures["generated"], ulam(maps, "R2G-balanced")), "R2G-balanced: where the reference went"),
+        (overlay(pictures["generated"], ulam(maps, "R2G")), "R2G, as in the paper"),
+        (overlay(pictures["reference"], ulam(maps, "G2R")), "G2R: what of it was used"),
+        (pictures["truth"], "truth (drawn)"),
+    ]
+    sheet(items, columns=4, title="I²AM: one try-on, both sides").save(out / "overview.png")
+
+
+def _causal(
+    model: DemoModel,
+    case: DemoCase,
+    maps: AttributionMaps,
+    generated: Tensor,
+    steps: int,
+    cfg: float,
+    blocks: int,
+    progress: bool,
+) -> CausalResult:
+    with tqdm(total=blocks, desc="recolouring blocks", unit="block", disable=not progress) as bar:
+        return causal_check(
+            model,
+            case.worn,
+            maps,
+            generated,
+            agnostic=case.own.agnostic,
+            densepose=case.own.densepose,
+            seed=case.seed,
+            steps=steps,
+            cfg=cfg,
+            blocks=blocks,
+            on_progress=lambda n: bar.update(n - bar.n),
+        )
+
+
+def _draw_causal(out: Path, result: CausalResult) -> None:
+    """The intervention: a recoloured block, what it changed in the picture, and what the maps alone foretold."""
+    k = result.shown
+    original, changed = picture_of(result.original), picture_of(result.pictures[k])
+    left, top, right, bottom = result.blocks[k].box
+    recoloured = marker(picture_of(result.recoloured[k]), (left + right) / 2, (top + bottom) / 2, box=(left, top, right, bottom))
+    figures = summary([result.evidence()])
+    items = [
+        (recoloured, "the reference with one block recoloured"),
+        (original, "generated from the untouched reference"),
+        (changed, "generated from the recoloured one, same noise"),
+        (overlay(original, _map_heat(result.change[k], "change")), "what changed"),
+        (overlay(original, _map_heat(result.attention["all_layers"][k], "attention")), "foretold by the maps: attention on the block"),
+    ]
+    title = (
+        f"An intervention: {len(result.blocks)} blocks recoloured one at a time; the maps alone find {figures['retrieval']:.0%} "
+        f"of them (chance {figures['chance']:.0%})"
+    )
+    sheet(items, columns=5, title=title).save(out / "causal.png")
+
+
+def _map_heat(values: Tensor, label: str) -> Heat:
+    return Heat(values[None].float(), label, "generated", "SRAM", (label,), PICTURE)
+
+
+def _tell(out: Path, maps: AttributionMaps, case: DemoCase, scores: dict[str, Any]) -> None:
+    """The last lines on the screen: scores and where everything is."""
+    masks = (case.own.inpaint_mask[0, 0], case.worn.reference_mask[0, 0])
+    pairs: dict[str, dict[str, Score]] = {name: imacs_pair(maps, *masks, preset=name) for name in PRESETS}
+    for line in score_table(pairs):
+        log.info("%s", line)
+    points = scores["correspondence"]
+    log.info(
+        "SRAM points home within 1 reference patch: %.0f %% (chance %.0f %%, same place %.0f %%)",
+        *(100 * points[k] for k in ("within_1", "chance", "same_place")),
+    )
+    if "causal" in scores:
+        causal = scores["causal"]
+        log.info(
+            "recoloured block found by the maps alone: %.0f %%, correlation %.2f",
+            100 * causal["retrieval"],
+            causal["correlation"],
+        )
+    log.info("recording: %.1f MB; generated in %.0f s, all in %.0f s", maps.nbytes / 1e6, *scores["seconds"].values())
+    log.info("pictures, maps.safetensors and scores.json are in %s; open %s", out, out / "report.html")

@@ -1,0 +1,142 @@
+"""Every command of the command line, with good and with bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2am import AttributionMaps, ulam
+from i2am.cli import main
+from i2am.demo.sample import DemoModel, recording_of, try_on
+from i2am.demo.scene import DemoCase
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real recording of an untrained demo model (per head, 4 steps), its masks and a picture."""
+    folder = tmp_path_factory.mktemp("run")
+    case = DemoCase.draw(3)
+    model = DemoModel.untrained()
+    recording = recording_of(model, images=1, steps=4, pairwise="heads", groups=2)
+    known = {"agnostic": case.own.agnostic, "densepose": case.own.densepose}
+    with recording:
+        try_on(model, **known, reference=case.worn.reference, seeds=[3], steps=4)
+    recording.maps.save(folder / "maps.safetensors")
+    for name, mask in (("inpaint", case.own.inpaint_mask), ("garment", case.worn.reference_mask)):
+        Image.fromarray((mask[0, 0].numpy() * 255).astype(np.uint8)).save(folder / f"{name}.png")
+    Image.new("L", (96, 128)).save(folder / "empty.png")
+    Image.new("L", (96, 128), 255).save(folder / "full.png")
+    Image.new("RGB", (96, 128), (10, 200, 30)).save(folder / "picture.png")
+    (folder / "text.txt").write_text("no maps")
+    return folder
+
+
+@pytest.mark.parametrize("level", ["ulam", "tlam", "hlam", "llam"])
+@pytest.mark.parametrize("side", ["R2G", "R2G-balanced", "G2R"])
+def test_show_draws_every_level_and_side(run: Path, tmp_path: Path, level: str, side: str) -> None:
+    out = tmp_path / "a.png"
+    groups = ["--groups", "2"] if level == "tlam" else []
+    assert main(["show", str(run / "maps.safetensors"), "--level", level, "--side", side, *groups, "--out", str(out)]) == 0
+    assert min(Image.open(out).size) >= 300
+
+
+def test_show_takes_filters_and_says_what_it_drew(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps, out = run / "maps.safetensors", tmp_path / "a.png"
+    plain, filtered = tmp_path / "plain.png", tmp_path / "filtered.png"
+    assert main(["show", str(maps), "--level", "ulam", "--out", str(plain)]) == 0
+    choice = ["--layers", "up_blocks.*", "--heads", "0,2", "--steps", "1:3", "--preset", "paper"]
+    assert main(["show", str(maps), "--level", "ulam", *choice, "--out", str(filtered)]) == 0
+    assert Image.open(plain).tobytes() != Image.open(filtered).tobytes()
+    assert (
+        main(["show", str(maps), "--level", "sram", "--pixel", "50,60", "--image", str(run / "picture.png"), "--out", str(out)])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "comparative, not causal" in said
+    assert "patch (15, 12)" in said  # pixel (50, 60) of 96 x 128 on the 24 x 32 grid
+
+
+def test_show_writes_an_animation(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.gif"
+    assert main(["show", str(run / "maps.safetensors"), "--level", "tlam", "--groups", "4", "--out", str(out)]) == 0
+    assert Image.open(out).n_frames == 4
+
+
+def test_score_prints_and_writes_the_scores(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = ["--inpaint-mask", str(run / "inpaint.png"), "--reference-mask", str(run / "garment.png")]
+    out = tmp_path / "scores.json"
+    assert main(["score", str(run / "maps.safetensors"), *masks, "--json", str(out)]) == 0
+    scores = json.loads(out.read_text())
+    assert scores["g"]["score"] == pytest.approx(scores["g"]["inside"] - 3 * scores["g"]["outside"])
+    assert f"{scores['g']['score']:.3f}" in capsys.readouterr().out
+    assert main(["score", str(run / "maps.safetensors"), *masks, "--lambda", "1", "--json", str(out)]) == 0
+    again = json.loads(out.read_text())
+    assert again["g"]["score"] == pytest.approx(scores["g"]["inside"] - scores["g"]["outside"])
+
+
+BAD = {
+    "missing file": (["show", "{run}/none.safetensors", "--level", "ulam"], "there is no file"),
+    "no maps file": (["show", "{run}/text.txt", "--level", "ulam"], "not a whole safetensors file"),
+    "unknown layer": (["show", "{maps}", "--level", "ulam", "--layers", "nope*"], "no recorded layer matches 'nope*'"),
+    "unknown head": (["show", "{maps}", "--level", "hlam", "--heads", "9"], "heads 0 to 3"),
+    "steps outside": (["show", "{maps}", "--level", "ulam", "--steps", "2:9"], "steps 0 to 4"),
+    "steps no group": (["show", "{maps}", "--level", "sram", "--at", "1,1", "--steps", "0:1"], "no union"),
+    "too many groups": (["show", "{maps}", "--level", "tlam", "--groups", "9"], "1 to 4"),
+    "uncond": (["show", "{maps}", "--level", "ulam", "--branch", "uncond"], "was not recorded"),
+    "reference": (["show", "{maps}", "--level", "ulam", "--reference", "1"], "does not exist"),
+    "batch index": (["show", "{maps}", "--level", "ulam", "--batch-index", "2"], "does not exist"),
+    "mass of all": (["show", "{maps}", "--level", "ulam", "--side", "mass"], "placed_only"),
+    "no patch": (["show", "{maps}", "--level", "sram"], "--at ROW,COLUMN"),
+    "patch outside": (["show", "{maps}", "--level", "sram", "--at", "40,1"], "outside"),
+    "pixel outside": (["show", "{maps}", "--level", "sram", "--pixel", "500,1"], "outside"),
+    "no picture": (["show", "{maps}", "--level", "ulam", "--image", "{run}/text.txt"], "not a picture"),
+    "picture missing": (["show", "{maps}", "--level", "ulam", "--image", "{run}/none.png"], "there is no file"),
+    "empty mask": (
+        ["score", "{maps}", "--inpaint-mask", "{run}/empty.png", "--reference-mask", "{run}/garment.png"],
+        "inpainting mask is empty",
+    ),
+    "full mask": (
+        ["score", "{maps}", "--inpaint-mask", "{run}/inpaint.png", "--reference-mask", "{run}/full.png"],
+        "reference mask covers the whole picture",
+    ),
+    "demo steps": (["demo", "--steps", "0"], "1 to 1000 steps"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line_and_status_2(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    words, expected = BAD[case]
+    argv = [w.format(run=run, maps=run / "maps.safetensors") for w in words]
+    if argv[0] != "score":
+        argv += ["--out", str(tmp_path / "a.png")]
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "a.png").is_file()
+
+
+@pytest.mark.parametrize("argv", [[], ["show"], ["nope"], ["show", "x", "--level", "sram", "--at", "a,b", "--out", "y.png"]])
+def test_wrong_usage_exits_with_2(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+
+
+def test_help_names_every_command() -> None:
+    told = subprocess.run([sys.executable, "-m", "i2am", "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(name in told for name in ("demo", "show", "score", "bench"))
+
+
+def test_a_recording_made_by_the_demo_reads_back(run: Path) -> None:
+    maps = AttributionMaps.load(run / "maps.safetensors")
+    assert ulam(maps, "G2R").values.shape == (1, 20, 14)
+    assert maps.pairwise_heads == "heads"

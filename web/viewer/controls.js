@@ -1,0 +1,123 @@
+/** What the reader can set: which map, which steps, layer and head, and how the heat is coloured. */
+
+import { COLOUR_MAPS } from "./colours.js";
+import { el, percent } from "./dom.js";
+import { PICTURE_OF_SIDE } from "./maths.js";
+
+let count = 0;
+const newId = () => `i2am-control-${++count}`;
+
+function select(label, options, chosen, change) {
+  const id = newId();
+  const input = el("select", { id, onchange: () => change(input.value) });
+  for (const [value, text] of options) input.append(el("option", { value }, text));
+  input.value = chosen;
+  return { row: el("div", { class: "i2am-field" }, el("label", { for: id }, label), input), input };
+}
+
+function slider(label, { min, max, step }, text, change) {
+  const id = newId();
+  const shown = el("output", { for: id });
+  const input = el("input", { id, type: "range", min, max, step, oninput: () => change(Number(input.value)) });
+  const row = el(
+    "div",
+    { class: "i2am-field i2am-slider" },
+    el("div", { class: "i2am-slider-head" }, el("label", { for: id }, label), shown),
+    input,
+  );
+  const sync = (value) => {
+    input.value = value;
+    shown.textContent = text(value);
+    input.setAttribute("aria-valuetext", shown.textContent);
+    const share = (100 * (Number(value) - min)) / (max - min);
+    input.style.setProperty("--filled", `${share}%`);
+  };
+  return { row, sync };
+}
+
+function check(label, title, change) {
+  const id = newId();
+  const input = el("input", { id, type: "checkbox", onchange: () => change(input.checked) });
+  return { row: el("div", { class: "i2am-check", title }, input, el("label", { for: id }, label)), input };
+}
+
+/** How many heads were recorded apart, 0 if none. */
+function headCount(data) {
+  const shapes = [...data.pairwise, ...data.marginals].map((entry) => entry.values.shape[1]);
+  const most = Math.max(0, ...shapes);
+  return most > 1 ? most : 0;
+}
+
+/** A layer as "name · rows×columns", and whether it has pairwise maps. */
+export function layerText(data, maps, index, reference) {
+  const { name, grid } = data.layers[index];
+  const without = maps.pair(reference, index) ? "" : " · no patch maps";
+  return `${name} · ${grid[0]}×${grid[1]}${without}`;
+}
+
+/**
+ * The panel of controls.
+ *
+ * @param set called with the changed part of the state
+ * @returns {root, sync}: sync(state) shows a state
+ */
+export function createControls(data, maps, state, set) {
+  const choices = el("div", { class: "i2am-row i2am-choices" });
+  const sliders = el("div", { class: "i2am-row i2am-sliders" });
+  const syncs = [];
+
+  const sides = Object.keys(PICTURE_OF_SIDE).filter((s) => PICTURE_OF_SIDE[s] === "generated");
+  const present = sides.filter((side) => data.references.some((_, r) => maps.hasSide(side, r)));
+  if (present.length > 1) {
+    const field = select("Generated picture", present.map((s) => [s, s]), state.side, (side) => set({ side }));
+    choices.append(field.row);
+    syncs.push((s) => (field.input.value = s.side));
+  }
+  if (data.references.length > 1) {
+    const names = data.references.map((reference, i) => [i, reference.name]);
+    const field = select("Reference", names, state.reference, (i) => set({ reference: Number(i) }));
+    choices.append(field.row);
+    syncs.push((s) => (field.input.value = s.reference));
+  }
+  const colours = select("Colours", COLOUR_MAPS.map((n) => [n, n]), state.colours, (name) => set({ colours: name }));
+  const threshold = check(
+    `Only above ${data.threshold}`,
+    `Show only what is above ${data.threshold} of the map's own range (eq. 9 of the paper)`,
+    (on) => set({ threshold: on }),
+  );
+  const smooth = check("Smooth", "Bicubic between patches; off: the patches as they are", (on) => set({ smooth: on }));
+  choices.append(colours.row, el("div", { class: "i2am-checks" }, threshold.row, smooth.row));
+  syncs.push((s) => {
+    colours.input.value = s.colours;
+    threshold.input.checked = s.threshold;
+    smooth.input.checked = s.smooth;
+  });
+
+  const add = (label, span, text, key, toState = (v) => v, fromState = (v) => v) => {
+    const field = slider(label, span, text, (value) => set({ [key]: toState(value) }));
+    sliders.append(field.row);
+    syncs.push((s) => field.sync(fromState(s[key])));
+  };
+  const minusOne = [(v) => v - 1, (v) => v + 1];
+  if (data.groups.length > 1) {
+    const text = (v) => (v ? data.groups[v - 1].label : `all, ${data.groups.length} groups`);
+    add("Time", { min: 0, max: data.groups.length, step: 1 }, text, "group", ...minusOne);
+  }
+  if (data.layers.length > 1) {
+    let reference = state.reference;
+    syncs.push((s) => (reference = s.reference));
+    const text = (v) => (v ? layerText(data, maps, v - 1, reference) : `all, ${data.layers.length} layers`);
+    add("Layer", { min: 0, max: data.layers.length, step: 1 }, text, "layer", ...minusOne);
+  }
+  const heads = headCount(data);
+  if (heads) {
+    const text = (v) => (v ? `head ${v - 1}` : `mean of ${heads}`);
+    add("Head", { min: 0, max: heads, step: 1 }, text, "head", ...minusOne);
+  }
+  add("Opacity", { min: 0, max: 1, step: 0.05 }, percent, "opacity");
+
+  const root = el("section", { class: "i2am-card i2am-controls", "aria-label": "Settings" }, choices, sliders);
+  const sync = (s) => syncs.forEach((show) => show(s));
+  sync(state);
+  return { root, sync };
+}

@@ -1,0 +1,38 @@
+/** Building elements, and writing numbers for people. */
+
+/** An element with attributes ("class", "for", aria-…, on… functions as properties) and children (nodes or text). */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node[name] = value;
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** A number with three significant digits, without needless zeros. */
+export function short(value) {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100) return value.toFixed(0);
+  if (size >= 10) return value.toFixed(1);
+  if (size >= 0.01 || size === 0) return value.toFixed(2);
+  return value.toExponential(1).replace("e-", "e−");
+}
+
+/** A share of one as a percentage. */
+export function percent(value) {
+  return `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
+}
+
+/** A multiple of the uniform value. */
+export function times(value) {
+  return `${short(value)}×`;
+}
+
+/** A patch as "(row, column)". */
+export function place(patch) {
+  return `(${patch.row}, ${patch.column})`;
+}

@@ -1,0 +1,210 @@
+/**
+ * The maps of one recording, reduced to what is looked at: ULAM and its filters, SRAM and its mirror.
+ *
+ * Grids are [rows, columns]; maps are Float32Array, row-major. The same definitions as in i2am/levels.py and
+ * i2am/patches.py (preset "default"): layers are resized to the common grid, scaled by their token counts and averaged
+ * over layers and heads, never renormalised; a query of the common grid on a coarser layer is the bilinear mix (cell
+ * centres) of that layer's rows; time groups are averaged per step.
+ */
+
+import { Packed } from "./decode.js";
+import { bicubic, bilinear, linearTaps } from "./resize.js";
+
+/** Which picture the map of a side lies on. */
+export const PICTURE_OF_SIDE = { "R2G": "generated", "R2G-balanced": "generated", "mass": "generated", "G2R": "reference" };
+
+const TINY = 1e-12;
+
+const cells = (grid) => grid[0] * grid[1];
+
+export class Maps {
+  /** @param data the viewer's data object (see viewer.js) */
+  constructor(data) {
+    this.data = data;
+    this.grid = data.generated.grid;
+    this.marginals = new Map();
+    this.pairs = new Map();
+    for (const m of data.marginals) this.marginals.set(`${m.side}|${m.reference}|${m.layer}`, new Packed(m.values));
+    for (const p of data.pairwise) this.pairs.set(`${p.reference}|${p.layer}`, new Packed(p.values));
+  }
+
+  marginal(side, reference, layer) {
+    return this.marginals.get(`${side}|${reference}|${layer}`);
+  }
+
+  pair(reference, layer) {
+    return this.pairs.get(`${reference}|${layer}`);
+  }
+
+  /** Whether a map of this side was recorded for this reference. */
+  hasSide(side, reference) {
+    return this.data.layers.some((_, layer) => this.marginal(side, reference, layer));
+  }
+
+  /** The indices of the chosen layers (−1: all) that have an array for the chosen time group and head. */
+  layersWith(recorded, { layer, group, head }) {
+    return this.data.layers.map((_, i) => i).filter((i) => {
+      const array = (layer < 0 || layer === i) && recorded(i);
+      if (!array) return false;
+      const hasGroup = group < 0 || array.shape[0] === this.data.groups.length;
+      return hasGroup && (head < 0 || (array.shape[1] > 1 && head < this.data.layers[i].heads));
+    });
+  }
+
+  /** The layers of a patch map. Where patch maps were kept as their mean over heads, the choice of a head is left aside. */
+  pairwiseLayers(state) {
+    const { head, ...rest } = state;
+    return this.layersWith((i) => this.pair(state.reference, i), { ...rest, head: this.headsOfPairs() ? head : -1 });
+  }
+
+  /** Whether patch maps were kept per head. */
+  headsOfPairs() {
+    return this.data.pairwise.some((entry) => entry.values.shape[1] > 1);
+  }
+
+  /** [group, weight] of the chosen time group, or of all of them, each weighted by its recorded steps. */
+  groupWeights(state, count) {
+    if (count === 1) return [[0, 1]];
+    if (state.group >= 0) return [[state.group, 1]];
+    const all = this.data.groups.reduce((sum, group) => sum + group.steps, 0);
+    return this.data.groups.map((group, i) => [i, group.steps / all]);
+  }
+
+  /** The heads to look at in an array of shape (groups, heads or 1, …). */
+  headsIn(array, state) {
+    const heads = array.shape[1];
+    return state.head < 0 || heads === 1 ? Array.from({ length: heads }, (_, h) => h) : [state.head];
+  }
+
+  /** [index of (group, head), weight] for an array of shape (groups, heads or 1, …): the mean over steps and heads. */
+  slices(array, state) {
+    const [groups, heads] = array.shape;
+    const chosen = this.headsIn(array, state);
+    return this.groupWeights(state, groups).flatMap(([group, weight]) =>
+      chosen.map((head) => [group * heads + head, weight / chosen.length]));
+  }
+
+  /** The map of a side over the chosen layers, heads and steps: {values, grid, layers, unplaced}, or null. */
+  level(side, state) {
+    const recorded = (i) => this.marginal(side, state.reference, i);
+    const layers = this.layersWith(recorded, state);
+    if (!layers.length) return null;
+    const onReference = PICTURE_OF_SIDE[side] === "reference";
+    const grid = onReference ? this.data.references[state.reference].grid : this.grid;
+    const panels = layers.reduce((sum, i) => sum + this.headsIn(recorded(i), state).length, 0);
+    const total = new Float32Array(cells(grid));
+    let unplaced = 0;
+    for (const layer of layers) {
+      const array = recorded(layer);
+      const { grid: from, leading } = onReference ? this.data.layers[layer].references[state.reference] : this.plain(layer);
+      const scale = side === "mass" ? 1 : cells(from) / cells(grid);
+      for (const head of this.headsIn(array, state)) {
+        const tokens = new Float32Array(leading + cells(from));
+        for (const [row, weight] of this.slices(array, { ...state, head })) array.addRow(tokens, row, weight);
+        unplaced += sum(tokens.subarray(0, leading)) / Math.max(sum(tokens), TINY) / panels;
+        addTo(total, bicubic(tokens.subarray(leading), from, grid), scale / panels);
+      }
+    }
+    return { values: total, grid, layers, unplaced };
+  }
+
+  plain(layer) {
+    return { grid: this.data.layers[layer].grid, leading: 0 };
+  }
+
+  /** SRAM (eq. 16): the row of A^r at generated patch (row, column): {values, grid, layers, unplaced}, or null. */
+  sram(state, row, column) {
+    const layers = this.pairwiseLayers(state);
+    if (!layers.length) return null;
+    const { grid } = this.data.references[state.reference];
+    const total = new Float32Array(cells(grid));
+    let unplaced = 0;
+    for (const [layer, share] of this.shares(layers, state)) {
+      const array = this.pair(state.reference, layer);
+      const { grid: from, leading } = this.data.layers[layer].references[state.reference];
+      const tokens = new Float32Array(leading + cells(from));
+      const queries = cells(this.data.layers[layer].grid);
+      for (const [query, mixed] of tapsOf([row, column], this.data.layers[layer].grid, this.grid)) {
+        for (const [slice, weight] of this.slices(array, state)) array.addRow(tokens, slice * queries + query, mixed * weight);
+      }
+      unplaced += (share * sum(tokens.subarray(0, leading))) / Math.max(sum(tokens), TINY);
+      addTo(total, bilinear(tokens.subarray(leading), from, grid), (share * cells(from)) / cells(grid));
+    }
+    return { values: total, grid, layers, unplaced };
+  }
+
+  /** The mirror: the column of A^r at reference patch (row, column), made to sum to 1 over the generated picture. */
+  mirror(state, row, column) {
+    const layers = this.pairwiseLayers(state);
+    if (!layers.length) return null;
+    const total = new Float32Array(cells(this.grid));
+    for (const [layer, share] of this.shares(layers, state)) {
+      const array = this.pair(state.reference, layer);
+      const { grid: keys, leading } = this.data.layers[layer].references[state.reference];
+      const from = this.data.layers[layer].grid;
+      const map = new Float32Array(cells(from));
+      for (const [key, mixed] of tapsOf([row, column], keys, this.data.references[state.reference].grid)) {
+        for (const [slice, weight] of this.slices(array, state)) {
+          array.addColumn(map, slice * map.length, leading + key, mixed * weight);
+        }
+      }
+      addTo(total, bilinear(map, from, this.grid), share);
+    }
+    const whole = Math.max(sum(total), TINY);
+    return { values: total.map((v) => v / whole), grid: this.grid, layers, unplaced: 0 };
+  }
+
+  /** [layer, its share of the mean over layers and heads]. */
+  shares(layers, state) {
+    const one = state.head >= 0 && this.headsOfPairs();
+    const heads = layers.map((layer) => (one ? 1 : this.data.layers[layer].heads));
+    return layers.map((layer, i) => [layer, heads[i] / sum(heads)]);
+  }
+}
+
+function sum(values) {
+  let out = 0;
+  for (let i = 0; i < values.length; i++) out += values[i];
+  return out;
+}
+
+function addTo(out, values, weight) {
+  for (let i = 0; i < out.length; i++) out[i] += weight * values[i];
+}
+
+/** [cell of `grid`, weight] that a cell of the `common` grid mixes, bilinear between cell centres. */
+function tapsOf([row, column], grid, common) {
+  const rows = linearTaps(grid[0], common[0])[row];
+  const columns = linearTaps(grid[1], common[1])[column];
+  return rows.flatMap(([y, wy]) => columns.map(([x, wx]) => [y * grid[1] + x, wy * wx])).filter(([, weight]) => weight > 0);
+}
+
+/** Peak cell, peak as a multiple of uniform, entropy in nats and the most that it could be, of a map ≥ 0. */
+export function statistics(map) {
+  const { values, grid } = map;
+  const whole = Math.max(sum(values), TINY);
+  let peak = 0;
+  let entropy = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] > values[peak]) peak = i;
+    if (values[i] > 0) entropy -= (values[i] / whole) * Math.log(values[i] / whole);
+  }
+  return {
+    row: Math.floor(peak / grid[1]),
+    column: peak % grid[1],
+    ratio: (values[peak] * values.length) / whole,
+    entropy,
+    most: Math.log(values.length),
+  };
+}
+
+/** Lowest and highest value, and whether the map is flat: (max − min) / mean below 1e-3 is never amplified. */
+export function range(values) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] < low) low = values[i];
+    if (values[i] > high) high = values[i];
+  }
+  return { low, high, flat: high <= low || high - low < 1e-3 * (sum(values) / values.length) };
+}

@@ -1,0 +1,67 @@
+/** A page that holds one viewer: reads its data from the document and keeps what is looked at in the address. */
+
+import { inflate } from "./decode.js";
+import { createViewer } from "./viewer.js";
+
+const WHOLE = ["reference", "group", "layer", "head"]; // written as in the controls: 0 is the first
+const FLAGS = ["threshold", "smooth"];
+const WORDS = ["side", "colours"];
+
+/** The part of a viewer's state that an address hash names, as in "#query=12,7&layer=2". */
+export function readHash(hash) {
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const state = {};
+  for (const key of WHOLE) if (given.has(key)) state[key] = Number.parseInt(given.get(key), 10);
+  for (const key of FLAGS) if (given.has(key)) state[key] = given.get(key) === "1";
+  for (const key of WORDS) if (given.has(key)) state[key] = given.get(key);
+  if (given.has("opacity")) state.opacity = Number(given.get("opacity"));
+  for (const [key, picture] of [["query", "generated"], ["mirror", "reference"]]) {
+    if (!given.has(key)) continue;
+    const [row, column] = given.get(key).split(",").map(Number);
+    Object.assign(state, { query: { picture, row, column }, pinned: true });
+  }
+  return state;
+}
+
+/** The hash for a state; only what differs from the start is written, and a patch only while it is pinned. */
+export function writeHash(state, start) {
+  const out = [];
+  if (state.query && state.pinned) {
+    const key = state.query.picture === "generated" ? "query" : "mirror";
+    out.push(`${key}=${state.query.row},${state.query.column}`);
+  }
+  for (const key of [...WHOLE, ...WORDS, "opacity"]) if (state[key] !== start[key]) out.push(`${key}=${state[key]}`);
+  for (const key of FLAGS) if (state[key] !== start[key]) out.push(`${key}=${state[key] ? 1 : 0}`);
+  return out.join("&");
+}
+
+/** Builds the viewer of a page from its JSON element and keeps it and the address hash together. */
+export async function startPage(element, json) {
+  let data;
+  try {
+    data = await inflate(JSON.parse(json.textContent));
+  } catch (error) {
+    element.textContent = `This page cannot be shown: ${error.message}`;
+    throw error;
+  }
+  element.replaceChildren();
+  const viewer = createViewer(element, data, { onChange: (state) => remember(state) });
+  const start = viewer.state;
+  let written = location.hash.replace(/^#/, "");
+
+  function remember(state) {
+    const hash = writeHash(state, start);
+    if (hash === written || !/^(file|https?):$/.test(location.protocol)) return;
+    written = hash;
+    history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+  }
+
+  function follow() {
+    viewer.set({ ...start, ...readHash(location.hash) });
+  }
+
+  addEventListener("hashchange", follow);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && viewer.clear());
+  if (written) follow();
+  return viewer;
+}

@@ -1,0 +1,97 @@
+/** The line between pictures and settings: what the marked patch looked at, how sharply, and how far from the truth. */
+
+import { el, percent, place, times } from "./dom.js";
+import { MARK_COLOURS } from "./stage.js";
+
+const HINT = "Point at a patch of either picture to see its other half. Click or tap pins it, Esc lets go, " +
+  "arrow keys move it.";
+
+function figure(label, value, title) {
+  return el("div", { class: "i2am-figure", title }, el("dd", {}, value), el("dt", {}, label));
+}
+
+const MARKS = {
+  query: "the marked patch",
+  peak: "its peak on the other picture",
+  truth: "its true place on the reference",
+};
+
+function legend(kinds) {
+  const item = (kind) => {
+    const icon = el("span", { class: `i2am-mark i2am-mark-${kind}`, "aria-hidden": "true" }, kind === "truth" ? "+" : "");
+    icon.style.setProperty("--mark", MARK_COLOURS[kind]);
+    return el("li", {}, icon, MARKS[kind]);
+  };
+  return el("ul", { class: "i2am-legend" }, ...kinds.map(item));
+}
+
+function distance(a, b) {
+  return Math.max(Math.abs(a.row - b.row), Math.abs(a.column - b.column));
+}
+
+/**
+ * @param hasTruth whether true places are known and marked
+ * @returns {root, show, destroy}; show({data, state, maps, found, truth}) writes one state of the viewer
+ */
+export function createReadout(hasTruth) {
+  const sentence = el("p", { class: "i2am-sentence" });
+  const figures = el("dl", { class: "i2am-figures" });
+  const marks = legend(hasTruth ? ["query", "peak", "truth"] : ["query", "peak"]);
+  const live = el("p", { class: "i2am-hidden", role: "status", "aria-live": "polite" });
+  const root = el("section", { class: "i2am-card i2am-readout", "aria-label": "The marked patch" }, sentence, figures, marks, live);
+  let later = 0;
+
+  function say(text) {
+    clearTimeout(later);
+    later = setTimeout(() => (live.textContent = text), 300);
+  }
+
+  function show({ data, state, maps, found, truth }) {
+    const { query, pinned } = state;
+    figures.replaceChildren();
+    marks.hidden = Boolean(query);
+    root.classList.toggle("i2am-pinned", pinned);
+    if (!query) {
+      const unavailable = !data.pairwise.some((entry) => entry.reference === state.reference);
+      const reason = data.references[state.reference].unavailable?.SRAM ?? "No patch maps were kept.";
+      sentence.replaceChildren(unavailable ? reason : HINT);
+      marks.hidden = unavailable;
+      say("");
+      return;
+    }
+    const other = query.picture === "generated" ? "reference" : "generated";
+    const map = maps[other];
+    if (!found) {
+      sentence.replaceChildren(map.missing);
+      say(map.missing);
+      return;
+    }
+    const text = query.picture === "generated"
+      ? ["Generated patch ", ` looks most at reference patch `]
+      : ["Reference patch ", ` is looked at most by generated patch `];
+    const diffuse = found.ratio < data.diffuse;
+    sentence.replaceChildren(
+      text[0], el("b", { class: "i2am-query" }, place(query)), text[1], el("b", { class: "i2am-peak" }, place(found)), ".",
+      diffuse ? el("span", { class: "i2am-tag", title: `peak below ${data.diffuse}× uniform` }, "diffuse") : "",
+      pinned ? el("span", { class: "i2am-tag i2am-quiet" }, "pinned") : "",
+    );
+    figures.append(
+      figure("peak, of uniform", times(found.ratio), "The highest patch, as a multiple of a map spread evenly"),
+      figure(`entropy, of ${found.most.toFixed(1)} nats`, found.entropy.toFixed(2), "0: one patch alone; most: spread evenly"),
+    );
+    if (other === "reference" && data.references[state.reference].leading) {
+      const title = "Share of this patch's attention that goes to tokens without a place in the reference picture";
+      figures.append(figure("on tokens without a place", percent(map.unplaced), title));
+    }
+    if (truth) {
+      const far = distance(truth, found);
+      figures.append(figure("patches from the true place", far.toFixed(1), "The larger of rows and columns; + marks the true place"));
+    }
+    if (state.layer < 0 && map.layers.length < data.layers.length) {
+      figures.append(figure(`of ${data.layers.length} layers have patch maps`, map.layers.length));
+    }
+    say(`${sentence.textContent} Peak ${times(found.ratio)} uniform, entropy ${found.entropy.toFixed(1)} nats.`);
+  }
+
+  return { root, show, destroy: () => clearTimeout(later) };
+}

@@ -1,0 +1,76 @@
+/** Resizing of small grids, in the conventions of torch.nn.functional.interpolate with align_corners=False. */
+
+/** For every output place: the input places it mixes and their weights, bilinear. */
+export function linearTaps(input, output) {
+  return Array.from({ length: output }, (_, i) => {
+    const at = Math.max(0, ((i + 0.5) * input) / output - 0.5);
+    const low = Math.min(Math.floor(at), input - 1);
+    const share = at - low;
+    return [[low, 1 - share], [Math.min(low + 1, input - 1), share]];
+  });
+}
+
+const A = -0.75;
+const near = (t) => ((A + 2) * t - (A + 3)) * t * t + 1;
+const far = (t) => ((A * t - 5 * A) * t + 8 * A) * t - 4 * A;
+
+/** For every output place: the input places it mixes and their weights, bicubic (a = −0.75). */
+export function cubicTaps(input, output) {
+  return Array.from({ length: output }, (_, i) => {
+    const at = ((i + 0.5) * input) / output - 0.5;
+    const low = Math.floor(at);
+    const t = at - low;
+    return [far(t + 1), near(t), near(1 - t), far(2 - t)].map((weight, k) => [
+      Math.min(Math.max(low - 1 + k, 0), input - 1),
+      weight,
+    ]);
+  });
+}
+
+/** The same taps as flat arrays, for speed. */
+function flat(taps) {
+  const width = taps[0].length;
+  const at = new Int32Array(taps.length * width);
+  const weight = new Float32Array(taps.length * width);
+  taps.flat().forEach((tap, i) => ([at[i], weight[i]] = tap));
+  return { at, weight, width, length: taps.length };
+}
+
+/** `values` (rows × columns) mixed by the taps of each axis into a new grid. */
+export function mix(values, columns, rowTaps, columnTaps) {
+  const across = flat(columnTaps);
+  const down = flat(rowTaps);
+  const rows = values.length / columns;
+  const wide = new Float32Array(rows * across.length);
+  for (let y = 0, to = 0; y < rows; y++) {
+    for (let x = 0, tap = 0; x < across.length; x++, to++) {
+      let sum = 0;
+      for (let k = 0; k < across.width; k++, tap++) sum += across.weight[tap] * values[y * columns + across.at[tap]];
+      wide[to] = sum;
+    }
+  }
+  const out = new Float32Array(down.length * across.length);
+  for (let y = 0; y < down.length; y++) {
+    const to = y * across.length;
+    for (let tap = y * down.width; tap < (y + 1) * down.width; tap++) {
+      const from = down.at[tap] * across.length;
+      const weight = down.weight[tap];
+      for (let x = 0; x < across.length; x++) out[to + x] += weight * wide[from + x];
+    }
+  }
+  return out;
+}
+
+/** Bilinear, for pairwise rows and columns. */
+export function bilinear(values, from, to) {
+  if (from[0] === to[0] && from[1] === to[1]) return values;
+  return mix(values, from[1], linearTaps(from[0], to[0]), linearTaps(from[1], to[1]));
+}
+
+/** Bicubic with negative overshoot clamped at 0, for marginals and for pictures. */
+export function bicubic(values, from, to) {
+  if (from[0] === to[0] && from[1] === to[1]) return values;
+  const out = mix(values, from[1], cubicTaps(from[0], to[0]), cubicTaps(from[1], to[1]));
+  for (let i = 0; i < out.length; i++) if (out[i] < 0) out[i] = 0;
+  return out;
+}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .resample import even_ranges
 
 FLOAT = 4
+Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class LayerCost:
 class Plan:
     """How a run is kept: step ranges of marginals and groups, heads kept or averaged, and which layers keep pairwise maps."""
 
-    bins: tuple[tuple[int, int], ...]
-    groups: tuple[tuple[int, int], ...]
+    bins: Ranges
+    groups: Ranges
     marginal_heads: bool
     pairwise: str | None
     pairwise_layers: frozenset[str]
@@ -35,8 +36,8 @@ class Plan:
 def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | None, copies: int, budget: int) -> Plan:
     """Choose the finest way of keeping that stays within ``budget`` bytes.
 
-    Marginals coarsen steps, then heads; only then pairwise maps go from per head to their mean, to one
-    group, and layer by layer, the largest first.
+    Marginals coarsen steps, down to one range a time group, then heads; only then pairwise maps go from per head
+    to their mean, to one group, and layer by layer, the largest first; at last marginals coarsen steps beyond groups.
 
     Args:
         costs: one entry a layer.
@@ -47,12 +48,13 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
         budget: bytes.
     """
     keep = [c.name for c in costs] if pairwise else []
-    stride, per_head, wanted = 1, True, (steps, min(groups, steps), pairwise)
     groups = min(groups, steps)
+    stride, per_head, wanted = 1, True, (even_ranges(steps, groups), pairwise)
+    longest = max(b - a for a, b in wanted[0])
     dropped: list[str] = []
 
     def total() -> int:
-        bins = -(-steps // stride)
+        bins = len(_bins(wanted[0], stride))
         floats = 0
         for c in costs:
             heads = c.heads if per_head else 1
@@ -62,8 +64,8 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
         return floats * FLOAT * copies
 
     while total() > budget:
-        if stride * groups < steps:
-            stride *= 2
+        if stride < longest:
+            stride = min(stride * 2, longest)
         elif per_head:
             per_head = False
         elif pairwise == "heads":
@@ -75,22 +77,35 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
             keep.remove(largest.name)
             dropped.append(largest.name)
         elif stride < steps:
-            stride *= 2
+            stride = min(stride * 2, steps)
         else:
             break
-    bins = tuple((a, min(a + stride, steps)) for a in range(0, steps, stride))
     notes = []
     size = f"the memory budget of {budget / 1e6:.0f} MB"
     if stride > 1:
         notes.append(f"{size} was short: marginal maps are kept per {stride} steps instead of per step")
     if not per_head:
         notes.append(f"{size} was short: marginal maps are kept as their mean over heads")
-    if pairwise != wanted[2]:
+    if pairwise != wanted[1]:
         notes.append(f"{size} was short: pairwise maps are kept as their mean over heads")
-    if groups != wanted[1]:
-        notes.append(f"{size} was short: pairwise maps are kept for one time group instead of {wanted[1]}")
+    if groups != len(wanted[0]):
+        notes.append(f"{size} was short: pairwise maps are kept for one time group instead of {len(wanted[0])}")
     if dropped:
         notes.append(f"{size} was short: no pairwise maps of {', '.join(dropped)}")
     if total() > budget:
         notes.append(f"even the coarsest maps take {total() / 1e6:.0f} MB, more than {size}")
-    return Plan(bins, even_ranges(steps, groups), per_head, pairwise if keep else None, frozenset(keep), tuple(notes))
+    return Plan(
+        _bins(wanted[0], stride),
+        even_ranges(steps, groups),
+        per_head,
+        pairwise if keep else None,
+        frozenset(keep),
+        tuple(notes),
+    )
+
+
+def _bins(groups: Ranges, stride: int) -> Ranges:
+    """Ranges of at most ``stride`` steps; as long as a group holds one, every group is a union of them."""
+    if stride > max(b - a for a, b in groups):
+        return even_ranges(groups[-1][1], -(-groups[-1][1] // stride))
+    return tuple((a + low, a + high) for a, b in groups for low, high in even_ranges(b - a, -(-(b - a) // stride)))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from .animate import animation, frames
+from .animate import animation, frames, panels
 from .errors import I2AMError
 from .heat import Heat
 from .imacs import Score, imacs_pair
@@ -22,7 +22,7 @@ from .levels import SIDES, common_grid, hlam, llam, tlam, ulam
 from .maps import AttributionMaps
 from .patches import sram
 from .presets import PRESETS
-from .render import COLOURS, cell_box, marker, overlay, panels
+from .render import COLOURS, OPACITY, cell_box, marker, overlay
 
 log = logging.getLogger("i2am")
 
@@ -97,7 +97,7 @@ def add_show(commands: Commands) -> None:
     look.add_argument("--image", type=Path, help="the picture below (default: the one kept in the maps file)")
     look.add_argument("--threshold", type=float, help="keep values strictly above, such as 0.4")
     look.add_argument("--colours", choices=tuple(COLOURS), help="colour map (default: the preset's)")
-    look.add_argument("--opacity", type=float, default=0.6, help="0 to 1 (default 0.6)")
+    look.add_argument("--opacity", type=float, default=OPACITY, help=f"0 to 1 (default {OPACITY})")
     look.add_argument("--contour", type=float, metavar="LEVEL", help="draw a line at this level of the min-maxed map")
     look.add_argument("--scale", default="shared", choices=("shared", "each"), help="panels share one scale, or each its own")
     parser.add_argument("--out", type=Path, required=True, help="picture to write: .png, .jpg, .gif or .webp")
@@ -108,7 +108,8 @@ def _show(args: argparse.Namespace) -> int:
     maps = AttributionMaps.load(args.maps)
     heat = _heat(maps, args)
     picture = _picture(maps, heat, args.image, args.reference)
-    look = {"threshold": args.threshold, "colours": args.colours, "opacity": args.opacity}
+    look: dict[str, Any] = {"threshold": args.threshold, "colours": args.colours, "opacity": args.opacity}
+    look["official"] = args.preset == "official"
     if args.contour is not None:
         look["contour"] = args.contour
     if args.out.suffix.lower() in ANIMATED:

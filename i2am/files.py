@@ -23,7 +23,11 @@ _MASK, _THUMBNAIL = "inpaint_mask", "thumbnail|"
 
 
 def save_maps(maps: AttributionMaps, path: str | Path) -> Path:
-    """Write ``maps`` to ``path``; an existing file is replaced only once the new one is whole."""
+    """Write ``maps`` to ``path``; an existing file is replaced only once the new one is whole.
+
+    Raises:
+        MapsFileError: the file cannot be written, or `RunInfo.extra` holds what JSON cannot.
+    """
     path = Path(path)
     tensors: dict[str, Tensor] = {"|".join(map(str, key)): t.contiguous() for key, t in maps._tensors.items()}
     if maps.inpaint_mask is not None:
@@ -49,6 +53,10 @@ def save_maps(maps: AttributionMaps, path: str | Path) -> Path:
     try:
         save_file(tensors, draft, {"i2am": json.dumps(about)})
         draft.replace(path)
+    except TypeError as error:
+        raise MapsFileError(f"the facts about the run are not plain data ({error}); look at `extra` of its RunInfo") from error
+    except (OSError, SafetensorError) as error:
+        raise MapsFileError(f"{path} could not be written ({error}); check the folder and the space left") from error
     finally:
         draft.unlink(missing_ok=True)
     return path
@@ -77,14 +85,15 @@ def load_maps(path: str | Path) -> AttributionMaps:
     try:
         keyed = {}
         for name, tensor in tensors.items():
-            kind, layer, branch, reference = name.split("|")
+            kind, rest = name.split("|", 1)
+            layer, branch, reference = rest.rsplit("|", 2)
             keyed[kind, layer, branch, int(reference)] = tensor
         layers = tuple(
             LayerInfo(**{**x, "grid": _grid(x["grid"]), "references": tuple(map(_reference, x["references"]))})
             for x in about["layers"]
         )
         run: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["run"].items()}
-        return AttributionMaps(
+        maps = AttributionMaps(
             keyed,
             layers=layers,
             references=tuple(map(_reference, about["references"])),
@@ -100,8 +109,10 @@ def load_maps(path: str | Path) -> AttributionMaps:
             thumbnails=thumbnails,
             null_branches=tuple(about["null_branches"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        _check(maps)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MapsFileError(f"{path} says that it holds I2AM maps, but its description is damaged: {error!r}") from error
+    return maps
 
 
 def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -116,6 +127,34 @@ def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
             f"{path} has version {about.get('version')!r} of the maps format, this I2AM reads version {VERSION}; update I2AM"
         )
     return about
+
+
+def _check(maps: AttributionMaps) -> None:
+    """Refuse tensors other than those that the description promises.
+
+    Raises:
+        ValueError: something is missing, unknown or of another shape.
+    """
+    from .maps import GROUPED, MARGINALS, ON_REFERENCE
+
+    for name, ranges in (("bins", maps.bins), ("groups", maps.groups)):
+        if [a for a, _ in ranges] != [0, *(b for _, b in ranges[:-1])] or ranges[-1][1] != maps.run.steps:
+            raise ValueError(f"{name} {ranges} do not fill {maps.run.steps} steps")
+    if not set(maps.recorded) <= set(range(maps.run.steps)):
+        raise ValueError(f"steps {maps.recorded} were recorded of {maps.run.steps}")
+    layers = {x.name: x for x in maps.layers}
+    slots = [(x, b, r) for x in layers for b in maps.branches for r in range(len(maps.references))]
+    missing = [(k, *s) for s in slots for k in MARGINALS if k != "g2r_masked" and (k, *s) not in maps._tensors]
+    if missing or not slots:
+        raise ValueError(f"there is no tensor for {missing[0] if missing else 'any layer'}")
+    for (kind, name, branch, reference), tensor in maps._tensors.items():
+        if (name, branch, reference) not in slots or kind not in (*MARGINALS, *GROUPED):
+            raise ValueError(f"there is a tensor for {(kind, name, branch, reference)}, which is not described")
+        n, s = layers[name].grid.placed, layers[name].references[reference].grid.tokens
+        last = [n, s] if kind == "pairwise" else [s] if kind in ON_REFERENCE else [n]
+        parts = len(maps.bins if kind in MARGINALS else maps.groups)
+        if list(tensor.shape) not in [[maps.images, parts, heads, *last] for heads in (1, layers[name].heads)]:
+            raise ValueError(f"the tensor for {(kind, name, branch, reference)} has shape {tuple(tensor.shape)}")
 
 
 def _pair(value: list[int]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -91,14 +91,14 @@ class AttributionMaps:
         null_branches: tuple[str, ...] = (),
     ) -> None:
         self._tensors = MappingProxyType(dict(tensors))
-        self._inpaint_mask = inpaint_mask
-        self._thumbnails = dict(thumbnails or {})
+        self._inpaint_mask = None if inpaint_mask is None else inpaint_mask.clone()
+        self._thumbnails = {name: picture.clone() for name, picture in (thumbnails or {}).items()}
         fixed = {
             "layers": layers,
             "references": references,
             "branches": branches,
             "images": images,
-            "run": run,
+            "run": replace(run, extra=copy.deepcopy(dict(run.extra))),
             "bins": bins,
             "groups": groups,
             "recorded": recorded,
@@ -127,7 +127,8 @@ class AttributionMaps:
 
     @property
     def run(self) -> RunInfo:
-        return self._run  # type: ignore[attr-defined,no-any-return]
+        run: RunInfo = self._run  # type: ignore[attr-defined]
+        return replace(run, extra=copy.deepcopy(run.extra))
 
     @property
     def bins(self) -> tuple[Range, ...]:

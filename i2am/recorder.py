@@ -188,7 +188,7 @@ class Recorder:
             tokens = [c.g2r.shape[2] for c in calls]
             columns = sum(tokens) * (1 if self._mask is None else 2)
             costs.append(
-                LayerCost(name, self._layers[name].heads, 7 * n * len(calls) + columns, 4 * n * len(calls), n * sum(tokens))
+                LayerCost(name, self._layers[name].heads, 6 * n * len(calls) + columns, 4 * n * len(calls), n * sum(tokens))
             )
         self._plan = plan(
             costs,

@@ -87,6 +87,12 @@ def call_maps(
     return maps
 
 
+def cell_areas(mask: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(h, w) mask -> (rows · columns): its mean over each cell, by splitting pixels until cells are whole numbers of them."""
+    split = mask.double().repeat_interleave(grid[0], 0).repeat_interleave(grid[1], 1)
+    return split.reshape(grid[0], mask.shape[0], grid[1], mask.shape[1]).mean((1, 3)).flatten()
+
+
 # ------------------------------------------------------------------------------------------- resizing a map
 
 

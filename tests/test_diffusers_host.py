@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,7 +37,10 @@ MODES = [("batch", 1), ("batch", 2), ("calls", 2), ("none", 2)]
 
 @pytest.fixture
 def unet() -> UNet2DConditionModel:
-    return tiny_unet()
+    return copy.deepcopy(_unet())
+
+
+_unet = cache(tiny_unet)
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -166,9 +171,11 @@ def assert_states(maps: AttributionMaps, seen: Seen, run: Run, mask: Tensor | No
                     for kind in ("entropy", "norm"):
                         found[kind] = maps.grouped(kind, layer.name, branch, i)[:, step]
                     for kind, value in found.items():
-                        torch.testing.assert_close(
-                            value.double(), stated[kind], rtol=relative, atol=1e-6, msg=lambda t: f"{kind}: {t}"
-                        )
+                        assert_close(value.double(), stated[kind], relative, f"{kind} of {layer.name}, {branch}, {step}, {i}")
+
+
+def assert_close(seen: Tensor, expected: Tensor, relative: float, what: str) -> None:
+    torch.testing.assert_close(seen, expected, rtol=relative, atol=1e-6, msg=lambda text: f"{what}: {text}")
 
 
 # ------------------------------------------------------------------------------------------- nothing is changed
@@ -403,7 +410,10 @@ def held() -> tuple[int, Counter]:
 
 
 def test_twenty_recordings_in_a_row_do_not_grow_memory(unet: UNet2DConditionModel) -> None:
-    run = Run(times=TIMES[:1])
+    def fail(_step: int) -> None:
+        raise Broken
+
+    run, breaking = Run(times=TIMES[:1]), Run(times=TIMES[:1], each_step=fail)
     run(unet)
     gc.collect()
     gc.freeze()
@@ -418,8 +428,7 @@ def test_twenty_recordings_in_a_row_do_not_grow_memory(unet: UNet2DConditionMode
         for i in range(20):
             if i % 4 == 3:
                 with pytest.raises(Broken), shared:
-                    run(unet)
-                    raise Broken
+                    breaking(unet)
                 assert held() == nothing, i
             elif i % 2:
                 recorded(unet, run)
@@ -460,10 +469,8 @@ class Learned(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(1.7))
 
-    def forward(
-        self, attn: nn.Module, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **kwargs: Any
-    ) -> Tensor:
-        return self.gain * AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, kwargs.get("attention_mask"))
+    def forward(self, attn: nn.Module, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any) -> Tensor:
+        return self.gain * AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states)
 
 
 def test_a_custom_processor_is_chained_with_its_keyword_arguments(unet: UNet2DConditionModel) -> None:
@@ -573,7 +580,7 @@ def test_fused_projections_are_refused(unet: UNet2DConditionModel) -> None:
 @pytest.mark.parametrize(("mode", "images"), MODES)
 def test_masked_keys_are_honoured(unet: UNet2DConditionModel, processor: type, mode: str, images: int) -> None:
     unet.set_attn_processor(processor())
-    run = Run(mode, images)
+    run = Run(mode, images, times=TIMES[:1])
     rows = images * (2 if mode == "batch" else 1)
     allowed = normal(5, rows, LAYOUT.key_count) > -0.3
     allowed[:, 0] = True
@@ -584,7 +591,8 @@ def test_masked_keys_are_honoured(unet: UNet2DConditionModel, processor: type, m
         out, maps = recorded(unet, run, kwargs)
     assert torch.equal(out, plain)
     bias = (1 - allowed.float()) * -10000.0
-    assert_states(maps, seen, run, bias if mode == "batch" else bias.repeat(2, 1))
+    # the model adds -10000 in fp32, which leaves the logits of forbidden keys three figures
+    assert_states(maps, seen, run, bias if mode == "batch" else bias.repeat(2, 1), relative=2e-3)
     for branch in maps.branches:
         forbidden = ~(allowed if mode != "batch" else allowed.chunk(2)[branches_of(mode).index(branch)])
         for i, reference in enumerate(LAYOUT.references):
@@ -684,14 +692,16 @@ def test_settings_that_mean_nothing_are_refused(unet: UNet2DConditionModel, opti
 
 
 def test_other_models_are_refused() -> None:
-    with pytest.raises(RecordingError, match="UNet2DConditionModel.*Linear"):
+    with pytest.raises(RecordingError, match=r"UNet2DConditionModel.*Linear"):
         record(nn.Linear(2, 2), LAYOUT, steps=1)
 
 
 def test_a_picture_that_changes_its_size_is_refused(unet: UNet2DConditionModel) -> None:
-    with pytest.raises(I2AMError, match="12 x 10.*8 x 8|one size of picture"), recording_of(unet, Run()):
+    recording = recording_of(unet, Run())
+    with recording:
         Run(times=TIMES[:1])(unet)
-        Run(times=TIMES[1:], latent=(8, 8))(unet)
+        with pytest.raises(RecordingError, match=r"12 x 10.*8 x 8.*one size of picture"):
+            Run(times=TIMES[1:], latent=(8, 8))(unet)
 
 
 # -------------------------------------------------------------------------------------------------- steps and time
@@ -777,7 +787,7 @@ def test_partial_runs_keep_their_absolute_step_numbers(unet: UNet2DConditionMode
 
 
 def test_a_timestep_that_is_not_in_the_schedule_is_refused(unet: UNet2DConditionModel) -> None:
-    with pytest.raises(RecordingError, match="timestep 500.*not among the 3 given"):
+    with pytest.raises(RecordingError, match=r"timestep 500.*not among the 3 given"):
         recorded(unet, Run(times=(901.0, 500.0)), timesteps=TIMES, steps=3)
 
 

@@ -234,6 +234,10 @@ def test_retrieval_and_correlation_of_planted_changes() -> None:
     assert wrong["correlation"] < 0.1  # type: ignore[operator]
     swapped = truth[[1, 0, *range(2, 12)]]
     assert causal.summary([causal.weigh(truth, swapped, truth, mask)])["retrieval"] == pytest.approx(10 / 12)
+    spilt = truth.clone()  # each change is most like its own map, but map 1 is more like change 0
+    spilt[0] += 0.8 * truth[1]
+    spilt[1] += 0.8 * truth[2:6].sum(0)
+    assert causal.summary([causal.weigh(spilt, truth, truth, mask)])["retrieval"] == 1.0
 
 
 def test_figures_look_inside_the_mask_only() -> None:
@@ -264,6 +268,7 @@ def test_partial_correlation_takes_the_true_warp_out() -> None:
     known = causal.weigh(truth + shared, truth + shared + 0.3 * own, truth, mask)
     unknown = causal.weigh(truth + own, truth + other, truth, mask)
     assert known.partial.min() > 0.9
+    assert known.partial_truth.max() < 0.4  # the maps hold nearly all that the truth says, and more
     assert unknown.partial.abs().max() < 0.2
     assert unknown.correlation.min() > 0.55
 

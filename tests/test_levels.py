@@ -58,6 +58,7 @@ class Run:
     branches: tuple[str, ...] = ("uncond", "cond")
     null_branches: tuple[str, ...] = ("uncond",)
     images: int = 2
+    inpaint_mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(
@@ -69,12 +70,13 @@ class Run:
             groups=self.groups,
             budget=self.budget,
             null_branches=self.null_branches,
+            inpaint_mask=self.inpaint_mask,
         )
         for step in self.range:
             for branch in self.branches:
                 for layer in self.network:
                     q, k = self.call(step, branch, layer)
-                    self.recorder.observe(layer.name, layer.grid, step, branch, q, k, None, scale=0.5, middle=layer.middle)
+                    self.recorder.observe(layer.name, layer.grid, step, branch, q, k, k, scale=0.5, middle=layer.middle)
             self.recorder.end_step(step)
         self.maps = self.recorder.finish()
 
@@ -107,7 +109,7 @@ class Run:
             if steps is None or steps[0] <= step < steps[1]:
                 q, k = self.call(step, branch, layer)
                 place = (tokens.start, tokens.grid.leading, tokens.grid.placed)
-                found.append(statement.call_maps(q, k, None, place, scale=0.5)[kind][image])
+                found.append(statement.call_maps(q, k, k, place, scale=0.5)[kind][image])
         maps = torch.stack(found)
         return maps if heads is None else maps[:, [h for h in heads if h < layer.heads]]
 
@@ -412,6 +414,38 @@ def test_sram_says_how_sure_it_is() -> None:
     heat = sram(run().maps, (7, 3))
     assert any(f"peak {peak:.1f}" in note for note in heat.notes)
     assert any("diffuse" in note for note in heat.notes) == (peak < 3)
+
+
+# ----------------------------------------------------------------------------------- what else a recording keeps
+
+
+def test_what_is_kept_by_time_group() -> None:
+    for layer in (COARSE, WIDE):
+        for group, steps in enumerate(run().maps.groups):
+            for reference in (0, 1):
+                where = {"reference": reference, "image": 1, "steps": steps}
+
+                def kept(kind: str, name: str = layer.name, reference: int = reference, group: int = group) -> Tensor:
+                    return run().maps.grouped(kind, name, "cond", reference)[1, group]
+
+                for kind in ("entropy", "norm"):
+                    close(kept(kind), run().stated(kind, layer, **where).mean(0))
+                peaks = run().stated("peak_value", layer, **where)
+                close(kept("peak_value"), peaks.amax(0))
+                places = run().stated("peak_index", layer, **where).gather(0, peaks.argmax(0, keepdim=True))[0]
+                assert torch.equal(kept("peak_index").long(), places)
+
+
+@pytest.mark.parametrize("size", [(24, 16), (17, 11), (5, 3)])
+def test_g2r_over_the_mask_weighs_queries_by_its_area_in_their_cells(size: Size) -> None:
+    mask = (torch.rand(size, generator=torch.Generator().manual_seed(3)) < 0.3).float()
+    masked = Run(network=(MIDDLE, FINE), steps=3, groups=1, images=1, inpaint_mask=mask)
+    for layer in (MIDDLE, FINE):
+        weights = statement.cell_areas(mask, layer.grid)
+        a_r = masked.stated("pairwise", layer)
+        expected = (a_r * weights[:, None]).sum(-2) / weights.sum()
+        close(masked.maps.marginal("g2r_masked", layer.name)[0], expected)
+        assert (expected - masked.stated("g2r", layer)).abs().max() > 1e-3
 
 
 # ---------------------------------------------------------------------------------- runs that are not complete

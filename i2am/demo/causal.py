@@ -29,7 +29,7 @@ COVERED = 0.5
 """Share of a block that the garment must cover in the reference picture."""
 SEEN = 3.0
 """Cells of the generated picture that must truly show a block, in all."""
-HIGH, LOW = 0.5, 0.1
+HIGH, LOW = 0.5, 0.2
 """A cell is on a block's map where the map has at least ``HIGH`` of its peak, and off it below ``LOW``."""
 
 
@@ -63,14 +63,13 @@ def true_shares(pairs: DemoPairs, blocks: Sequence[Block]) -> Tensor:
     return F.adaptive_avg_pool2d(torch.stack(shown).float()[:, None], GRID)[:, 0]
 
 
-def choose_blocks(pairs: DemoPairs, count: int = 12) -> list[Block]:
-    """``count`` blocks of the garment, spread out by farthest-point sampling; the same each time.
+def usable_blocks(pairs: DemoPairs) -> list[Block]:
+    """The blocks of one pair that the garment covers by half and the person shows on at least `SEEN` cells.
 
-    Takes the one of the four block lattices that holds most blocks which the garment covers by half and which
-    the person shows on at least `SEEN` cells.
+    Of the four block lattices, the one that holds most of them.
 
     Raises:
-        ValueError: not one pair, or its garment has fewer such blocks.
+        ValueError: not one pair.
     """
     if len(pairs.person) != 1:
         raise ValueError(f"blocks are chosen for one pair at a time, got {len(pairs.person)}")
@@ -82,6 +81,16 @@ def choose_blocks(pairs: DemoPairs, count: int = 12) -> list[Block]:
         seen = true_shares(pairs, lattice).sum((1, 2)) >= SEEN
         usable = [b for b, c, s in zip(lattice, covered, seen.tolist(), strict=True) if c and s]
         best = max(best, usable, key=len)
+    return best
+
+
+def choose_blocks(pairs: DemoPairs, count: int = 12) -> list[Block]:
+    """``count`` blocks of the garment, spread out by farthest-point sampling; the same each time.
+
+    Raises:
+        ValueError: not one pair, or its garment has fewer `usable_blocks`.
+    """
+    best = usable_blocks(pairs)
     if len(best) < count:
         raise ValueError(
             f"the garment has only {len(best)} blocks that the person shows, {count} were asked for; ask for fewer"
@@ -144,6 +153,7 @@ class Evidence:
         found: whether the block whose map correlates most with the change is the recoloured one.
         correlation: of the change with the block's map, over the inpainted cells.
         partial: the same, given the block's true share of each cell.
+        partial_truth: of the change with the true share, given the block's map.
         maps_only: change on the cells that only the map claims, summed in units of the block's mean change; how many.
         truth_only: the same for the cells that only the true warp claims.
         in_place: share of the change on cells that truly show the block, and their share of the area.
@@ -152,6 +162,7 @@ class Evidence:
     found: Tensor
     correlation: Tensor
     partial: Tensor
+    partial_truth: Tensor
     maps_only: tuple[Tensor, Tensor]
     truth_only: tuple[Tensor, Tensor]
     in_place: tuple[Tensor, Tensor]
@@ -172,6 +183,7 @@ def weigh(change: Tensor, attention: Tensor, truth: Tensor, mask: Tensor) -> Evi
         found=each.argmax(1) == torch.arange(len(c)),
         correlation=each.diagonal(),
         partial=partial_correlation(c, a, t),
+        partial_truth=partial_correlation(c, t, a),
         maps_only=over((on_map >= HIGH) & (on_truth < LOW)),
         truth_only=over((on_truth >= HIGH) & (on_map < LOW)),
         in_place=((share * place).mean(1), place.double().mean(1)),
@@ -181,6 +193,8 @@ def weigh(change: Tensor, attention: Tensor, truth: Tensor, mask: Tensor) -> Evi
 def summary(evidence: Sequence[Evidence]) -> dict[str, float | int | None]:
     """The figures of one or many pairs, as JSON.
 
+    ``partial_correlation`` is that of change and maps given the true warp, ``partial_correlation_of_truth`` that of
+    change and true warp given the maps: which of the two tells what the other does not.
     ``follows_maps`` is the change per cell where only the maps claim the block, divided by that plus the change
     per cell where only the true warp does: 1 when the picture follows the maps, 0 when the truth, None when maps
     and truth differ nowhere.
@@ -201,6 +215,7 @@ def summary(evidence: Sequence[Evidence]) -> dict[str, float | int | None]:
         "retrieval": float(found.double().mean()),
         "correlation": float(joined("correlation").mean()),
         "partial_correlation": float(joined("partial").mean()),
+        "partial_correlation_of_truth": float(joined("partial_truth").mean()),
         "follows_maps": by_maps / (by_maps + by_truth) if differ else None,
         "change_maps_only": by_maps if maps_cells else None,
         "change_truth_only": by_truth if truth_cells else None,

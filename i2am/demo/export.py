@@ -56,7 +56,7 @@ def export_parts(parts: dict[str, dict[str, Tensor]], folder: Path, about: dict[
                 )
             path = folder / f"{part}.safetensors"
             drafts[path] = path.with_suffix(".part")
-            save_file(state, drafts[path], {"i2am": json.dumps({"part": part, **about})})
+            save_file(state, drafts[path], {"i2am": json.dumps(about)})
         kept = [p for p in folder.glob("*.safetensors") if p not in drafts]
         total = sum(p.stat().st_size for p in [*drafts.values(), *kept])
         if total > LIMIT:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ..animate import animation, frames
+from ..animate import animation, frames, panels
 from ..commands import marked, score_table
 from ..errors import I2AMError
 from ..grid import sheet
@@ -25,9 +25,9 @@ from ..levels import common_grid, hlam, llam, tlam, ulam
 from ..maps import AttributionMaps
 from ..patches import sram
 from ..presets import PRESETS
-from ..render import marker, overlay, panels
+from ..render import enlarge, marker, overlay
 from ..report import write_report
-from .causal import CausalResult, causal_check, summary
+from .causal import CausalResult, causal_check, summary, usable_blocks
 from .correspondence import correspondence_of
 from .sample import DemoModel, recording_of, try_on
 from .scene import DemoCase, Patch, telling_patches
@@ -35,7 +35,7 @@ from .spec import PICTURE
 
 log = logging.getLogger("i2am")
 
-SHOWN: tuple[tuple[str, dict[str, bool]], ...] = (("R2G", {}), ("R2G-balanced", {}), ("mass", {"placed_only": True}), ("G2R", {}))
+SHOWN: dict[str, dict[str, bool]] = {"R2G": {}, "R2G-balanced": {}, "mass": {"placed_only": True}, "G2R": {}}
 LEVELS: dict[str, Callable[..., Heat]] = {"ulam": ulam, "tlam": tlam, "hlam": hlam, "llam": llam}
 
 
@@ -74,9 +74,8 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     model = DemoModel.load()
     case = DemoCase.draw(seed)
-    given = {"agnostic": case.own.agnostic, "densepose": case.own.densepose}
-    maps, generated, seconds = _generate(model, case, given, steps, cfg, progress)
-    paired = try_on(model, agnostic=given["agnostic"], densepose=given["densepose"], reference=case.own.reference, seeds=[seed], steps=steps, cfg=cfg)[0]
+    maps, generated, seconds = _generate(model, case, steps, cfg, progress)
+    paired = _try_on(model, case, case.own.reference, steps, cfg)
     maps.save(out / "maps.safetensors")
     pictures = _inputs(case, generated, paired)
     for name, picture in pictures.items():
@@ -94,6 +93,7 @@ def run_demo(
     patches = telling_patches(case, common_grid(maps, "generated"))
     _draw_patches(out, maps, pictures["generated"], pictures["reference"], patches)
     _draw_panels(out, maps, pictures)
+    blocks = min(blocks, len(usable_blocks(case.worn)))
     if blocks:
         result = _causal(model, case, maps, generated, steps, cfg, blocks, progress)
         scores["causal"] = result.as_dict()
@@ -117,8 +117,21 @@ def run_demo(
     return scores
 
 
+def _try_on(
+    model: DemoModel,
+    case: DemoCase,
+    reference: Tensor,
+    steps: int,
+    cfg: float,
+    on_step: Callable[[int], Any] | None = None,
+) -> Tensor:
+    """The case's person in the garment of a reference picture, (3, 128, 96)."""
+    known = {"agnostic": case.own.agnostic, "densepose": case.own.densepose}
+    return try_on(model, reference=reference, seeds=[case.seed], steps=steps, cfg=cfg, on_step=on_step, **known)[0]
+
+
 def _generate(
-    model: DemoModel, case: DemoCase, given: dict[str, Tensor], steps: int, cfg: float, progress: bool
+    model: DemoModel, case: DemoCase, steps: int, cfg: float, progress: bool
 ) -> tuple[AttributionMaps, Tensor, float]:
     recording = recording_of(
         model,
@@ -131,16 +144,7 @@ def _generate(
     )
     began = time.perf_counter()
     with tqdm(total=steps, desc="generating", unit="step", disable=not progress) as bar, recording:
-        generated = try_on(
-            model,
-            agnostic=given["agnostic"],
-            densepose=given["densepose"],
-            reference=case.worn.reference,
-            seeds=[case.seed],
-            steps=steps,
-            cfg=cfg,
-            on_step=lambda _n: bar.update(),
-        )[0]
+        generated = _try_on(model, case, case.worn.reference, steps, cfg, lambda _n: bar.update())
     seconds = time.perf_counter() - began
     maps = recording.maps.with_thumbnails({"generated": _thumbnail(generated), "reference": _thumbnail(case.worn.reference[0])})
     return maps, generated, seconds
@@ -170,7 +174,7 @@ def _imacs(maps: AttributionMaps, case: DemoCase) -> dict[str, dict[str, Any]]:
 
 def _draw_levels(out: Path, maps: AttributionMaps, generated: Image.Image, reference: Image.Image) -> None:
     """One file a level and side, and the animation over time."""
-    for side, options in SHOWN:
+    for side, options in SHOWN.items():
         below = reference if side == "G2R" else generated
         for name, level in LEVELS.items():
             heat = level(maps, side, **options)
@@ -202,6 +206,11 @@ def _draw_patches(
     sheet(rows, columns=4, title="Which part of the garment did each patch look at?").save(out / "sram.png")
 
 
+def _large(picture: Image.Image) -> Image.Image:
+    """At the size that overlays are drawn at."""
+    return enlarge(picture)[0]
+
+
 def _peak_cell(heat: Heat) -> tuple[int, int]:
     columns = heat.values.shape[2]
     index = int(heat.values[0].argmax())
@@ -211,14 +220,14 @@ def _peak_cell(heat: Heat) -> tuple[int, int]:
 def _draw_panels(out: Path, maps: AttributionMaps, pictures: dict[str, Image.Image]) -> None:
     """One sheet with the inputs, the result and both sides."""
     items = [
-        (pictures["agnostic"], "agnostic person"),
-        (pictures["densepose"], "densepose"),
-        (pictures["reference"], "reference"),
-        (pictures["generated"], "generated"),
-        (overlay(pictures["generated"], ulam(maps, "R2G-balanced")), "R2G-balanced: where the reference went"),
-        (overlay(pictures["generated"], ulam(maps, "R2G")), "R2G, as in the paper"),
-        (overlay(pictures["reference"], ulam(maps, "G2R")), "G2R: what of it was used"),
-        (pictures["truth"], "truth (drawn)"),
+        (_large(pictures["agnostic"]), "agnostic person"),
+        (_large(pictures["densepose"]), "densepose"),
+        (_large(pictures["reference"]), "reference"),
+        (_large(pictures["generated"]), "generated"),
+        (overlay(pictures["generated"], ulam(maps, "R2G-balanced"), caption=False), "R2G-balanced: where the reference went"),
+        (overlay(pictures["generated"], ulam(maps, "R2G"), caption=False), "R2G, as in the paper (comparative, not causal)"),
+        (overlay(pictures["reference"], ulam(maps, "G2R"), caption=False), "G2R: what of it was used"),
+        (_large(pictures["truth"]), "truth (drawn)"),
     ]
     sheet(items, columns=4, title="I²AM: one try-on, both sides").save(out / "overview.png")
 
@@ -254,18 +263,20 @@ def _draw_causal(out: Path, result: CausalResult) -> None:
     k = result.shown
     original, changed = picture_of(result.original), picture_of(result.pictures[k])
     left, top, right, bottom = result.blocks[k].box
-    recoloured = marker(picture_of(result.recoloured[k]), (left + right) / 2, (top + bottom) / 2, box=(left, top, right, bottom))
+    recoloured = picture_of(result.recoloured[k])
+    recoloured = marker(recoloured, (left + right) / 2, (top + bottom) / 2, box=(left, top, right, bottom))
+    attention = result.attention["all_layers"][k]
     figures = summary([result.evidence()])
     items = [
         (recoloured, "the reference with one block recoloured"),
-        (original, "generated from the untouched reference"),
-        (changed, "generated from the recoloured one, same noise"),
-        (overlay(original, _map_heat(result.change[k], "change")), "what changed"),
-        (overlay(original, _map_heat(result.attention["all_layers"][k], "attention")), "foretold by the maps: attention on the block"),
+        (_large(original), "generated from the untouched reference"),
+        (_large(changed), "generated from the recoloured one, same noise"),
+        (overlay(original, _map_heat(result.change[k], "change"), caption=False), "what changed"),
+        (overlay(original, _map_heat(attention, "attention"), caption=False), "foretold by the maps alone"),
     ]
     title = (
-        f"An intervention: {len(result.blocks)} blocks recoloured one at a time; the maps alone find {figures['retrieval']:.0%} "
-        f"of them (chance {figures['chance']:.0%})"
+        f"An intervention: {len(result.blocks)} blocks recoloured, one at a time; the maps alone find "
+        f"{figures['retrieval']:.0%} of them (chance {figures['chance']:.0%})"
     )
     sheet(items, columns=5, title=title).save(out / "causal.png")
 

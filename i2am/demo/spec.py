@@ -208,7 +208,8 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     wall = rng.uniform(0.55, 0.9) + rng.uniform(-0.08, 0.08, 3)
     low = tuple(float(v) for v in np.clip(wall + rng.uniform(-0.12, 0.12), 0.3, 0.98))
     high = tuple(float(v) for v in np.clip(wall, 0.3, 0.98))
-    return Scene(skin, hair, trousers, (high, low), (float(rng.uniform(-0.05, 0.05)), float(rng.uniform(0.9, 1.1))))  # type: ignore[arg-type]
+    head = (float(rng.uniform(-0.05, 0.05)), float(rng.uniform(0.9, 1.1)))
+    return Scene(skin, hair, trousers, (high, low), head)  # type: ignore[arg-type]
 
 
 def draw_pair(seed: int) -> PairSpec:

@@ -6,13 +6,15 @@ Every stage resumes: stop it at any time and run the same command again.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import multiprocessing
 import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from .data import write_shards
 from .model import build_vae
@@ -34,6 +36,24 @@ def _encode(vae_file: Path, jobs: list[tuple[Path, Path]], device: str, threads:
         encode_shard(vae, source, target, device)
 
 
+def _start_from(weights: Path, checkpoint: Path, vae_file: Path) -> None:
+    """Turn shipped weights into a checkpoint and an autoencoder to go on from; what lies there already stays."""
+    vae_file.parent.mkdir(parents=True, exist_ok=True)
+    if not vae_file.exists():
+        save_file({k: v.float() for k, v in load_file(weights / "vae.safetensors").items()}, vae_file)
+    if checkpoint.exists():
+        return
+    with safe_open(weights / "unet.safetensors", "pt") as file:
+        samples = json.loads((file.metadata() or {}).get("i2am", "{}")).get("samples", 0)
+    state = {"samples": torch.tensor(samples)}
+    for part in ("unet", "encoder"):
+        for key, value in load_file(weights / f"{part}.safetensors").items():
+            state[f"raw.{part}.{key}"] = value.float()
+            state[f"ema.{part}.{key}"] = value.float()
+    save_file(state, checkpoint)
+    log.info("going on from %s after %d samples", weights, samples)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the training; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m i2am.demo.train", description=__doc__)
@@ -44,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--attention-weight", type=float, default=0.2, help="0 trains by diffusion alone")
     parser.add_argument("--name", default=None, help="checkpoint name (default: supervised or plain)")
     parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="sample counts to keep copies of")
+    parser.add_argument("--start", type=Path, help="go on from the weights in this folder, where no checkpoint lies in --out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -51,8 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
 
+    name = args.name or ("supervised" if args.attention_weight > 0 else "plain")
+    checkpoint, vae_file = args.out / f"{name}.safetensors", args.out / "vae.safetensors"
+    if args.start is not None:
+        _start_from(args.start, checkpoint, vae_file)
     shards = write_shards(args.out / "data", args.shards, args.threads)
-    vae_file = args.out / "vae.safetensors"
     train_vae(shards, vae_file, args.vae_samples, args.seed)
     jobs = [(shard, _latent_path(args.out / "data", i)) for i, shard in enumerate(shards)]
     missing = [job for job in jobs if not job[1].exists()]
@@ -65,11 +89,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     if missing[first:]:
         rest.start()
-    name = args.name or ("supervised" if args.attention_weight > 0 else "plain")
     recipe = Recipe(samples=args.samples, attention_weight=args.attention_weight, seed=args.seed)
     cache = Cache([target for _, target in jobs])
     cache.refresh()
-    out = train_unet(cache, args.out / f"{name}.safetensors", recipe, args.device, tuple(args.snapshots))
+    out = train_unet(cache, checkpoint, recipe, args.device, tuple(args.snapshots))
     log.info("wrote %s", out)
     return 0
 

@@ -28,6 +28,7 @@ function slider(label, { min, max, step }, text, change) {
   const sync = (value) => {
     input.value = value;
     shown.textContent = text(value);
+    shown.title = shown.textContent;
     input.setAttribute("aria-valuetext", shown.textContent);
     const share = (100 * (Number(value) - min)) / (max - min);
     input.style.setProperty("--filled", `${share}%`);
@@ -48,11 +49,20 @@ function headCount(data) {
   return most > 1 ? most : 0;
 }
 
-/** A layer as "name · rows×columns", and whether it has pairwise maps. */
-export function layerText(data, maps, index, reference) {
-  const { name, grid } = data.layers[index];
-  const without = maps.pair(reference, index) ? "" : " · no patch maps";
-  return `${name} · ${grid[0]}×${grid[1]}${without}`;
+/** The layers' names without the dotted parts at their end that all of them share. */
+export function layerNames(data) {
+  const parts = data.layers.map((layer) => layer.name.split("."));
+  const least = Math.min(...parts.map((p) => p.length)) - 1;
+  let shared = 0;
+  while (parts.length > 1 && shared < least && parts.every((p) => p.at(-1 - shared) === parts[0].at(-1 - shared))) shared++;
+  return parts.map((p) => p.slice(0, p.length - shared).join("."));
+}
+
+/** A layer for its slider: "rows×columns · name", and whether it has patch maps. */
+function layerText(data, maps, index, reference) {
+  const [rows, columns] = data.layers[index].grid;
+  const without = maps.pair(reference, index) || !data.pairwise.length ? "" : " · no patch maps";
+  return `${rows}×${columns}${without} · ${layerNames(data)[index]}`;
 }
 
 /**

@@ -101,7 +101,7 @@ export class Maps {
       for (const head of this.headsIn(array, state)) {
         const tokens = new Float32Array(leading + cells(from));
         for (const [row, weight] of this.slices(array, { ...state, head })) array.addRow(tokens, row, weight);
-        unplaced += sum(tokens.subarray(0, leading)) / Math.max(sum(tokens), TINY) / panels;
+        unplaced += sum(tokens.subarray(0, leading)) / panels;
         addTo(total, bicubic(tokens.subarray(leading), from, grid), scale / panels);
       }
     }
@@ -127,7 +127,7 @@ export class Maps {
       for (const [query, mixed] of tapsOf([row, column], this.data.layers[layer].grid, this.grid)) {
         for (const [slice, weight] of this.slices(array, state)) array.addRow(tokens, slice * queries + query, mixed * weight);
       }
-      unplaced += (share * sum(tokens.subarray(0, leading))) / Math.max(sum(tokens), TINY);
+      unplaced += share * sum(tokens.subarray(0, leading));
       addTo(total, bilinear(tokens.subarray(leading), from, grid), (share * cells(from)) / cells(grid));
     }
     return { values: total, grid, layers, unplaced };

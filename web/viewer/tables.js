@@ -21,13 +21,19 @@ const NAMES = {
   recording_bytes: "size of the recording",
 };
 
+const SHARES = new Set([
+  "score", "inside", "outside", "auc", "mass_ratio", "shifted", "random",
+  "within_1", "within_2", "chance", "same_place", "best_affine", "retrieval", "correlation",
+]);
+
 const words = (key) => NAMES[key] ?? key.replaceAll("_", " ");
 
 function value(key, v) {
   if (v === null || v === undefined) return "–";
   if (typeof v === "number" && key.endsWith("bytes")) return `${short(v / 1e6)} MB`;
   if (typeof v === "number") {
-    const text = Number.isInteger(v) ? String(v) : v.toFixed(Math.abs(v) < 10 ? 3 : 1);
+    const whole = Number.isInteger(v) && !SHARES.has(key);
+    const text = whole ? String(v) : v.toFixed(Math.abs(v) < 10 ? 3 : 1);
     return text.replace("-", "−");
   }
   return Array.isArray(v) ? v.join(", ") : String(v);
@@ -92,8 +98,8 @@ function summary(table) {
   return [facts(Object.fromEntries(own)), more];
 }
 
-/** The scores, or null where there are none. */
-export function createScores(scores) {
+/** The scores, or null where there are none; what `run` tells already is not repeated. */
+export function createScores(scores, run) {
   if (!scores || !Object.keys(scores).length) return null;
   const { imacs, ...rest } = scores;
   const section = el("section", { class: "i2am-card", "aria-label": "Scores" }, el("h2", {}, "Scores"));
@@ -111,9 +117,9 @@ export function createScores(scores) {
   const single = {};
   for (const [key, v] of Object.entries(rest)) {
     if (isTable(v)) section.append(el("h3", {}, words(key)), ...summary(v));
-    else single[key] = v;
+    else if (!(key in run)) single[key] = v;
   }
-  if (Object.keys(single).length) section.append(el("h3", {}, "Cost"), facts(single));
+  if (Object.keys(single).length) section.append(el("h3", {}, "Further figures"), facts(single));
   return section;
 }
 

@@ -24,12 +24,13 @@
  * details (false: neither scores nor notes).
  */
 
-import { createControls } from "./controls.js";
-import { COLOUR_MAPS, gradient } from "./colours.js";
+import { createControls, layerNames } from "./controls.js";
+import { gradient } from "./colours.js";
 import { el, percent, place, times } from "./dom.js";
 import { Maps, PICTURE_OF_SIDE, statistics } from "./maths.js";
 import { createReadout } from "./readout.js";
 import { Stage } from "./stage.js";
+import { checked, initialState } from "./state.js";
 import { createNotes, createPictures, createScores } from "./tables.js";
 
 const OTHER = { generated: "reference", reference: "generated" };
@@ -44,46 +45,6 @@ const SIDE_NOTES = {
   "SRAM": "Where the marked generated patch looked.",
   "mirror": "Which generated patches looked at the marked reference patch.",
 };
-
-/** The state that a viewer starts with. */
-export function initialState(data, maps) {
-  const side = ["R2G-balanced", "R2G", "mass"].find((s) => data.references.some((_, i) => maps.hasSide(s, i)));
-  return {
-    side: side ?? "R2G-balanced",
-    reference: 0,
-    group: -1,
-    layer: -1,
-    head: -1,
-    opacity: 0.9,
-    threshold: false,
-    smooth: true,
-    colours: "inferno",
-    query: null, // {picture: "generated" | "reference", row, column}
-    pinned: false,
-  };
-}
-
-/** `state` with every part that does not exist in `data` taken from `fallback` instead; a patch that does not is dropped. */
-function checked(data, state, fallback) {
-  const within = (value, low, high) => Number.isInteger(value) && low <= value && value < high;
-  const rules = {
-    side: (v) => PICTURE_OF_SIDE[v] === "generated",
-    reference: (v) => within(v, 0, data.references.length),
-    group: (v) => within(v, -1, data.groups.length),
-    layer: (v) => within(v, -1, data.layers.length),
-    head: (v) => within(v, -1, Math.max(...data.layers.map((layer) => layer.heads))),
-    opacity: (v) => v >= 0 && v <= 1,
-    colours: (v) => COLOUR_MAPS.includes(v),
-  };
-  const out = { ...state };
-  for (const [key, holds] of Object.entries(rules)) if (!holds(out[key])) out[key] = fallback[key];
-  if (out.query) {
-    const { picture, row, column } = out.query;
-    const grid = picture === "generated" ? data.generated.grid : data.references[out.reference].grid;
-    if (!within(row, 0, grid[0]) || !within(column, 0, grid[1])) Object.assign(out, { query: null, pinned: false });
-  }
-  return out;
-}
 
 function panel(name, title) {
   const canvas = el("canvas", { class: "i2am-canvas", tabindex: 0, role: "application", "aria-label": title });
@@ -125,7 +86,7 @@ class Viewer {
       ),
     );
     if (options.details !== false) {
-      this.root.append(...[createScores(data.scores), createPictures(data.pictures), createNotes(data)].filter(Boolean));
+      this.root.append(...[createScores(data.scores, data.run), createPictures(data.pictures), createNotes(data)].filter(Boolean));
     }
     element.append(this.root);
     this.stages = {};
@@ -250,7 +211,7 @@ class Viewer {
     const parts = [];
     const add = (level, text) => parts.push(ofPatch ? text : `${level}, ${text}`);
     if (group >= 0) add("TLAM", this.data.groups[group].label);
-    if (layer >= 0) add("LLAM", this.data.layers[layer].name);
+    if (layer >= 0) add("LLAM", layerNames(this.data)[layer]);
     if (head >= 0 && ofPatch && !this.maps.headsOfPairs()) add("", "mean over heads, as patch maps were kept");
     else if (head >= 0) add("HLAM", `head ${head}`);
     if (!parts.length) parts.push(ofPatch ? "all steps, layers and heads" : "ULAM");

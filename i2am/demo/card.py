@@ -1,0 +1,176 @@
+"""`python -m i2am.demo.card`: writes the model card and the README's figures from the measured JSON, and from nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .sample import WEIGHTS
+
+EVALUATION = WEIGHTS / "evaluation.json"
+PLAIN = WEIGHTS / "evaluation-plain.json"
+BENCH = WEIGHTS.parent / "bench.json"
+README = Path(__file__).parents[2] / "README.md"
+
+Rows = list[tuple[str, ...]]
+
+CARD = """\
+---
+license: mit
+tags: [virtual-try-on, attribution, demo]
+---
+
+# The I²AM demo model
+
+A small try-on model, trained from scratch on pictures that this repository draws (`i2am/demo/draw.py`), whose true correspondence between
+person and garment is known. It exists to check and to show attribution maps; it is no tool for real photographs.
+
+| part | what |
+|---|---|
+| `unet.safetensors` | 12 input channels (noisy, agnostic, densepose latents of 4), widths 64 and 128, 4 heads, cross-attention at 32×24 and 16×12 tokens |
+| `encoder.safetensors` | garment picture 160×112 → 1 leading token without a place + 20×14 tokens of 128; learned null tokens for guidance |
+| `vae.safetensors` | AutoencoderKL, factor 4, 4 channels, latents normalised per channel |
+| `reader.safetensors` | small classifiers that read glyph, pattern and colour, for the evaluation alone |
+
+Schedule: β √-linear from 0.00085 to 0.012, ε-prediction. Attention was taught to point by a light auxiliary loss in three layers during the first
+half of training only; two layers were never taught and are reported apart. Training: `make train`; seeds below 10,000,000.
+Evaluation: `make evaluate`; seeds from 10,000,000 on, asserted to be disjoint.
+
+"""
+
+
+def _table(head: tuple[str, ...], rows: Rows) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def _number(value: Any, form: str = ".2f") -> str:
+    return "–" if value is None else format(value, form)
+
+
+PICTURES = {
+    "drawn": "clean renders (the reader's ceiling)",
+    "autoencoder": "through the autoencoder alone",
+    "paired": "paired: the person's own garment",
+    "unpaired": "unpaired: another garment",
+    "wrong_reference": "wrong reference, read against the person's own",
+    "null_reference": "no reference",
+}
+
+
+def _picture(figures: dict[str, Any]) -> str:
+    rows: Rows = []
+    for key, label in PICTURES.items():
+        f = figures.get("picture", {}).get(key)
+        if f is not None:
+            shares = tuple(_number(f[k]) for k in ("glyph", "pattern", "colour", "ssim"))
+            rows.append((label, *shares, _number(f["psnr"], ".1f"), str(f["pairs"])))
+    return _table(("picture, before pasting", "glyph", "pattern", "colour", "SSIM", "PSNR, dB", "pairs"), rows)
+
+
+def _sram(figures: dict[str, Any]) -> str:
+    section = figures.get("sram", {})
+    named: list[tuple[str, Any]] = [
+        ("supervised layers", section.get("supervised")),
+        ("never-supervised layers", section.get("never_supervised")),
+        ("all layers", section.get("all_layers")),
+    ]
+    for key, label in (("unpaired", "unpaired"), ("uv_blanked", "u, v blanked"), ("textures_swapped", "textures swapped")):
+        for family, what in (("supervised", "supervised"), ("never_supervised", "never supervised")):
+            named.append((f"{label}, {what}", section.get(key, {}).get(family)))
+    base = section.get("baselines", {})
+    named += [
+        ("baseline: chance", base.get("chance")),
+        ("baseline: untrained model", base.get("untrained", {}).get("all_layers")),
+        ("baseline: same place", base.get("same_place")),
+        ("baseline: best affine of the silhouettes", base.get("best_affine")),
+    ]
+    rows: Rows = [
+        (label, _number(f["within_1"]), _number(f["within_2"]), str(f["pairs"])) for label, f in named if f is not None
+    ]
+    return _table(("SRAM points home", "within 1 patch", "within 2", "pairs"), rows)
+
+
+def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+    columns = [(name, f["causal"]) for name, f in (("this model", figures), ("no attention loss", plain)) if "causal" in f]
+    labels = {
+        "retrieval": "recoloured block found by the maps alone",
+        "correlation": "correlation of change and map, inside the mask",
+        "partial_correlation": "the same, given the true warp",
+        "follows_maps": "where map and truth differ: the change follows the map",
+        "chance": "chance of finding the block",
+        "pairs": "pairs",
+    }
+    rows: Rows = []
+    for key, label in labels.items():
+        values = (f.get(key) for _, f in columns)
+        rows.append((label, *(_number(v, "d" if key == "pairs" else ".2f") for v in values)))
+    return _table(("intervention: 12 blocks recoloured, same noise", *(name for name, _ in columns)), rows) if columns else ""
+
+
+def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+    """All tables of an evaluation."""
+    setup = figures["setup"]
+    about = (
+        f"Measured with `python -m i2am.demo.evaluate` after {setup['samples']:,} training samples, "
+        f"{setup['steps']} DDIM steps, cfg {setup['cfg']:g}, on held-out seeds. A dash: not measured.\n"
+    )
+    return "\n".join(part for part in (about, _picture(figures), _sram(figures), _causal(figures, plain)) if part)
+
+
+def bench_text(bench: dict[str, Any]) -> str:
+    """The table of a benchmark."""
+    rows: Rows = []
+    for name, f in bench["modes"].items():
+        rows.append(
+            (
+                name.replace("_", " "),
+                _number(f.get("ratio"), ".3f"),
+                _number(f.get("recorder_share"), ".3f"),
+                _number(f["added_bytes"] / 1e6, ".0f") if f.get("added_bytes") is not None else "–",
+                _number(f["recording_bytes"] / 1e6, ".1f") if f.get("recording_bytes") is not None else "–",
+            )
+        )
+    head = ("mode", "time ÷ unwatched", "recorder ÷ model, processor time", "peak memory added, MB", "recording, MB")
+    return _table(head, rows)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _replace(text: str, name: str, body: str) -> str:
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    head, _, rest = text.partition(start)
+    _, _, tail = rest.partition(end)
+    return f"{head}{start}{body}{end}{tail}"
+
+
+def build(readme: str) -> tuple[str, str]:
+    """The model card and the README, from the committed JSON files; ``readme`` is its present text."""
+    figures, plain, bench = _load(EVALUATION), _load(PLAIN), _load(BENCH)
+    body = figures_text(figures, plain) if figures else ""
+    readme = _replace(readme, "figures", f"\n{body}\n" if body else "")
+    readme = _replace(readme, "bench", f"\n{bench_text(bench)}\n" if bench else "")
+    return CARD + body, readme
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write both files; with --check only compare, and return 1 where they are out of date."""
+    parser = argparse.ArgumentParser(prog="python -m i2am.demo.card", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is out of date")
+    args = parser.parse_args(argv)
+    card, readme = build(README.read_text(encoding="utf-8"))
+    wanted = {WEIGHTS / "README.md": card, README: readme}
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if not args.check:
+        for path in stale:
+            path.write_text(wanted[path], encoding="utf-8")
+        return 0
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,50 @@
+"""The model card and the README say what the committed JSON says."""
+
+from __future__ import annotations
+
+from i2am.demo.card import EVALUATION, README, WEIGHTS, bench_text, build, figures_text, main
+
+
+def test_card_and_readme_are_made_from_the_committed_figures() -> None:
+    assert EVALUATION.is_file()
+    assert main(["--check"]) == 0
+
+
+def test_a_changed_figure_changes_the_text() -> None:
+    causal = {
+        "retrieval": 0.5,
+        "correlation": 0.25,
+        "partial_correlation": None,
+        "follows_maps": 0.75,
+        "chance": 1 / 12,
+        "pairs": 3,
+    }
+    setup = {"samples": 1000, "steps": 50, "cfg": 5.0}
+    one = figures_text({"setup": setup, "causal": causal}, {})
+    two = figures_text({"setup": setup, "causal": {**causal, "retrieval": 0.875}}, {"setup": setup, "causal": causal})
+    assert "| 0.50 |" in one
+    assert "| 0.88 | 0.50 |" in two
+    assert "no attention loss" not in one
+    assert "no attention loss" in two
+    assert "–" in one
+
+
+def test_build_replaces_only_between_its_marks() -> None:
+    text = "before\n<!-- figures -->\nold\n<!-- /figures -->\nmiddle\n<!-- bench -->\n<!-- /bench -->\nafter\n"
+    _, made = build(text)
+    assert made.startswith("before\n<!-- figures -->\n")
+    assert "old" not in made
+    assert made.endswith("<!-- /bench -->\nafter\n")
+    assert "\nmiddle\n" in made
+    assert build(made)[1] == made
+
+
+def test_bench_table_has_a_row_a_mode() -> None:
+    mode = {"ratio": 1.015, "recorder_share": 0.011, "added_bytes": 2_000_000, "recording_bytes": 1_500_000}
+    table = bench_text({"modes": {"none": {**mode, "ratio": 1.0}, "keep_all": mode}})
+    assert "| keep all | 1.015 | 0.011 | 2 | 1.5 |" in table
+
+
+def test_weights_and_card_lie_together() -> None:
+    assert (WEIGHTS / "README.md").is_file()
+    assert README.is_file()

@@ -1,0 +1,198 @@
+"""The viewer in a headless Chromium: it answers as the library does, and can be used by pointer and keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_case import PICTURES, SHIRT, Scripts, record
+
+from i2am.levels import ulam
+from i2am.maps import AttributionMaps
+from i2am.patches import DIFFUSE, sram
+from i2am.report import write_report
+from i2am.resample import bicubic, bilinear
+
+CHROMIUM = shutil.which("chromium")
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: the viewer itself is not tested")
+
+
+def dump(path: Path, profile: Path, fragment: str = "") -> str:
+    """The page's document after its scripts have run in a headless Chromium."""
+    assert CHROMIUM is not None
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --window-size=1200,900 --virtual-time-budget=20000 --dump-dom"
+    )
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={profile}", path.as_uri() + fragment]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+
+
+def attributes(document: str) -> dict[str, str]:
+    """The data attributes in which the viewer says what it shows."""
+    match = re.search(r'<div class="i2am-viewer"[^>]*>', document)
+    assert match, f"no viewer was built: {re.sub('<script.*?</script>', '', document, flags=re.DOTALL)[-2000:]}"
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', match[0]))
+
+
+@in_browser
+def test_a_link_to_a_patch_opens_with_its_sram(tmp_path: Path) -> None:
+    maps = record()
+    path = write_report(tmp_path / "report.html", maps, *PICTURES, title="</title><b>not a tag")
+    shown = attributes(dump(path, tmp_path / "profile", "#query=6,1&group=1"))
+    heat = sram(maps, (6, 1), steps=maps.groups[1])
+    values = heat.values[0]
+    assert shown["query"] == "6,1"
+    assert shown["on"] == "reference"
+    assert shown["pinned"] == "true"
+    assert shown["peak"] == f"{int(values.argmax()) // 4},{int(values.argmax()) % 4}"
+    assert float(shown["ratio"]) == pytest.approx(float(values.max() / values.mean()), rel=1e-3)
+    assert float(shown["unplaced"]) == pytest.approx(heat.unplaced[0], abs=1e-4)
+    p = values / values.sum()
+    assert float(shown["entropy"]) == pytest.approx(float(-(p * p.log()).sum()), abs=1e-3)
+
+
+DRIVER = """
+import { inflate } from "i2am/decode.js";
+import { Maps } from "i2am/maths.js";
+const built = new Promise((done) => {
+  const look = () => document.querySelector(".i2am-viewer") && done();
+  new MutationObserver(look).observe(document.getElementById("viewer"), { childList: true });
+  look();
+});
+const errors = [];
+addEventListener("error", (event) => errors.push(event.message));
+addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
+const maps = new Maps(await inflate(JSON.parse(document.getElementById("data").textContent)));
+const answers = QUESTIONS.map(({ what, at, state }) => {
+  const whole = { reference: 0, group: -1, layer: -1, head: -1, ...state };
+  const map = at ? maps[what](whole, ...at) : maps.level(what, whole);
+  return map && { values: Array.from(map.values), unplaced: map.unplaced, layers: map.layers };
+});
+await built;
+const root = document.querySelector(".i2am-viewer");
+const canvas = (name) => root.querySelector(`.i2am-${name} canvas`);
+const seen = () => ({ ...root.dataset, hash: location.hash, text: root.querySelector(".i2am-readout").textContent });
+function pointer(kind, name, u, v) {
+  const box = canvas(name).getBoundingClientRect();
+  const where = { clientX: box.left + u * box.width, clientY: box.top + v * box.height, bubbles: true };
+  canvas(name).dispatchEvent(new PointerEvent(kind, where));
+  return seen();
+}
+function key(target, name) {
+  target.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+  return seen();
+}
+const did = {};
+did.rest = seen();
+did.hover = pointer("pointermove", "generated", 0.5, 0.95);
+did.leave = pointer("pointerleave", "generated", 0, 0);
+did.mirror = pointer("pointermove", "reference", 0.99, 0.01);
+did.pinned = pointer("click", "reference", 0.99, 0.01);
+did.elsewhere = pointer("pointermove", "generated", 0.5, 0.5);
+did.escaped = key(document.body, "Escape");
+did.arrow = key(canvas("generated"), "ArrowDown");
+did.arrows = key(canvas("generated"), "ArrowDown");
+did.edge = [...Array(9)].map(() => key(canvas("generated"), "ArrowDown")).pop();
+did.enter = key(canvas("generated"), "Enter");
+const sliders = Object.fromEntries(
+  [...root.querySelectorAll("input[type=range]")].map((input) => [input.labels[0].textContent, input]));
+did.sliders = Object.fromEntries(Object.entries(sliders).map(([name, input]) => [name, Number(input.max)]));
+sliders.Layer.value = 2;
+sliders.Layer.dispatchEvent(new Event("input"));
+did.layer = { ...seen(), caption: root.querySelector(".i2am-generated .i2am-level").textContent };
+did.labels = [...root.querySelectorAll("canvas")].map((c) => c.getAttribute("aria-label"));
+did.coloured = ["generated", "reference"].map((name) => {
+  const { data } = canvas(name).getContext("2d").getImageData(0, 0, canvas(name).width, canvas(name).height);
+  return new Set(new Uint32Array(data.buffer)).size;
+});
+const result = document.createElement("script");
+result.id = "result";
+result.type = "application/json";
+result.textContent = JSON.stringify({ answers, did, errors }).replaceAll("<", "\\\\u003c");
+document.body.append(result);
+"""
+
+
+def ask(maps: AttributionMaps, questions: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """What the page's own modules answer, and what it does when it is used."""
+    path = write_report(folder / "report.html", maps, *PICTURES)
+    driver = DRIVER.replace("QUESTIONS", json.dumps(questions))
+    page = path.read_text(encoding="utf-8").replace("</body>", f'<script type="module">{driver}</script></body>')
+    path.write_text(page, encoding="utf-8")
+    found = Scripts(dump(path, folder / "profile"))
+    assert "result" in found.scripts, "the driver did not finish"
+    return json.loads(found.scripts["result"])
+
+
+def expected(maps: AttributionMaps, what: str, at: tuple[int, int] | None, state: dict[str, int]) -> tuple[Any, float]:
+    """The library's map for a question to the viewer, on the viewer's grid, and its unplaced share."""
+    choice: dict[str, Any] = {"reference": state.get("reference", 0)}
+    if "group" in state:
+        choice["steps"] = maps.groups[state["group"]]
+    if "layer" in state:
+        choice["layers"] = maps.layers[state["layer"]].name
+    if "head" in state:
+        choice["heads"] = [state["head"]]
+    if at is not None and what == "mirror":
+        heat = sram(maps, at, "generated", **choice)
+    elif at is not None:
+        heat = sram(maps, at, **choice)
+    else:
+        heat = ulam(maps, what, **choice)
+    values, resize = heat.values, bicubic if at is None else bilinear
+    if heat.picture == "reference" and choice["reference"] == 0:  # the viewer stays on the largest grid
+        size = values.shape[1] * values.shape[2]
+        values = resize(values, (SHIRT.rows, SHIRT.columns)) * size / SHIRT.placed
+    return values[0].flatten().numpy(), heat.unplaced[0] if heat.unplaced else 0.0
+
+
+@in_browser
+@pytest.mark.parametrize("pairwise", ["mean", "heads"])
+def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, tmp_path: Path) -> None:
+    maps = record(pairwise, first=1)
+    states: list[dict[str, int]] = [{}, {"group": 0}, {"layer": 1}, {"reference": 1}, {"layer": 2, "group": 2, "reference": 1}]
+    heads: list[dict[str, int]] = [{"head": 2}, {"head": 1, "layer": 0, "group": 1}]
+    asked: list[tuple[str, tuple[int, int] | None, dict[str, int]]] = []
+    for state in states + heads:
+        asked += [(side, None, state) for side in ("R2G", "R2G-balanced", "mass", "G2R")]
+    for state in states + (heads if pairwise == "heads" else []):
+        asked += [("sram", at, state) for at in ((0, 0), (3, 5), (7, 2))]
+        # the viewer keeps the largest reference grid; the library asks for a patch of the chosen layers' own grid
+        asked += [("mirror", at, state) for at in ((0, 0), (2, 3)) if state not in ({"layer": 1}, {"head": 2})]
+    got = ask(maps, [{"what": w, "at": a, "state": s} for w, a, s in asked], tmp_path)
+    assert got["errors"] == []
+    for question, answer in zip(asked, got["answers"], strict=True):
+        values, unplaced = expected(maps, *question)
+        assert answer is not None, question
+        off = 2e-5 if question[1] else 2e-5 * values.max()  # 16 bits of a row that may reach 1
+        np.testing.assert_allclose(answer["values"], values, rtol=1e-4, atol=off, err_msg=str(question))
+        assert answer["unplaced"] == pytest.approx(unplaced, abs=1e-4), question
+
+    did = got["did"]
+    assert "query" not in did["rest"]
+    assert (did["hover"]["query"], did["hover"]["on"], did["hover"]["pinned"]) == ("7,3", "reference", "false")
+    assert did["hover"]["hash"] == ""
+    assert "query" not in did["leave"]
+    assert (did["mirror"]["query"], did["mirror"]["on"]) == ("0,3", "generated")
+    assert (did["pinned"]["pinned"], did["pinned"]["hash"]) == ("true", "#mirror=0,3")
+    assert did["elsewhere"]["query"] == "0,3"
+    assert "query" not in did["escaped"]
+    assert did["escaped"]["hash"] == ""
+    assert [did[k]["query"] for k in ("arrow", "arrows", "edge")] == ["4,3", "5,3", "7,3"]
+    assert "query" not in did["enter"]
+    heat = sram(maps, (5, 3)).values[0]
+    assert did["arrows"]["peak"] == f"{int(heat.argmax()) // 4},{int(heat.argmax()) % 4}"
+    assert ("diffuse" in did["arrows"]["text"]) == bool(heat.max() / heat.mean() < DIFFUSE)
+    assert did["sliders"] == {"Time": 3, "Layer": 3, "Head": 3, "Opacity": 1}
+    assert did["layer"]["hash"] == "#layer=1"
+    assert did["layer"]["caption"] == "R2G-balanced · LLAM, mid.0"
+    assert "8 by 6 patches" in did["labels"][0]
+    assert "5 by 4 patches" in did["labels"][1]
+    assert min(did["coloured"]) > 100

@@ -1,0 +1,44 @@
+/** What is looked at: the state of a viewer, and what of it a recording can show. */
+
+import { COLOUR_MAPS } from "./colours.js";
+import { PICTURE_OF_SIDE } from "./maths.js";
+
+/** The state that a viewer starts with. */
+export function initialState(data, maps) {
+  const side = ["R2G-balanced", "R2G", "mass"].find((s) => data.references.some((_, i) => maps.hasSide(s, i)));
+  return {
+    side: side ?? "R2G-balanced",
+    reference: 0,
+    group: -1,
+    layer: -1,
+    head: -1,
+    opacity: 0.9,
+    threshold: false,
+    smooth: true,
+    colours: "inferno",
+    query: null, // {picture: "generated" | "reference", row, column}
+    pinned: false,
+  };
+}
+
+/** `state` with every part that does not exist in `data` taken from `fallback` instead; a patch that does not is dropped. */
+export function checked(data, state, fallback) {
+  const within = (value, low, high) => Number.isInteger(value) && low <= value && value < high;
+  const rules = {
+    side: (v) => PICTURE_OF_SIDE[v] === "generated",
+    reference: (v) => within(v, 0, data.references.length),
+    group: (v) => within(v, -1, data.groups.length),
+    layer: (v) => within(v, -1, data.layers.length),
+    head: (v) => within(v, -1, Math.max(...data.layers.map((layer) => layer.heads))),
+    opacity: (v) => v >= 0 && v <= 1,
+    colours: (v) => COLOUR_MAPS.includes(v),
+  };
+  const out = { ...state };
+  for (const [key, holds] of Object.entries(rules)) if (!holds(out[key])) out[key] = fallback[key];
+  if (out.query) {
+    const { picture, row, column } = out.query;
+    const grid = picture === "generated" ? data.generated.grid : data.references[out.reference].grid;
+    if (!within(row, 0, grid[0]) || !within(column, 0, grid[1])) Object.assign(out, { query: null, pinned: false });
+  }
+  return out;
+}

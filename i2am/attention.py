@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import LayoutError
+from .errors import LayoutError, RecordingError
 from .layout import Layout, Reference
 
-SAFE_LOGIT = 60.0
-"""With |L| below this, exp(L) and its sums over a million keys stay inside fp32's normal range."""
+SAFE_LOGIT = 36.0
+"""With |L| below this, A^r = E / sum of E, at least exp(-2 |L|) / S, and one over its sum stay in fp32's normal range."""
 CHUNK_BYTES = 32 << 20
 
 
@@ -57,6 +57,7 @@ class CallMaps:
     pairwise: Tensor | None
 
 
+@torch.no_grad()
 def reduce_attention(
     q: Tensor,
     k: Tensor,
@@ -86,6 +87,7 @@ def reduce_attention(
 
     Raises:
         LayoutError: keys or queries do not match the layout.
+        RecordingError: q or k holds NaN or infinity.
     """
     layout.check("call", k.shape[2])
     b, h, total, _ = q.shape
@@ -105,6 +107,11 @@ def reduce_attention(
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     out = [_empty(q, r, v, weights, pairwise) for r in layout.references]
     bound = q.square().sum(-1).amax() * k.square().sum(-1).amax()
+    if not bool(bound.isfinite()):
+        raise RecordingError(
+            "a call's queries or keys hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
+            "(bfloat16 or float32)"
+        )
     reduce_heads = _bounded if mask is None and bool(bound <= SAFE_LOGIT**2) else _general
     step = max(1, chunk_bytes // (4 * count * k.shape[2]))
     for i in range(b):

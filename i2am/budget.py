@@ -81,7 +81,7 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
         else:
             break
     notes = []
-    size = f"the memory budget of {budget / 1e6:.0f} MB"
+    size = f"the memory budget of {budget / 1e6:.3g} MB"
     if stride > 1:
         notes.append(f"{size} was short: marginal maps are kept per {stride} steps instead of per step")
     if not per_head:
@@ -93,7 +93,7 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
     if dropped:
         notes.append(f"{size} was short: no pairwise maps of {', '.join(dropped)}")
     if total() > budget:
-        notes.append(f"even the coarsest maps take {total() / 1e6:.0f} MB, more than {size}")
+        notes.append(f"even the coarsest maps take {total() / 1e6:.3g} MB, more than {size}")
     return Plan(
         _bins(wanted[0], stride),
         even_ranges(steps, groups),

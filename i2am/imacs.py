@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import MaskError, UnavailableError
-from .heat import THRESHOLD, Heat, normalise, threshold
-from .levels import SIDES, ulam
-from .maps import AttributionMaps
+from .heat import THRESHOLD, Heat, fit, normalise, threshold
+from .levels import SIDES, _time_mean, ulam
+from .maps import AttributionMaps, LayerInfo
+from .patches import _pairs
 from .presets import preset_of
-from .resample import area, bicubic
-from .selection import select
+from .resample import area, bicubic, bilinear
+from .selection import Selection, select
 
 LAMBDA = 3.0
 SHIFTS = 32
@@ -33,7 +34,8 @@ class Score:
         outside: mean over its complement.
         weight: lambda.
         auc: area under the ROC curve of the raw map against the mask; 0.5 is chance.
-        mass_ratio: share of the raw map inside the mask divided by the mask's share of the area; 1 is chance.
+        mass_ratio: share of the raw map (inverted: of 1 - min-max) inside the mask divided by the mask's share of the
+            area; 1 is chance.
         shifted: mean score of the same map shifted cyclically (a baseline that keeps its shape).
         random: mean score of maps of independent uniform noise on the map's own grid.
         flat: whether the map was flat and has no score.
@@ -140,13 +142,14 @@ def imacs(
     kept = threshold(normal.values, level)
     score, inside, outside = (float(t) for t in _eq18(kept, mask, weight))
     shown = normal.values[0]
+    raw = shown if heat.invert else fit(heat, size)[0]
     return Score(
         score,
         inside,
         outside,
         weight,
         auc=_auc(shown, mask),
-        mass_ratio=float((shown * mask).sum() / shown.sum() / mask.mean()),
+        mass_ratio=float((raw * mask).sum() / raw.sum() / mask.mean()),
         shifted=float(_eq18(_shifts(kept[0]), mask, weight)[0].mean()),
         random=float(_eq18(_noise(heat, size, level), mask, weight)[0].mean()),
         layers=layers,
@@ -176,33 +179,29 @@ def masked_g2r(
         layers = [x for x in layers if x.name in with_pairs]
         if not layers:
             raise UnavailableError("no layer has pairwise maps, and no inpainting mask was given at recording; record with one")
-    total, heads = torch.zeros(heat.values.shape[-2:]), 0
+    # as the levels do it: a mean over layers and heads, resized to the common grid
+    resize = bilinear if rules.scaled else bicubic
+    total, share, heads = torch.zeros(heat.values.shape[-2:]), 0.0, 0
     for layer in layers:
         grid = selection.reference_of(layer).grid
         if recorded:
-            column = _recorded_column(maps, layer.name, selection)
+            column = _time_mean(maps, "g2r_masked", layer, selection, selection.steps).mean(0)
         else:
             assert inpaint_mask is not None
             column = _pairwise_column(maps, layer, selection, inpaint_mask)
         scale = grid.placed / heat.values[0].numel() if rules.scaled else 1.0
-        placed = column[:, grid.leading :].reshape(-1, grid.rows, grid.columns) * scale
-        total += bicubic(placed, (heat.values.shape[1], heat.values.shape[2])).mean(0) * layer.heads
-        heads += layer.heads
-    return replace(heat, values=(total / heads)[None]), tuple(x.name for x in layers)
+        placed = column[grid.leading :].reshape(1, grid.rows, grid.columns) * scale
+        count = len(selection.heads_of(layer))
+        total += resize(placed, (heat.values.shape[1], heat.values.shape[2]))[0] * count
+        share += float(column[: grid.leading].sum()) * count
+        heads += count
+    return replace(heat, values=(total / heads)[None], unplaced=(share / heads,)), tuple(x.name for x in layers)
 
 
-def _recorded_column(maps: AttributionMaps, layer: str, selection: Any) -> Tensor:
-    values = maps.marginal("g2r_masked", layer, selection.branch, selection.reference)[selection.image]
-    count = torch.tensor([maps.steps_seen(b) for b in maps.bins], dtype=torch.float32).view(-1, 1, 1)
-    return (values * count).sum(0) / count.sum()
-
-
-def _pairwise_column(maps: AttributionMaps, layer: Any, selection: Any, mask: Tensor) -> Tensor:
-    values = maps.pairwise(layer.name, selection.branch, selection.reference)[selection.image]
-    count = torch.tensor([maps.steps_seen(g) for g in maps.groups], dtype=torch.float32).view(-1, 1, 1, 1)
-    rows = (values * count).sum(0) / count.sum()  # (heads or 1, N, S)
+def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selection, mask: Tensor) -> Tensor:
+    """(S,): the rows of A^r of the chosen steps and heads, weighted by the mask's area in each cell."""
     cells = area(_mask(mask, "inpainting mask")[None], (layer.grid.rows, layer.grid.columns)).flatten()
-    return torch.einsum("n,hns->hs", cells / cells.sum(), rows)
+    return cells / cells.sum() @ _pairs(maps, selection, layer)
 
 
 def imacs_pair(

@@ -13,7 +13,7 @@ from .heat import Heat
 from .layout import WHOLE, Rect, TokenGrid
 from .maps import AttributionMaps, LayerInfo, Range
 from .presets import Preset, preset_of
-from .resample import Size, bicubic, even_ranges
+from .resample import Size, bicubic, bilinear, even_ranges
 from .selection import SINGLE, Selection, is_single, select, whole_ranges
 
 SIDES = ("R2G", "R2G-balanced", "mass", "G2R")
@@ -77,7 +77,8 @@ def _layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_o
     layers = multi_token(maps, selection, side)
     if side == "mass":
         whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys]
-        if whole and not (placed_only and selection.reference_of(whole[0]).grid.leading):
+        whole = [x for x in whole if not (placed_only and selection.reference_of(x).grid.leading)]
+        if whole:
             raise UnavailableError(
                 f"the mass of layer {whole[0].name!r} is refused: the reference's tokens are all keys of the call, so the "
                 f"mass is 1 everywhere; use placed_only=True where there are leading tokens, or another side"
@@ -137,12 +138,18 @@ class _Builder:
             values = values[:, grid.leading :]
         values = values * _scale(self.preset, self.side, layer, self.selection, self.common)
         size = (self.common.rows, self.common.columns)
-        return bicubic(values.reshape(-1, grid.rows, grid.columns), size), share
+        # as SRAM does it, so that its mean over all patches is G2R also where layers see unequal reference grids
+        resize = bilinear if self.on_reference and self.preset.scaled else bicubic
+        return resize(values.reshape(-1, grid.rows, grid.columns), size), share
 
     def mean(self, steps: Range) -> tuple[Tensor, float]:
         """The mean over all chosen layers and heads, (h, w)."""
         panels, shares = zip(*(self.panels(x, steps) for x in self.layers), strict=True)
-        return torch.cat(panels).mean(0), float(torch.cat(shares).mean())
+        # heads that were kept as their mean count as many as they were
+        weights = torch.tensor([len(self.selection.heads_of(x)) for x in self.layers], dtype=torch.float32)
+        weights = weights / weights.sum()
+        values = torch.stack([p.mean(0) for p in panels])
+        return (values * weights.view(-1, 1, 1)).sum(0), float((torch.stack([s.mean() for s in shares]) * weights).sum())
 
     def heat(self, level: str, values: list[Tensor], labels: list[str], shares: list[float]) -> Heat:
         notes = list(self.maps.notes)
@@ -228,6 +235,8 @@ def hlam(
     values, labels, shares = [], [], []
     for head in indices:
         found = [(p, s, b.selection.heads_of(x)) for x, p, s in per_layer if head < x.heads]
+        if not found:
+            raise UnavailableError(f"none of the layers that have {side} maps has a head {head}; choose others")
         if any(len(p) != len(has) for p, _, has in found):
             raise UnavailableError("marginal maps were kept as their mean over heads only; record again with more memory")
         values.append(torch.stack([p[has.index(head)] for p, _, has in found]).mean(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ def sram(
             values, shares = values.mean(0, keepdim=True), shares.mean(0, keepdim=True)
         notes = tuple(_sureness(v, float(s)) for v, s in zip(values, shares, strict=True))
     else:
-        values = _columns(maps, selection, layers, cells, generated, reference)
+        values = _columns(maps, selection, layers, rules, cells, generated, reference)
         values = values if each else values.mean(0, keepdim=True)
         shares, notes = torch.empty(0), ()
     one_note = notes if len(values) == 1 else ()
@@ -110,8 +111,8 @@ def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) 
                 f"{tuple(at.shape)}"
             )
         cells: list[Cell] = [(int(a), int(b)) for a, b in at.nonzero().tolist()]
-    elif len(at) == 2 and isinstance(at[0], int):
-        cells = [(at[0], int(at[1]))]  # type: ignore[arg-type]
+    elif len(at) == 2 and isinstance(at[0], Integral):
+        cells = [(int(at[0]), int(at[1]))]  # type: ignore[call-overload, arg-type]
     else:
         cells = [(int(a), int(b)) for a, b in at]  # type: ignore[misc]
     if not cells:
@@ -174,6 +175,7 @@ def _columns(
     maps: AttributionMaps,
     selection: Selection,
     layers: tuple[LayerInfo, ...],
+    rules: Preset,
     cells: list[Cell],
     generated: TokenGrid,
     reference: TokenGrid,
@@ -185,7 +187,8 @@ def _columns(
         mix = bilinear_rows(cells, (grid.rows, grid.columns), (reference.rows, reference.columns))
         column = mix @ _pairs(maps, selection, layer)[:, grid.leading :].T  # (Q, N)
         size = (generated.rows, generated.columns)
-        total += weight * bilinear(column.reshape(-1, layer.grid.rows, layer.grid.columns), size)
+        scale = grid.placed / reference.placed if rules.scaled else 1.0
+        total += weight * scale * bilinear(column.reshape(-1, layer.grid.rows, layer.grid.columns), size)
     return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12)
 
 

@@ -17,10 +17,33 @@ def bicubic(maps: Tensor, size: Size) -> Tensor:
 
 
 def bilinear(maps: Tensor, size: Size) -> Tensor:
-    """(P, h, w) to (P, *size), bilinear between cell centres."""
+    """(P, h, w) to (P, *size), bilinear; every old cell has the same total weight (see `_linear`)."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps.clone()
-    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    rows, columns = _linear(maps.shape[-2], size[0]).to(maps), _linear(maps.shape[-1], size[1]).to(maps)
+    return rows @ maps @ columns.T
+
+
+def _linear(old: int, new: int) -> Tensor:
+    """(new, old) weights of linear interpolation between cell centres; rows sum to 1, columns to new / old.
+
+    The border is repeated. Where ``new`` is a multiple of ``old`` the interpolant is taken at the new cells'
+    centres, else averaged over them: at centres the old cells' total weights would differ, and a mean over all
+    new cells would not be the mean over the old ones.
+    """
+    padded = torch.arange(-1, old + 1, dtype=torch.float64) + 0.5  # the border's repetition as cells of its own
+    edges = torch.arange(new + 1, dtype=torch.float64) * old / new
+    if new % old == 0:
+        centres = (edges[:-1] + edges[1:]) / 2
+        hats = (1 - (centres[:, None] - padded).abs()).clamp_min(0)
+    else:
+        x = (edges[:, None] - padded).clamp(-1, 1)
+        until = torch.where(x < 0, (x + 1) ** 2 / 2, 1 - (1 - x) ** 2 / 2)
+        hats = (until[1:] - until[:-1]) * new / old
+    weights = hats[:, 1:-1].clone()
+    weights[:, 0] += hats[:, 0]
+    weights[:, -1] += hats[:, -1]
+    return weights
 
 
 def _overlap(cells: int, pixels: int) -> Tensor:
@@ -40,18 +63,9 @@ def area(mask: Tensor, size: Size) -> Tensor:
 
 def bilinear_rows(cells: list[tuple[int, int]], grid: Size, common: Size) -> Tensor:
     """(Q, rows * columns) weights by which cells (a, b) of the ``common`` grid mix the rows of a coarser or finer ``grid``."""
-    weights = torch.zeros(len(cells), *grid)
-    for n, (a, b) in enumerate(cells):
-        y = min(max((a + 0.5) / common[0] * grid[0] - 0.5, 0.0), grid[0] - 1.0)
-        x = min(max((b + 0.5) / common[1] * grid[1] - 0.5, 0.0), grid[1] - 1.0)
-        y0, x0 = int(y), int(x)
-        y1, x1 = min(y0 + 1, grid[0] - 1), min(x0 + 1, grid[1] - 1)
-        fy, fx = y - y0, x - x0
-        weights[n, y0, x0] += (1 - fy) * (1 - fx)
-        weights[n, y0, x1] += (1 - fy) * fx
-        weights[n, y1, x0] += fy * (1 - fx)
-        weights[n, y1, x1] += fy * fx
-    return weights.flatten(1)
+    rows, columns = _linear(grid[0], common[0]), _linear(grid[1], common[1])
+    a, b = torch.tensor(cells).T
+    return torch.einsum("qy,qx->qyx", rows[a], columns[b]).flatten(1).float()
 
 
 def even_ranges(total: int, parts: int) -> tuple[tuple[int, int], ...]:

@@ -271,7 +271,7 @@ def _layer_notes(maps: AttributionMaps, common: TokenGrid) -> list[str]:
         sizes = ", ".join(f"{r}×{c}" for r, c in sorted(coarser))
         notes.append(
             f"Layers of {sizes} patches are resized to the common grid of {common.rows}×{common.columns}; "
-            f"a patch of it mixes up to four of their rows."
+            f"a patch of it mixes several of their rows."
         )
     if any(is_single(x) for x in maps.layers):
         notes.append(f"Some layers see a {SINGLE}.")

@@ -20,23 +20,33 @@ LAYERS = {"in.0": ((8, 6), 2), "mid.0": ((4, 3), 3), "out.0": ((5, 7), 2)}
 """Grid and heads; "mid.0" sees its own, coarser first reference."""
 STEPS = 7
 SHIRT, SHIRT_COARSE, SHOE = TokenGrid(5, 4, leading=1), TokenGrid(3, 2, leading=1), TokenGrid(3, 6)
+UNEVEN = {"in.0": ((9, 13), 2), "mid.0": ((5, 7), 3), "tall.0": ((3, 13), 2), "out.0": ((4, 26), 1)}
+"""Ratios of the query grids are not whole, up and down; "tall.0" sees a first reference of more rows, but fewer columns."""
+SHIRTS = {"mid.0": SHIRT_COARSE, "tall.0": TokenGrid(7, 2, leading=1)}
 
 
 def layout_of(layer: str) -> Layout:
     """Two references and two more keys, as where text tokens follow."""
-    shirt = SHIRT_COARSE if layer == "mid.0" else SHIRT
+    shirt = SHIRTS.get(layer, SHIRT)
     shoe = Reference(SHOE, shirt.tokens, "shoe")
     return Layout((Reference(shirt, 0, "shirt"), shoe), keys=shoe.stop + 2)
 
 
-def record(pairwise: str | None = "mean", *, first: int = 0, budget: int = 300_000_000, images: int = 1) -> AttributionMaps:
+def record(
+    pairwise: str | None = "mean",
+    *,
+    first: int = 0,
+    budget: int = 300_000_000,
+    images: int = 1,
+    layers: dict[str, tuple[tuple[int, int], int]] = LAYERS,
+) -> AttributionMaps:
     """A recording of random queries and keys, sharp enough that no two patches look alike."""
     random = torch.Generator().manual_seed(3)
     recorder = Recorder(
         layout_of, steps=STEPS, groups=3, pairwise=pairwise, budget=budget, images=images, generated_size=(64, 48)
     )
     for step in range(first, STEPS):
-        for layer, ((rows, columns), heads) in LAYERS.items():
+        for layer, ((rows, columns), heads) in layers.items():
             q = torch.randn(images, heads, rows * columns, 8, generator=random)
             k = torch.randn(images, heads, layout_of(layer).key_count, 8, generator=random)
             recorder.observe(layer, (rows, columns), step, "cond", q, k, None, scale=0.7, middle=layer == "mid.0")

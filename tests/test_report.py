@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from report_case import PICTURES, SHIRT, picture, read, record, unpack
+from report_case import PICTURES, SHIRT, UNEVEN, picture, read, record, unpack
 
 from i2am.errors import I2AMError
 from i2am.layout import Layout, TokenGrid
@@ -78,6 +78,20 @@ def test_embedded_maps_are_the_recorded_ones_within_the_stated_rounding(maps: At
         assert (np.abs(values - expected) <= off).all()
     assert f"{100 / 65535 / 2:.2g} %" in data["quantisation"]
     assert "16 bits for patch maps" in data["quantisation"]
+
+
+def test_layers_of_uneven_grids_keep_their_own_and_the_page_says_so() -> None:
+    data = viewer_data(record(layers=UNEVEN), *PICTURES)
+    assert (data["generated"]["grid"], data["references"][0]["grid"]) == ([9, 13], [5, 4])
+    assert [x["grid"] for x in data["layers"]] == [[9, 13], [5, 7], [3, 13], [4, 26]]
+    assert [x["references"][0]["grid"] for x in data["layers"]] == [[5, 4], [3, 2], [7, 2], [5, 4]]
+    assert [e["values"]["shape"] for e in data["pairwise"] if e["reference"] == 0] == [
+        [3, 1, 117, 21],
+        [3, 1, 35, 7],
+        [3, 1, 39, 15],
+        [3, 1, 104, 21],
+    ]
+    assert any("3×13, 4×26, 5×7 patches are resized to the common grid of 9×13" in note for note in data["notes"])
 
 
 def test_large_patch_maps_are_rounded_more_then_coarsened_and_the_page_says_so() -> None:

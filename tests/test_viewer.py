@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_case import PICTURES, SHIRT, Scripts, record
+from report_case import PICTURES, SHIRT, UNEVEN, Scripts, record
 
 from i2am.levels import ulam
 from i2am.maps import AttributionMaps
 from i2am.patches import DIFFUSE, sram
 from i2am.report import write_report
-from i2am.resample import bicubic, bilinear
+from i2am.resample import bilinear
 
 CHROMIUM = shutil.which("chromium")
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: the viewer itself is not tested")
@@ -120,9 +120,14 @@ document.body.append(result);
 """
 
 
-def ask(maps: AttributionMaps, questions: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+Question = tuple[str, "tuple[int, int] | None", "dict[str, int]"]
+"""The side, "sram" or "mirror"; the patch; what is chosen."""
+
+
+def ask(maps: AttributionMaps, asked: list[Question], folder: Path) -> dict[str, Any]:
     """What the page's own modules answer, and what it does when it is used."""
     path = write_report(folder / "report.html", maps, *PICTURES)
+    questions = [{"what": what, "at": at, "state": state} for what, at, state in asked]
     driver = DRIVER.replace("QUESTIONS", json.dumps(questions))
     page = path.read_text(encoding="utf-8").replace("</body>", f'<script type="module">{driver}</script></body>')
     path.write_text(page, encoding="utf-8")
@@ -146,11 +151,39 @@ def expected(maps: AttributionMaps, what: str, at: tuple[int, int] | None, state
         heat = sram(maps, at, **choice)
     else:
         heat = ulam(maps, what, **choice)
-    values, resize = heat.values, bicubic if at is None else bilinear
+    values = heat.values
     if heat.picture == "reference" and choice["reference"] == 0:  # the viewer stays on the largest grid
         size = values.shape[1] * values.shape[2]
-        values = resize(values, (SHIRT.rows, SHIRT.columns)) * size / SHIRT.placed
+        values = bilinear(values, (SHIRT.rows, SHIRT.columns)) * size / SHIRT.placed
     return values[0].flatten().numpy(), heat.unplaced[0] if heat.unplaced else 0.0
+
+
+def same(maps: AttributionMaps, asked: list[Question], got: dict[str, Any]) -> None:
+    """Check the page's answers against the library's."""
+    assert got["errors"] == []
+    for question, answer in zip(asked, got["answers"], strict=True):
+        values, unplaced = expected(maps, *question)
+        assert answer is not None, question
+        off = 2e-5 if question[1] else 2e-5 * values.max()  # 16 bits of a row that may reach 1
+        np.testing.assert_allclose(answer["values"], values, rtol=1e-4, atol=off, err_msg=str(question))
+        assert answer["unplaced"] == pytest.approx(unplaced, abs=1e-4), question
+
+
+@in_browser
+def test_the_viewer_resizes_between_uneven_grids_as_the_library_does(tmp_path: Path) -> None:
+    maps = record(layers=UNEVEN)
+    patches = list(np.ndindex(9, 13))
+    states: list[dict[str, int]] = [{}, {"layer": 1}, {"layer": 2, "group": 1}, {"reference": 1}]
+    asked: list[Question] = [(side, None, state) for side in ("G2R", "R2G", "R2G-balanced", "mass") for state in states]
+    asked += [("sram", at, {}) for at in patches]
+    asked += [("sram", at, state) for state in states[1:] for at in patches[::11]]
+    asked += [("mirror", at, {}) for at in np.ndindex(SHIRT.rows, SHIRT.columns)]
+    asked += [("mirror", at, {"reference": 1}) for at in np.ndindex(3, 6)]
+    got = ask(maps, asked, tmp_path)
+    same(maps, asked, got)
+    answers = [np.asarray(answer["values"]) for answer in got["answers"]]
+    mean = np.mean([a for (what, _, state), a in zip(asked, answers, strict=True) if what == "sram" and not state], 0)
+    np.testing.assert_allclose(mean, answers[0], rtol=1e-4)
 
 
 @in_browser
@@ -159,21 +192,15 @@ def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, t
     maps = record(pairwise, first=1)
     states: list[dict[str, int]] = [{}, {"group": 0}, {"layer": 1}, {"reference": 1}, {"layer": 2, "group": 2, "reference": 1}]
     heads: list[dict[str, int]] = [{"head": 2}, {"head": 1, "layer": 0, "group": 1}]
-    asked: list[tuple[str, tuple[int, int] | None, dict[str, int]]] = []
+    asked: list[Question] = []
     for state in states + heads:
         asked += [(side, None, state) for side in ("R2G", "R2G-balanced", "mass", "G2R")]
     for state in states + (heads if pairwise == "heads" else []):
         asked += [("sram", at, state) for at in ((0, 0), (3, 5), (7, 2))]
         # the viewer keeps the largest reference grid; the library asks for a patch of the chosen layers' own grid
         asked += [("mirror", at, state) for at in ((0, 0), (2, 3)) if state not in ({"layer": 1}, {"head": 2})]
-    got = ask(maps, [{"what": w, "at": a, "state": s} for w, a, s in asked], tmp_path)
-    assert got["errors"] == []
-    for question, answer in zip(asked, got["answers"], strict=True):
-        values, unplaced = expected(maps, *question)
-        assert answer is not None, question
-        off = 2e-5 if question[1] else 2e-5 * values.max()  # 16 bits of a row that may reach 1
-        np.testing.assert_allclose(answer["values"], values, rtol=1e-4, atol=off, err_msg=str(question))
-        assert answer["unplaced"] == pytest.approx(unplaced, abs=1e-4), question
+    got = ask(maps, asked, tmp_path)
+    same(maps, asked, got)
 
     did = got["did"]
     assert "query" not in did["rest"]

@@ -108,6 +108,7 @@ def run_demo(
         [pictures["reference"]],
         scores=scores,
         title=f"I²AM demo, seed {seed}",
+        truth=case.worn.truth[0].masked_fill(case.worn.visible[0] < 0.5, float("nan")),
         images={
             k: pictures[k] for k in ("person", "agnostic", "densepose", "inpaint_mask", "reference_mask", "truth", "paired")
         },

@@ -49,13 +49,14 @@ function headCount(data) {
   return most > 1 ? most : 0;
 }
 
-/** The layers' names without the dotted parts at their end that all of them share. */
+/** The layers' names without the dotted words at their end that all of them share, as ".transformer_blocks.0". */
 export function layerNames(data) {
   const parts = data.layers.map((layer) => layer.name.split("."));
   const least = Math.min(...parts.map((p) => p.length)) - 1;
   let shared = 0;
   while (parts.length > 1 && shared < least && parts.every((p) => p.at(-1 - shared) === parts[0].at(-1 - shared))) shared++;
-  return parts.map((p) => p.slice(0, p.length - shared).join("."));
+  const words = parts[0].slice(parts[0].length - shared).some((part) => !/^\d+$/.test(part));
+  return parts.map((p) => p.slice(0, p.length - (words ? shared : 0)).join("."));
 }
 
 /** A layer for its slider: "rows×columns · name", and whether it has patch maps. */

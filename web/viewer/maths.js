@@ -3,8 +3,8 @@
  *
  * Grids are [rows, columns]; maps are Float32Array, row-major. The same definitions as in i2am/levels.py and
  * i2am/patches.py (preset "default"): layers are resized to the common grid, scaled by their token counts and averaged
- * over layers and heads, never renormalised; a query of the common grid on a coarser layer is the bilinear mix (cell
- * centres) of that layer's rows; time groups are averaged per step.
+ * over layers and heads, never renormalised; a query of the common grid on a coarser layer is the bilinear mix of that
+ * layer's rows, so that SRAM's mean over all queries is G2R; time groups are averaged per step.
  */
 
 import { Packed } from "./decode.js";
@@ -91,6 +91,7 @@ export class Maps {
     if (!layers.length) return null;
     const onReference = PICTURE_OF_SIDE[side] === "reference";
     const grid = onReference ? this.data.references[state.reference].grid : this.grid;
+    const resize = onReference ? bilinear : bicubic;
     const panels = layers.reduce((sum, i) => sum + this.headsIn(recorded(i), state).length, 0);
     const total = new Float32Array(cells(grid));
     let unplaced = 0;
@@ -102,7 +103,7 @@ export class Maps {
         const tokens = new Float32Array(leading + cells(from));
         for (const [row, weight] of this.slices(array, { ...state, head })) array.addRow(tokens, row, weight);
         unplaced += sum(tokens.subarray(0, leading)) / panels;
-        addTo(total, bicubic(tokens.subarray(leading), from, grid), scale / panels);
+        addTo(total, resize(tokens.subarray(leading), from, grid), scale / panels);
       }
     }
     return { values: total, grid, layers, unplaced };
@@ -137,18 +138,19 @@ export class Maps {
   mirror(state, row, column) {
     const layers = this.pairwiseLayers(state);
     if (!layers.length) return null;
+    const { grid } = this.data.references[state.reference];
     const total = new Float32Array(cells(this.grid));
     for (const [layer, share] of this.shares(layers, state)) {
       const array = this.pair(state.reference, layer);
       const { grid: keys, leading } = this.data.layers[layer].references[state.reference];
       const from = this.data.layers[layer].grid;
       const map = new Float32Array(cells(from));
-      for (const [key, mixed] of tapsOf([row, column], keys, this.data.references[state.reference].grid)) {
+      for (const [key, mixed] of tapsOf([row, column], keys, grid)) {
         for (const [slice, weight] of this.slices(array, state)) {
           array.addColumn(map, slice * map.length, leading + key, mixed * weight);
         }
       }
-      addTo(total, bilinear(map, from, this.grid), share);
+      addTo(total, bilinear(map, from, this.grid), (share * cells(keys)) / cells(grid));
     }
     const whole = Math.max(sum(total), TINY);
     return { values: total.map((v) => v / whole), grid: this.grid, layers, unplaced: 0 };
@@ -172,7 +174,7 @@ function addTo(out, values, weight) {
   for (let i = 0; i < out.length; i++) out[i] += weight * values[i];
 }
 
-/** [cell of `grid`, weight] that a cell of the `common` grid mixes, bilinear between cell centres. */
+/** [cell of `grid`, weight] that a cell of the `common` grid mixes, bilinear. */
 function tapsOf([row, column], grid, common) {
   const rows = linearTaps(grid[0], common[0])[row];
   const columns = linearTaps(grid[1], common[1])[column];

@@ -1,12 +1,25 @@
-/** Resizing of small grids, in the conventions of torch.nn.functional.interpolate with align_corners=False. */
+/** Resizing of small grids: bilinear as in i2am/resample.py, bicubic as torch interpolates with align_corners=False. */
 
-/** For every output place: the input places it mixes and their weights, bilinear. */
+const hat = (x) => Math.max(0, 1 - Math.abs(x));
+const hatUntil = (x) => (x < 0 ? Math.max(0, 1 + x) ** 2 / 2 : 1 - Math.max(0, 1 - x) ** 2 / 2);
+
+/**
+ * For every output place: the input places it mixes and their weights, bilinear. Every input place has the same total
+ * weight: at whole ratios the interpolant is taken at the output's centres, else averaged over its cells.
+ */
 export function linearTaps(input, output) {
+  const width = Math.ceil(input / output) + 2;
   return Array.from({ length: output }, (_, i) => {
-    const at = Math.max(0, ((i + 0.5) * input) / output - 0.5);
-    const low = Math.min(Math.floor(at), input - 1);
-    const share = at - low;
-    return [[low, 1 - share], [Math.min(low + 1, input - 1), share]];
+    const start = (i * input) / output;
+    const stop = ((i + 1) * input) / output;
+    return Array.from({ length: width }, (_, k) => {
+      const place = Math.floor(start - 0.5) + k;
+      const centre = place + 0.5;
+      const weight = output % input === 0
+        ? hat((start + stop) / 2 - centre)
+        : ((hatUntil(stop - centre) - hatUntil(start - centre)) * output) / input;
+      return [Math.min(Math.max(place, 0), input - 1), weight];
+    });
   });
 }
 
@@ -61,13 +74,13 @@ export function mix(values, columns, rowTaps, columnTaps) {
   return out;
 }
 
-/** Bilinear, for pairwise rows and columns. */
+/** Bilinear, for pairwise rows and columns and for G2R. */
 export function bilinear(values, from, to) {
   if (from[0] === to[0] && from[1] === to[1]) return values;
   return mix(values, from[1], linearTaps(from[0], to[0]), linearTaps(from[1], to[1]));
 }
 
-/** Bicubic with negative overshoot clamped at 0, for marginals and for pictures. */
+/** Bicubic with negative overshoot clamped at 0, for marginals on the generated picture and for pictures. */
 export function bicubic(values, from, to) {
   if (from[0] === to[0] && from[1] === to[1]) return values;
   const out = mix(values, from[1], cubicTaps(from[0], to[0]), cubicTaps(from[1], to[1]));

@@ -1,0 +1,508 @@
+"""IMACS: cases counted by hand, masks and maps that have no score, baselines, and the pair of both sides."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+import statement
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from i2am.errors import MaskError, UnavailableError
+from i2am.heat import Heat, normalise, threshold
+from i2am.imacs import LAMBDA, Score, imacs, imacs_pair, masked_g2r, mean_scores
+from i2am.layout import Layout, Reference, TokenGrid
+from i2am.levels import ulam
+from i2am.maps import AttributionMaps
+from i2am.recorder import Recorder
+from i2am.resample import area
+
+
+def heat_of(values: list[list[float]] | Tensor, **other: object) -> Heat:
+    values = torch.as_tensor(values, dtype=torch.float32)
+    size = (values.shape[0], values.shape[1])
+    return Heat(values[None], "R2G", "generated", "ULAM", ("",), **{"size": size, **other})  # type: ignore[arg-type]
+
+
+LEFT = torch.tensor([[1.0, 1.0, 0.0, 0.0]] * 2)  # the left half of a 2 x 4 picture
+
+
+# ----------------------------------------------------------------------------------------------------- by hand
+
+
+def test_a_map_that_is_its_mask_scores_one() -> None:
+    score = imacs(heat_of(LEFT * 5 + 3), LEFT)
+    assert (score.score, score.inside, score.outside, score.weight) == (1.0, 1.0, 0.0, 3.0)
+    assert score.auc == 1.0
+    assert score.mass_ratio == pytest.approx((8 * 4) / (8 * 4 + 3 * 4) / 0.5)  # of the raw map
+    assert not score.flat
+    assert score.notes == ()
+
+
+def test_a_map_that_is_its_masks_complement_scores_minus_lambda() -> None:
+    for weight in (LAMBDA, 1.0, 0.5):
+        score = imacs(heat_of(1 - LEFT), LEFT, weight)
+        assert (score.score, score.inside, score.outside, score.weight) == (-weight, 0.0, 1.0, weight)
+        assert (score.auc, score.mass_ratio) == (0.0, 0.0)
+
+
+def test_min_max_threshold_and_means() -> None:
+    # min-maxed: 1, 0.5, 0.4, 0.3 / 0.25, 0, 0.75, 0.1; kept where strictly above 0.4: 1, 0.5, -, - / -, -, 0.75, -
+    score = imacs(heat_of([[12.0, 7.0, 6.0, 5.0], [4.5, 2.0, 9.5, 3.0]]), LEFT)
+    assert score.inside == pytest.approx(1.5 / 4)
+    assert score.outside == pytest.approx(0.75 / 4)
+    assert score.score == pytest.approx(1.5 / 4 - 3 * 0.75 / 4)
+    # pairs (inside, outside) in the right order, of 16: 12 beats all 4; 7 beats 3; 4.5 beats 1; 2 none
+    assert score.auc == pytest.approx(8 / 16)
+    assert score.mass_ratio == pytest.approx((12 + 7 + 4.5 + 2) / 49 / 0.5)
+
+
+def test_the_threshold_is_strict_and_can_be_set() -> None:
+    heat = heat_of([[0.0, 1.0, 0.5, 0.25]])
+    mask = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
+    assert imacs(heat, mask, level=0.5).inside == pytest.approx(0.5)  # 0.5 itself is not kept
+    assert imacs(heat, mask, level=0.49).inside == pytest.approx(0.75)
+    assert imacs(heat, mask, level=0.2).outside == pytest.approx(0.125)
+    assert imacs(heat, mask, level=-1).outside == pytest.approx(0.125)
+
+
+def test_a_soft_mask_weighs_pixels() -> None:
+    # kept: 1, 0.5; x = 0.5, 1, 0.25, 0
+    score = imacs(heat_of([[2.0, 1.0, 0.0, 0.2]]), torch.tensor([[0.5, 1.0, 0.25, 0.0]]))
+    assert score.inside == pytest.approx((0.5 * 1 + 1 * 0.5) / 1.75)
+    assert score.outside == pytest.approx(0.5 * 1 / 2.25)
+    assert score.score == pytest.approx(1 / 1.75 - 3 * 0.5 / 2.25)
+    # by the nearer side, inside are 2 and 1 (a mask of one half counts), outside 0 and 0.2
+    assert score.auc == 1.0
+
+
+def test_ties_count_half_in_the_roc_curve() -> None:
+    mask = torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]])
+    # inside 3 and 1, outside 3, 1 and 0: 3 beats 1 and 0 and ties 3: 2.5; 1 beats 0 and ties 1: 1.5; of 6
+    assert imacs(heat_of([[3.0, 1.0, 3.0, 1.0, 0.0]]), mask).auc == pytest.approx(4 / 6)
+
+
+@settings(deadline=None, max_examples=50, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=4, max_size=30))
+def test_the_roc_curve_counts_all_pairs(pixels: list[tuple[int, bool]]) -> None:
+    values, inside = [p[0] for p in pixels], [p[1] for p in pixels]
+    if len(set(values)) == 1 or len(set(inside)) == 1:
+        return
+    pairs = [(a, b) for a, x in pixels if x for b, y in pixels if not y]
+    expected = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
+    score = imacs(heat_of([[float(v) for v in values]]), torch.tensor([inside]).float())
+    assert score.auc == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_map_is_brought_to_the_masks_size() -> None:
+    values = torch.tensor([[4.0, 1.0], [1.0, 0.0]])
+    mask = torch.zeros(12, 8)
+    mask[:6, :4] = 1
+    score = imacs(heat_of(values, size=(24, 16)), mask)
+    up = statement.bicubic(values.flatten(), (2, 2), (12, 8)).view(12, 8)
+    up = (up - up.min()) / (up.max() - up.min())
+    kept = torch.where(up > 0.4, up, 0.0)
+    assert score.inside == pytest.approx(float((kept * mask).sum() / 24), rel=1e-5)
+    assert score.outside == pytest.approx(float((kept * (1 - mask)).sum() / 72), rel=1e-5)
+
+
+def test_pixels_beyond_the_part_that_the_tokens_cover_are_nothing() -> None:
+    # the tokens cover the middle half of a 4 x 8 picture
+    heat = heat_of([[3.0, 1.0], [3.0, 1.0]], size=(4, 8), rect=(0.25, 0.0, 0.75, 1.0))
+    mask = torch.zeros(4, 8)
+    mask[:, :4] = 1
+    up = statement.bicubic(torch.tensor([3.0, 1.0, 3.0, 1.0]), (2, 2), (4, 4)).view(4, 4)
+    up = (up - up.min()) / (up.max() - up.min())
+    kept = torch.where(up > 0.4, up, 0.0)
+    score = imacs(heat, mask)
+    assert score.inside == pytest.approx(float(kept[:, :2].sum() / 16), rel=1e-5)
+    assert score.outside == pytest.approx(float(kept[:, 2:].sum() / 16), rel=1e-5)
+
+
+def test_an_inverted_map_is_scored_inverted() -> None:
+    """The official preset: 1 - min-max, kept above 0.4."""
+    heat = heat_of([[12.0, 7.0, 6.0, 5.0], [4.5, 2.0, 9.5, 3.0]], invert=True)
+    # 1 - min-max: 0, 0.5, 0.6, 0.7 / 0.75, 1, 0.25, 0.9
+    score = imacs(heat, LEFT)
+    assert score.inside == pytest.approx((0.5 + 0.75 + 1) / 4)
+    assert score.outside == pytest.approx((0.6 + 0.7 + 0.9) / 4)
+    assert score.auc == pytest.approx(8 / 16)
+    assert score.mass_ratio == pytest.approx((0.5 + 0.75 + 1) / 4.7 / 0.5)
+
+
+def test_masks_of_any_array_kind() -> None:
+    heat = heat_of([[12.0, 7.0, 6.0, 5.0], [4.5, 2.0, 9.5, 3.0]])
+    expected = imacs(heat, LEFT)
+    for mask in (LEFT.numpy(), LEFT[None], LEFT.bool(), LEFT.numpy()[None, None].astype(np.float64), LEFT.byte()):
+        assert imacs(heat, mask) == expected
+
+
+def test_the_parts_as_plain_data() -> None:
+    data = imacs(heat_of(LEFT * 1.0), LEFT, name="mask", layers=("a", "b")).as_dict()
+    assert json.loads(json.dumps(data)) == {**data, "layers": ["a", "b"], "notes": []}
+    assert data["lambda"] == 3.0
+    assert set(data["baselines"]) == {"shifted", "random"}
+    assert set(data) == {
+        *("score", "inside", "outside", "lambda", "auc", "mass_ratio", "baselines", "flat", "layers", "notes"),
+    }
+
+
+# --------------------------------------------------------------------------------------- what has no score
+
+
+@pytest.mark.parametrize("name", ["inpainting mask", "reference mask"])
+def test_empty_masks_and_complements_are_refused_by_name(name: str) -> None:
+    heat = heat_of(LEFT * 1.0)
+    with pytest.raises(MaskError, match=f"{name} is empty"):
+        imacs(heat, torch.zeros(2, 4), name=name)
+    with pytest.raises(MaskError, match=f"{name} covers the whole picture.*complement is empty"):
+        imacs(heat, torch.ones(2, 4), name=name)
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (torch.rand(2, 2, 4), r"one mask of shape \(H, W\), got \(2, 2, 4\)"),
+        (torch.rand(4), r"got \(4,\)"),
+        (LEFT * 255, "0 to 255, expected 0 to 1"),
+        (LEFT - 0.5, "-0.5 to 0.5"),
+    ],
+)
+def test_what_is_no_mask_is_refused(mask: Tensor, text: str) -> None:
+    with pytest.raises(MaskError, match=text):
+        imacs(heat_of(LEFT * 1.0), mask)
+
+
+@pytest.mark.parametrize("values", [torch.zeros(2, 4), torch.full((2, 4), 0.3), 1 + 5e-4 * LEFT])
+def test_a_flat_map_has_no_score(values: Tensor) -> None:
+    score = imacs(heat_of(values), LEFT, layers=("a",))
+    assert score.flat
+    assert score.layers == ("a",)
+    assert "flat" in score.notes[0]
+    for name in ("score", "inside", "outside", "auc", "mass_ratio", "shifted", "random"):
+        assert getattr(score, name) is None
+    assert not imacs(heat_of(1 + 2e-3 * LEFT), LEFT).flat
+
+
+def test_an_inverted_flat_map_has_no_score_either() -> None:
+    assert imacs(heat_of(torch.full((2, 4), 0.3), invert=True), LEFT).flat
+
+
+def test_several_panels_are_refused() -> None:
+    heat = Heat(torch.rand(3, 2, 4), "R2G", "generated", "TLAM", ("a", "b", "c"), (2, 4))
+    with pytest.raises(UnavailableError, match="3 panels"):
+        imacs(heat, LEFT)
+    assert imacs(heat.panel(1), LEFT) == imacs(heat_of(heat.values[1]), LEFT)
+
+
+# ------------------------------------------------------------------------------------------------- baselines
+
+
+def test_random_maps_score_near_their_expectation() -> None:
+    """Uniform noise kept above 0.4 has mean (1 - 0.4²) / 2 = 0.42 on both sides."""
+    mask = torch.zeros(48, 40)
+    mask[10:30, 5:25] = 1
+    for weight in (3.0, 1.0):
+        score = imacs(heat_of(torch.rand(48, 40, generator=torch.Generator().manual_seed(1))), mask, weight)
+        assert score.random == pytest.approx((1 - weight) * 0.42, abs=0.01)
+        assert score.score == pytest.approx((1 - weight) * 0.42, abs=0.1)
+        assert score.auc == pytest.approx(0.5, abs=0.05)
+        assert score.mass_ratio == pytest.approx(1, abs=0.05)
+
+
+def test_shifted_maps_score_near_their_expectation() -> None:
+    """Over all cyclic shifts both sides have the map's own mean."""
+    mask = torch.zeros(48, 36)
+    mask[4:20, 4:16] = 1
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(36.0), indexing="ij")
+    values = torch.exp(-((y - 12) ** 2 + (x - 10) ** 2) / 60)
+    heat = heat_of(values)
+    score = imacs(heat, mask)
+    kept = threshold(normalise(heat).values)[0]
+    assert score.shifted == pytest.approx(float(kept.mean()) * (1 - 3), abs=0.1)
+    assert score.score is not None
+    assert score.score > 0.3
+    assert score.shifted < 0 < score.score - 0.3  # the map beats itself in another place
+
+
+def test_baselines_are_the_same_every_time() -> None:
+    heat = heat_of(torch.rand(12, 9, generator=torch.Generator().manual_seed(2)))
+    mask = torch.zeros(24, 18)
+    mask[:9] = 1
+    state = torch.random.get_rng_state()
+    assert imacs(heat, mask) == imacs(heat, mask)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_mean_over_a_batch() -> None:
+    heats = [heat_of(LEFT * 1.0), heat_of(1 - LEFT), heat_of([[12.0, 7.0, 6.0, 5.0], [4.5, 2.0, 9.5, 3.0]])]
+    scores = [imacs(h, LEFT) for h in heats]
+    flat = imacs(heat_of(torch.zeros(2, 4)), LEFT)
+    mean = mean_scores([scores[0], flat, *scores[1:]])
+    assert (mean["count"], mean["flat"]) == (3, 1)
+    assert mean["score"] == pytest.approx((1 - 3 + (1.5 / 4 - 3 * 0.75 / 4)) / 3)
+    assert mean["inside"] == pytest.approx((1 + 0 + 1.5 / 4) / 3)
+    assert mean["outside"] == pytest.approx((0 + 1 + 0.75 / 4) / 3)
+    assert mean["auc"] == pytest.approx(0.5)
+    assert mean["mass_ratio"] == pytest.approx((2 + 0 + 25.5 / 49 / 0.5) / 3)
+    for name in ("shifted", "random"):
+        assert mean[name] == pytest.approx(np.mean([getattr(s, name) for s in scores]))
+    nothing = mean_scores([flat])
+    assert (nothing["count"], nothing["flat"], nothing["score"]) == (0, 1, None)
+    assert mean_scores([])["score"] is None
+
+
+def test_a_score_without_a_roc_curve_does_not_break_the_mean() -> None:
+    # no pixel is nearer to the inside: there is a score, but no curve
+    faint = imacs(heat_of([[2.0, 1.0, 0.0, 0.0]]), torch.tensor([[0.25, 0.25, 0.0, 0.0]]))
+    assert faint.auc is None
+    assert faint.score == pytest.approx(0.75 - 3 * (0.75 * 1.5) / 3.5)
+    mean = mean_scores([faint, imacs(heat_of(LEFT * 1.0), LEFT)])
+    assert (mean["count"], mean["auc"]) == (2, 1.0)
+
+
+# ------------------------------------------------------------------------------------- recordings: eq. 17, pairs
+
+SHIRT = Reference(TokenGrid(5, 3, 1, picture=(40, 24)), 1, "shirt")
+SHOES = Reference(TokenGrid(2, 4, picture=(16, 32)), 18, "shoes")
+LAYOUT = Layout((SHIRT, SHOES), keys=26)
+GRIDS = {"down": ((12, 8), 2), "mid": ((3, 2), 3), "up": ((6, 4), 4)}
+STEPS = 5
+
+
+def patch(height: int, width: int, box: tuple[int, int, int, int]) -> Tensor:
+    mask = torch.zeros(height, width)
+    mask[box[0] : box[1], box[2] : box[3]] = 1
+    return mask
+
+
+MASK = patch(12, 8, (1, 8, 2, 7))  # cuts cells of the coarser layers
+OTHER = patch(12, 8, (6, 12, 0, 3))
+GARMENT = patch(40, 24, (4, 30, 6, 20))
+
+
+def call(step: int, name: str) -> tuple[Tensor, Tensor]:
+    (rows, columns), heads = GRIDS[name]
+    generator = torch.Generator().manual_seed(10 * step + list(GRIDS).index(name))
+    q = torch.randn(2, heads, rows * columns, 4, generator=generator) * 3
+    return q, torch.randn(2, heads, LAYOUT.key_count, 4, generator=generator)
+
+
+@cache
+def recorded(pairwise: str | None = "heads", masked: bool = True, groups: int = 2, seen: int = STEPS) -> AttributionMaps:
+    recorder = Recorder(
+        LAYOUT,
+        steps=STEPS,
+        images=2,
+        pairwise=pairwise,
+        groups=groups,
+        inpaint_mask=torch.stack([MASK, OTHER]) if masked else None,
+        generated_size=(96, 64),
+    )
+    for step in range(seen):
+        for name, (grid, _) in GRIDS.items():
+            recorder.observe(name, grid, step, "cond", *call(step, name), None, scale=0.5, middle=name == "mid")
+        recorder.end_step(step)
+    return recorder.finish()
+
+
+def stated(
+    mask: Tensor,
+    image: int = 0,
+    reference: int = 0,
+    names: tuple[str, ...] = tuple(GRIDS),
+    steps: range = range(STEPS),
+    heads: tuple[int, ...] | None = None,
+    scaled: bool = True,
+) -> Tensor:
+    """Eq. 17 in words: rows of A^r weighted by the mask's area in their cell, then the mean over steps, heads, layers."""
+    place = LAYOUT.references[reference]
+    grid = (place.grid.rows, place.grid.columns)
+    panels = []
+    for name in names:
+        (rows, columns), count = GRIDS[name]
+        weights = torch.zeros(rows, columns, dtype=torch.float64)
+        fine = mask.double().repeat_interleave(rows, 0).repeat_interleave(columns, 1)  # every cell a whole number of pixels
+        for a in range(rows):
+            for b in range(columns):
+                h, w = fine.shape[0] // rows, fine.shape[1] // columns
+                weights[a, b] = fine[a * h : (a + 1) * h, b * w : (b + 1) * w].mean()
+        found = [
+            statement.call_maps(
+                *call(step, name),
+                None,
+                (place.start, place.grid.leading, place.grid.placed),
+                scale=0.5,
+                weights=weights.flatten()[None],
+            )["g2r_masked"][image]
+            for step in steps
+        ]
+        mean = torch.stack(found)
+        if heads is not None:
+            mean = mean[:, [h for h in heads if h < count]]
+        panels.append(statement.on_reference(mean, place.grid.leading, grid, grid, scaled)[0])
+    return statement.mean_of(panels).view(grid)
+
+
+def close(seen: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(seen.double(), expected.double(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("image", "reference"), [(0, 0), (1, 0), (0, 1)])
+@pytest.mark.parametrize("pairwise", ["mean", "heads"])
+def test_eq_17_is_exact_and_both_routes_agree(pairwise: str, image: int, reference: int) -> None:
+    mask = (MASK, OTHER)[image]
+    where = {"image": image, "reference": reference}
+    exact, layers = masked_g2r(recorded(pairwise), **where)
+    routed, also = masked_g2r(recorded(pairwise, masked=False), mask, **where)
+    assert layers == also == tuple(GRIDS)
+    close(exact.values[0], stated(mask, image, reference))
+    close(routed.values[0], stated(mask, image, reference))
+    plain = ulam(recorded(pairwise), "G2R", **where)
+    assert not torch.allclose(plain.values, exact.values, rtol=1e-2)
+    assert (exact.picture, exact.size) == ("reference", plain.size)
+
+
+def test_eq_17_without_pairwise_maps_needs_the_mask_at_recording() -> None:
+    exact, layers = masked_g2r(recorded(None))
+    assert layers == tuple(GRIDS)
+    close(exact.values[0], stated(MASK))
+    with pytest.raises(UnavailableError, match="pairwise"):
+        masked_g2r(recorded(None), OTHER)
+    with pytest.raises(UnavailableError, match="mask"):
+        masked_g2r(recorded(masked=False))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"layers": ["down", "up"]}, {"names": ("down", "up")}),
+        ({"heads": [0, 3]}, {"heads": (0, 3)}),
+        ({"heads": [2]}, {"heads": (2,), "names": ("mid", "up")}),
+        ({"steps": (0, 2)}, {"steps": range(2)}),
+        ({"steps": (2, 5), "heads": [1], "layers": "up"}, {"steps": range(2, 5), "heads": (1,), "names": ("up",)}),
+        ({"preset": "paper"}, {"names": ("down", "up"), "scaled": False}),
+    ],
+)
+def test_eq_17_of_a_choice(masked: bool, choice: dict, words: dict) -> None:
+    heat, layers = masked_g2r(recorded(masked=masked), None if masked else MASK, **choice)
+    close(heat.values[0], stated(MASK, **words))
+    assert layers == words.get("names", tuple(GRIDS))
+
+
+def test_eq_17_of_a_run_that_stopped_early() -> None:
+    for masked in (True, False):
+        heat, _ = masked_g2r(recorded(masked=masked, seen=3), None if masked else MASK)
+        close(heat.values[0], stated(MASK, steps=range(3)))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_choices_that_eq_17_cannot_make_are_refused(masked: bool) -> None:
+    mask = None if masked else MASK
+    with pytest.raises(UnavailableError, match="heads"):
+        masked_g2r(recorded("mean", masked=False), MASK, heads=[0])
+    with pytest.raises(UnavailableError):
+        masked_g2r(recorded(masked=masked), mask, steps=(0, 9))
+    if not masked:
+        with pytest.raises(UnavailableError, match="union"):
+            masked_g2r(recorded(masked=masked), mask, steps=(0, 3))
+
+
+def test_the_pair_scores_r2g_and_eq_17() -> None:
+    maps = recorded()
+    mask = MASK.repeat_interleave(8, 0).repeat_interleave(8, 1)  # at the picture's own size
+    pair = imacs_pair(maps, mask, GARMENT)
+    assert set(pair) == {"g", "r"}
+    assert pair["g"] == imacs(ulam(maps, "R2G"), mask, layers=tuple(GRIDS))
+    assert pair["r"] == imacs(masked_g2r(maps)[0], GARMENT, layers=tuple(GRIDS))
+    assert pair["g"].notes == pair["r"].notes == ()
+    for score in pair.values():
+        assert score.score == pytest.approx(score.inside - 3 * score.outside)
+    other = imacs_pair(maps, mask, GARMENT, side="R2G-balanced", weight=1.0, level=0.2)
+    assert other["g"] == imacs(ulam(maps, "R2G-balanced"), mask, 1.0, 0.2, layers=tuple(GRIDS))
+    assert other["r"].weight == 1.0
+    assert other["r"].score != pair["r"].score
+
+
+def test_the_pair_uses_the_mask_of_its_own_image() -> None:
+    maps = recorded()
+    for image, mask in enumerate([MASK, OTHER]):
+        pair = imacs_pair(maps, mask, GARMENT, image=image)
+        assert pair["r"] == imacs(masked_g2r(maps, image=image)[0], GARMENT, layers=tuple(GRIDS))
+
+
+def test_another_mask_than_the_recorded_one_goes_through_the_pairwise_layers() -> None:
+    pair = imacs_pair(recorded(), OTHER, GARMENT)
+    assert pair["r"] == imacs(masked_g2r(recorded(masked=False), OTHER)[0], GARMENT, layers=tuple(GRIDS))
+    assert pair["r"] != imacs_pair(recorded(), MASK, GARMENT)["r"]
+    with pytest.raises(UnavailableError, match="pairwise"):
+        imacs_pair(recorded(None), OTHER, GARMENT)
+
+
+def test_a_choice_holds_for_both_scores() -> None:
+    maps, choice = recorded(), {"steps": (2, 5), "heads": [1], "layers": ["mid", "up"], "image": 1}
+    pair = imacs_pair(maps, OTHER, GARMENT, **choice)
+    assert pair["g"] == imacs(ulam(maps, "R2G", **choice), OTHER, layers=("mid", "up"))
+    heat = imacs_pair(maps, OTHER, GARMENT, image=1)["r"]
+    assert pair["r"].layers == ("mid", "up")
+    assert pair["r"].score != heat.score
+    values = stated(OTHER, 1, names=("mid", "up"), heads=(1,), steps=range(2, 5)).float()
+    expected = imacs(heat_of(values, size=(40, 24)), GARMENT)
+    assert pair["r"].score == pytest.approx(expected.score, abs=1e-4)
+    assert pair["r"].auc == pytest.approx(expected.auc, abs=1e-3)
+
+
+def test_the_paper_preset_leaves_out_the_middle_and_says_what_it_is_not() -> None:
+    maps = recorded()
+    pair = imacs_pair(maps, MASK, GARMENT, preset="paper")
+    for side, score in pair.items():
+        assert score.layers == ("down", "up"), side
+        assert "not comparable" in score.notes[0]
+    expected = imacs(heat_of(stated(MASK, names=("down", "up"), scaled=False).float(), size=(40, 24)), GARMENT)
+    assert pair["r"].score == pytest.approx(expected.score, abs=1e-4)
+
+
+def test_the_official_preset_inverts_r2g_and_masks_g2r() -> None:
+    maps = recorded()
+    pair = imacs_pair(maps, MASK, GARMENT, preset="official")
+    r2g = ulam(maps, "R2G", preset="paper").values[0]
+    low, high = r2g.min(), r2g.max()
+    inverted = 1 - (r2g - low) / (high - low)
+    kept = torch.where(inverted > 0.4, inverted, 0.0)
+    assert pair["g"].inside == pytest.approx(float((kept * MASK).sum() / MASK.sum()), rel=1e-4)
+    assert pair["g"].outside == pytest.approx(float((kept * (1 - MASK)).sum() / (1 - MASK).sum()), rel=1e-4)
+    cells = area(GARMENT[None], (5, 3))[0]
+    g2r = ulam(maps, "G2R", preset="paper").values[0] * cells
+    expected = imacs(heat_of(g2r, size=(40, 24)), GARMENT)
+    assert (pair["r"].score, pair["r"].auc) == (pytest.approx(expected.score, abs=1e-5), pytest.approx(expected.auc, abs=1e-5))
+
+
+def test_the_pair_refuses_bad_masks_by_name() -> None:
+    maps = recorded()
+    with pytest.raises(MaskError, match="inpainting mask is empty"):
+        imacs_pair(maps, torch.zeros(12, 8), GARMENT)
+    with pytest.raises(MaskError, match="inpainting mask covers the whole"):
+        imacs_pair(maps, torch.ones(12, 8), GARMENT)
+    with pytest.raises(MaskError, match="reference mask is empty"):
+        imacs_pair(maps, MASK, torch.zeros(40, 24))
+    with pytest.raises(MaskError, match="reference mask covers the whole"):
+        imacs_pair(maps, MASK, torch.ones(40, 24))
+    with pytest.raises(UnavailableError, match="G2R"):
+        imacs_pair(maps, MASK, GARMENT, side="G2R")
+
+
+def test_scores_are_plain_values() -> None:
+    score = imacs_pair(recorded(), MASK, GARMENT)["g"]
+    assert isinstance(score, Score)
+    for name in ("score", "inside", "outside", "auc", "mass_ratio", "shifted", "random"):
+        assert isinstance(getattr(score, name), float)
+        assert math.isfinite(getattr(score, name))
+    with pytest.raises(AttributeError):
+        score.score = 1.0  # type: ignore[misc]

@@ -399,6 +399,17 @@ def test_what_was_handed_in_can_change_afterwards() -> None:
     assert json.dumps(dict(maps.run.extra)) == before[2]
 
 
+def test_pictures_added_later_make_another_value() -> None:
+    maps, _ = recording()
+    picture = torch.full((2, 3, 3), 9, dtype=torch.uint8)
+    more = maps.with_thumbnails({"generated": picture})
+    spoil(picture)
+    assert set(maps.thumbnails) == {"garment | left", "person"}
+    assert set(more.thumbnails) == {"garment | left", "person", "generated"}
+    assert torch.equal(more.thumbnails["generated"], torch.full((2, 3, 3), 9, dtype=torch.uint8))
+    assert all(torch.equal(more._tensors[key], t) for key, t in maps._tensors.items())
+
+
 def test_facts_about_the_run_cannot_be_changed() -> None:
     maps, _ = recording()
     before = json.dumps(dict(maps.run.extra))

@@ -369,6 +369,41 @@ def test_eq_17_is_exact_and_both_routes_agree(pairwise: str, image: int, referen
     assert (exact.picture, exact.size) == ("reference", plain.size)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_eq_17_says_how_much_went_to_tokens_without_a_place(masked: bool) -> None:
+    heat, _ = masked_g2r(recorded(masked=masked), None if masked else MASK)
+    rows = recorded().pairwise  # (images, groups, heads, N, S), groups of 2 and 3 steps
+    shares = []
+    for name, ((rows_, columns), _) in GRIDS.items():
+        weights = area(MASK[None], (rows_, columns)).flatten()
+        leading = torch.einsum("ghn,n->gh", rows(name)[0][..., 0], weights / weights.sum())
+        shares.append((leading * torch.tensor([[2.0], [3.0]])).sum(0) / STEPS)
+    assert heat.unplaced == (pytest.approx(float(torch.cat(shares).mean()), rel=1e-5),)
+    assert heat.unplaced != ulam(recorded(), "G2R").unplaced
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_mask_of_everything_gives_g2r_also_where_layers_see_unequal_reference_grids(preset: str, masked: bool) -> None:
+    layouts = {"a": Layout.of(TokenGrid(5, 3, 1)), "b": Layout.of(TokenGrid(2, 4)), "c": Layout.of(TokenGrid(1, 1))}
+    everything = torch.ones(4, 4)
+    recorder = Recorder(layouts.__getitem__, steps=2, pairwise="heads", inpaint_mask=everything if masked else None)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(2):
+        for name, heads in (("a", 2), ("b", 4), ("c", 3)):
+            q = torch.randn(1, heads, 16, 4, generator=generator)
+            k = torch.randn(1, heads, layouts[name].key_count, 4, generator=generator)
+            recorder.observe(name, (4, 4), step, "cond", q, k, None, scale=1.0)
+        recorder.end_step(step)
+    maps = recorder.finish()
+    everywhere = 1 - 1e-3 * torch.eye(4)  # a whole mask would be refused
+    heat, layers = masked_g2r(maps, None if masked else everywhere, preset=preset)
+    assert layers == ("a", "b")  # one key alone says nothing of places
+    plain = ulam(maps, "G2R", preset=preset)
+    torch.testing.assert_close(heat.values, plain.values, rtol=1e-3, atol=1e-6)
+    assert heat.unplaced == (pytest.approx(plain.unplaced[0], rel=1e-3),)
+
+
 def test_eq_17_without_pairwise_maps_needs_the_mask_at_recording() -> None:
     exact, layers = masked_g2r(recorded(None))
     assert layers == tuple(GRIDS)

@@ -81,6 +81,16 @@ def test_every_slot_is_recovered_exactly(mode: str, peak: float, tmp_path: Path)
 
 
 @pytest.mark.parametrize("mode", ["batch", "calls"])
+def test_cond_may_come_first(mode: str) -> None:
+    plant, order = Plant(), ("cond", "uncond")
+    options = {"branches": order, "keep": order, "pairwise": "heads", "groups": 3, "null_branches": ()}
+    recording = record(plant.unet, plant.layout, steps=plant.steps, images=plant.images, **options)
+    with recording:
+        plant.run(mode, order)
+    assert misplaced(plant, recording.maps) == []
+
+
+@pytest.mark.parametrize("mode", ["batch", "calls"])
 def test_a_wrong_order_of_branches_would_be_noticed(mode: str) -> None:
     plant, maps = recorded(mode, HIGH, ("cond", "uncond"))
     slots = plant.slots()

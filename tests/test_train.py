@@ -1,0 +1,91 @@
+"""Training goes on from shipped weights, and a step of it teaches attention to point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from i2am.demo.attention_loss import attention_loss, bilinear_target
+from i2am.demo.data import HELD_OUT, SHARD, true_places, write_shards
+from i2am.demo.draw import draw_pairs
+from i2am.demo.fastnorm import fast_group_norm
+from i2am.demo.model import LATENT, build_unet
+from i2am.demo.sample import WEIGHTS, DemoModel
+from i2am.demo.spec import REFERENCE, draw_pair
+from i2am.demo.train import _start_from
+from i2am.demo.train_unet import Cache, Recipe, train_unet
+
+
+def _shard(path: Path, count: int = 16) -> Path:
+    """A tiny shard of real pairs as latents of the shipped autoencoder."""
+    model, d = DemoModel.load(), draw_pairs([draw_pair(seed) for seed in range(count)])
+    place, share = true_places(d.truth, d.visible, LATENT)
+    with torch.inference_mode():
+        latents = {
+            name: model.encode(getattr(d, name)).half() for name in ("person", "agnostic", "densepose", "densepose_blank")
+        }
+    latents["densepose_blank"] = latents["densepose_blank"][::4].clone()
+    inpaint = torch.nn.functional.avg_pool2d(d.inpaint_mask, 4).half()
+    reference = (d.reference.clamp(0, 1) * 255).round().to(torch.uint8)
+    rest = {"reference": reference, "place": place.half(), "share": share.half(), "inpaint": inpaint}
+    save_file({name: t.clone().contiguous() for name, t in {**latents, **rest}.items()}, path)
+    return path
+
+
+def test_training_goes_on_from_shipped_weights_and_counts_on(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "supervised.safetensors"
+    _start_from(WEIGHTS, checkpoint, tmp_path / "vae.safetensors")
+    before = load_file(checkpoint)
+    start = int(before["samples"])
+    assert start == DemoModel.load().about["samples"]
+    cache = Cache([_shard(tmp_path / "latents.safetensors")])
+    cache.refresh()
+    train_unet(cache, checkpoint, Recipe(samples=start + 32, batch=16))
+    after = load_file(checkpoint)
+    assert int(after["samples"]) == start + 32
+    key = "raw.unet.conv_in.weight"
+    assert not torch.equal(before[key], after[key])
+    assert float((before[key] - after[key]).abs().max()) < 0.05
+
+
+def test_attention_loss_is_least_where_attention_is_true() -> None:
+    d = draw_pairs([draw_pair(3)])
+    place, share = true_places(d.truth, d.visible, LATENT)
+    indices, weights = bilinear_target(place.flatten(2).transpose(1, 2))
+    true = torch.zeros(1, LATENT[0] * LATENT[1], 281).scatter_add_(2, indices + 1, weights)
+    uniform = torch.full_like(true, 1 / 281)
+    shifted = true.roll(3, 2)
+    losses = [float(attention_loss([a], place, share, torch.ones(1))) for a in (true, uniform, shifted)]
+    assert losses[0] < losses[1] < losses[2]
+    assert float(attention_loss([shifted], place, share, torch.zeros(1))) == 0  # a dropped reference teaches nothing
+
+
+def test_bilinear_target_puts_its_weight_at_the_place() -> None:
+    """The weighted mean of the four tokens' centres is the place itself, away from the border."""
+    place = torch.tensor([[[37.0, 81.5], [56.0, 80.0]]])
+    indices, weights = bilinear_target(place)
+    columns, rows = indices % 14, indices // 14
+    x = ((columns + 0.5) * REFERENCE[1] / 14 * weights).sum(-1)
+    y = ((rows + 0.5) * REFERENCE[0] / 20 * weights).sum(-1)
+    assert torch.allclose(torch.stack([x, y], -1), place)
+
+
+def test_fast_group_norm_gives_the_same_and_is_taken_away_again() -> None:
+    torch.manual_seed(0)
+    unet = build_unet().eval()
+    args = (torch.randn(1, 12, *LATENT), 500, torch.randn(1, 281, 128))
+    with torch.no_grad():
+        plain = unet(*args).sample
+        with fast_group_norm(unet):
+            fast = unet(*args).sample
+        again = unet(*args).sample
+    assert torch.allclose(plain, fast, atol=1e-4)
+    assert torch.equal(plain, again)
+
+
+def test_training_never_draws_held_out_seeds(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="held-out"):
+        write_shards(tmp_path, HELD_OUT // SHARD + 1, 1)

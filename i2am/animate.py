@@ -33,9 +33,7 @@ def _range_text(low: float, high: float, flat: bool) -> str:
     return f"flat at {a} {power_text(power)}".strip() if flat else f"{a} … {b} {power_text(power)}".strip()
 
 
-def _draw_all(
-    picture: Image.Image, heat: Heat, look: Look, scale: str
-) -> tuple[list[Image.Image], list[str], Image.Image]:
+def _draw_all(picture: Image.Image, heat: Heat, look: Look, scale: str) -> tuple[list[Image.Image], list[str], Image.Image]:
     """Every panel on the picture, each panel's details, and the bar that they share."""
     normal = normalise(heat, (picture.height, picture.width), scale)
     count = len(heat.labels)

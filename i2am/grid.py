@@ -138,16 +138,12 @@ def _draw_sign(image: Image.Image, x: float, baseline: int, sign: str, size: int
     image.paste(fill, (left, baseline - up), small)
 
 
-def draw_text(
-    image: Image.Image, at: tuple[float, float], text: str, size: int, fill: tuple[int, int, int] = INK
-) -> None:
+def draw_text(image: Image.Image, at: tuple[float, float], text: str, size: int, fill: tuple[int, int, int] = INK) -> None:
     """Draw one line of text into an RGB picture, the left top corner of its line at ``at`` (x, y)."""
     _draw_on_baseline(image, at[0], round(at[1] + BASELINE * size), text, size, fill)
 
 
-def _draw_on_baseline(
-    image: Image.Image, x: float, baseline: int, text: str, size: int, fill: tuple[int, int, int]
-) -> None:
+def _draw_on_baseline(image: Image.Image, x: float, baseline: int, text: str, size: int, fill: tuple[int, int, int]) -> None:
     draw = ImageDraw.Draw(image)
     for kind, run in _pieces(text):
         if kind == "font":
@@ -231,9 +227,7 @@ def block(lines: Sequence[tuple[str, int, tuple[int, int, int]]]) -> int:
     return sum(line_height(size) for _, size, _ in lines)
 
 
-def set_lines(
-    image: Image.Image, at: tuple[float, float], lines: Sequence[tuple[str, int, tuple[int, int, int]]]
-) -> None:
+def set_lines(image: Image.Image, at: tuple[float, float], lines: Sequence[tuple[str, int, tuple[int, int, int]]]) -> None:
     """Draw lines of (text, size, colour) below each other, from the left top corner ``at``."""
     x, y = at
     for text, size, fill in lines:

@@ -46,9 +46,7 @@ def model() -> DemoModel:
     return DemoModel.untrained()
 
 
-def maps_of(
-    layers: dict[str, Tensor], groups: tuple[tuple[int, int], ...] = ((0, 4),), recorded: int = 4
-) -> AttributionMaps:
+def maps_of(layers: dict[str, Tensor], groups: tuple[tuple[int, int], ...] = ((0, 4),), recorded: int = 4) -> AttributionMaps:
     """Maps whose pairwise tensors, (images, groups, heads, N, 281), are given."""
     shape = {CELLS: GRID, 192: (16, 12)}
     layout = demo_layout()
@@ -293,9 +291,7 @@ def test_causal_check_of_a_perfect_model(pair: DemoPairs, model: DemoModel, monk
     result = causal.causal_check(model, pair, maps, _warp(pair.reference, pair)[0], seed=11, batch=5)
     assert given == [[11] * 5, [11] * 5, [11] * 2]  # the same noise, and no run of the untouched reference
     figures = result.as_dict()
-    assert (
-        figures["retrieval"] == figures["never_supervised"]["retrieval"] == figures["by_true_warp"]["retrieval"] == 1.0
-    )
+    assert figures["retrieval"] == figures["never_supervised"]["retrieval"] == figures["by_true_warp"]["retrieval"] == 1.0
     assert figures["correlation"] > 0.85
     assert figures["change_in_place"] > 0.95 > 0.4 > figures["place_area"]
     assert result.recoloured.shape == (12, 3, *REFERENCE)
@@ -375,10 +371,7 @@ def weights(model: DemoModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_evaluation_end_to_end(weights: Path, tmp_path: Path) -> None:
     file = tmp_path / "new" / "figures.json"
     command = ["--pairs", "2", "--steps", "2", "--causal-pairs", "1", "--blocks", "2", "--batch", "2", "--threads", "1"]
-    assert (
-        evaluate.main([*command, "--weights", str(weights), "--json", str(file), "--device", "cpu", "--name", "blank"])
-        == 0
-    )
+    assert evaluate.main([*command, "--weights", str(weights), "--json", str(file), "--device", "cpu", "--name", "blank"]) == 0
     figures = json.loads(file.read_text())
     assert set(figures) == {"setup", "picture", "sram", "causal"}
     setup, picture, pointing = figures["setup"], figures["picture"], figures["sram"]
@@ -412,10 +405,7 @@ def test_evaluation_end_to_end(weights: Path, tmp_path: Path) -> None:
             assert part[family]["cells"] > 50
     assert set(pointing["baselines"]) == {"chance", "same_place", "best_affine", "untrained"}
     assert set(pointing["by_layer"]) == {*SUPERVISED, *NEVER_SUPERVISED}
-    assert (
-        pointing["textures_swapped"]["unmoved"]["all_layers"]["cells"]
-        == pointing["textures_swapped"]["all_layers"]["cells"]
-    )
+    assert pointing["textures_swapped"]["unmoved"]["all_layers"]["cells"] == pointing["textures_swapped"]["all_layers"]["cells"]
     missed = pointing["where_same_place_misses"]["supervised"]["cells"]
     assert missed / pointing["supervised"]["cells"] == pytest.approx(
         1 - pointing["baselines"]["same_place"]["within_1"], abs=1e-4
@@ -472,9 +462,7 @@ def test_export_takes_the_averaged_weights(model: DemoModel, tmp_path: Path) -> 
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{part}.safetensors" for part in PARTS}
 
 
-def test_export_refuses_and_leaves_what_was_there(
-    model: DemoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_export_refuses_and_leaves_what_was_there(model: DemoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {part: dict(getattr(model, part).state_dict()) for part in PARTS}
     (tmp_path / "unet.safetensors").write_bytes(b"old")
     spoilt = {**parts, "vae": {**parts["vae"], "quant_conv.bias": torch.full((8,), 1e9)}}

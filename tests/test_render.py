@@ -252,9 +252,7 @@ def test_labels_fit_at_any_size(heat: Heat, size: tuple[int, int]) -> None:
     assert out.width >= 150
 
 
-@pytest.mark.parametrize(
-    ("size", "factor"), [((128, 96), 4), ((64, 64), 6), ((512, 384), 1), ((383, 500), 2), ((20, 300), 5)]
-)
+@pytest.mark.parametrize(("size", "factor"), [((128, 96), 4), ((64, 64), 6), ((512, 384), 1), ((383, 500), 2), ((20, 300), 5)])
 def test_small_pictures_grow_by_whole_factors(size: tuple[int, int], factor: int) -> None:
     picture, got = enlarge(photo(*size))
     assert got == factor

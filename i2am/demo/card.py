@@ -66,7 +66,8 @@ def _picture(figures: dict[str, Any]) -> str:
         f = figures.get("picture", {}).get(key)
         if f is not None:
             shares = tuple(_number(f[k]) for k in ("glyph", "pattern", "colour", "ssim"))
-            rows.append((label, *shares, _number(f["psnr"], ".1f"), str(f["pairs"])))
+            psnr = "same" if f["psnr"] >= 99 else _number(f["psnr"], ".1f")
+            rows.append((label, *shares, psnr, str(f["pairs"])))
     return _table(("picture, before pasting", "glyph", "pattern", "colour", "SSIM", "PSNR, dB", "pairs"), rows)
 
 

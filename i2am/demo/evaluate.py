@@ -271,9 +271,7 @@ def _parser() -> argparse.ArgumentParser:
         ("blank", "u, v blanked"),
         ("swap", "another print"),
     ):
-        parser.add_argument(
-            f"--{name}-pairs", type=int, default=None, help=f"runs with {what} (default: a quarter of --pairs)"
-        )
+        parser.add_argument(f"--{name}-pairs", type=int, default=None, help=f"runs with {what} (default: a quarter of --pairs)")
     parser.add_argument(
         "--untrained-pairs", type=int, default=None, help="runs of random weights (default: an eighth of --pairs)"
     )
@@ -285,9 +283,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cfg", type=float, default=plan.cfg, help="scale of classifier-free guidance (default 5)")
     parser.add_argument("--batch", type=int, default=plan.batch, help="pictures at a time (default 8)")
     parser.add_argument("--seed0", type=int, default=plan.first_seed, help=f"first pair (default {plan.first_seed})")
-    parser.add_argument(
-        "--only", default=",".join(SECTIONS), help="sections, by commas: picture,sram,causal (default all)"
-    )
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by commas: picture,sram,causal (default all)")
     parser.add_argument(
         "--weights", type=Path, default=WEIGHTS, help="folder of unet, vae and encoder (default: those that ship)"
     )

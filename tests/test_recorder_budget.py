@@ -323,6 +323,18 @@ def test_peaks_are_the_largest_of_the_groups_steps() -> None:
         torch.testing.assert_close(at, largest, rtol=1e-5, atol=1e-7)
 
 
+def test_peaks_without_heads_are_those_of_the_highest_head() -> None:
+    maps = record(budget=int(fine().nbytes * 0.25))
+    assert maps.groups == fine().groups
+    value, index = (maps.grouped(k, "up", "cond", 0) for k in ("peak_value", "peak_index"))
+    assert value.shape[2] == 1
+    values, indices = (fine().grouped(k, "up", "cond", 0) for k in ("peak_value", "peak_index"))
+    best = values.argmax(2, keepdim=True)
+    assert len(best.unique()) == 3
+    torch.testing.assert_close(value, values.gather(2, best))
+    assert torch.equal(index, indices.gather(2, best))
+
+
 def test_steps_out_of_order_or_twice_are_refused() -> None:
     recorder = Recorder(LAYOUT, steps=2)
     layer = replace(NETWORK[0])

@@ -20,6 +20,8 @@ from .layout import Layout, Reference
 SAFE_LOGIT = 36.0
 """With |L| below this, A^r = E / sum of E, at least exp(-2 |L|) / S, and one over its sum stay in fp32's normal range."""
 CHUNK_BYTES = 32 << 20
+CACHE_BYTES = 4 << 20
+"""On a CPU a tile of heads of the bounded way has about this size, so that it stays in the caches from pass to pass."""
 
 
 @dataclass
@@ -83,7 +85,7 @@ def reduce_attention(
         mask: the call's own mask, additive or boolean (True = may look), broadcastable to (B, H, N', S').
         query_weights: (N,) or (B, N) weight of each generated token for `CallMaps.g2r_masked`.
         pairwise: None, "mean" (over heads) or "heads".
-        chunk_bytes: upper bound on one chunk of the N x S' block.
+        chunk_bytes: upper bound on one chunk of the N x S' block, of which two exist at a time.
 
     Raises:
         LayoutError: keys or queries do not match the layout.
@@ -112,8 +114,13 @@ def reduce_attention(
             "a call's queries or keys hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
             "(bfloat16 or float32)"
         )
-    reduce_heads = _bounded if mask is None and bool(bound <= SAFE_LOGIT**2) else _general
-    step = max(1, chunk_bytes // (4 * count * k.shape[2]))
+    bounded = mask is None and bool(bound <= SAFE_LOGIT**2)
+    reduce_heads = _bounded if bounded else _general
+    room = min(chunk_bytes, CACHE_BYTES) if bounded and q.device.type == "cpu" else chunk_bytes
+    step = min(h, max(1, room // (4 * count * k.shape[2])))
+    most = max(1, chunk_bytes // (4 * step * k.shape[2]))
+    size = step * min(most, count) * k.shape[2] if bounded else 0
+    scratch = q.new_empty(size), q.new_empty(size)
     for i in range(b):
         for first in range(0, h, step):
             heads = slice(first, min(first + step, h))
@@ -125,7 +132,8 @@ def reduce_attention(
                 None if weights is None else weights[i],
                 layout.references,
                 [_View(maps, i, heads) for maps in out],
-                max(1, chunk_bytes // (4 * (heads.stop - heads.start) * k.shape[2])),
+                most,
+                scratch,
             )
     for maps in out:
         if pairwise == "mean" and maps.pairwise is not None:
@@ -232,17 +240,28 @@ def _bounded(
     references: tuple[Reference, ...],
     out: list[_View],
     chunk: int,
+    scratch: tuple[Tensor, Tensor],
 ) -> None:
-    """All maps of some heads, (G, N, d) and (G, S', d), from E = exp(L) by matrix products; needs |L| <= SAFE_LOGIT."""
-    g, n, _ = q.shape
+    """All maps of some heads, (G, N, d) and (G, S', d), from E = exp(L) by sums and products; needs |L| <= SAFE_LOGIT.
+
+    ``scratch``, two of at least G * min(N, chunk) * S' numbers, holds L and E of a window: memory that stays is warm.
+    """
+    (g, n, _), keys = q.shape, k.shape[1]
     key_t = k.transpose(1, 2)
+
+    def exponentials(window: slice) -> tuple[Tensor, Tensor]:
+        size = g * (window.stop - window.start) * keys
+        logits, block = (room[:size].view(g, -1, keys) for room in scratch)
+        torch.bmm(q[:, window], key_t, out=logits)
+        return logits, torch.exp(logits, out=block)
+
     windows = list(_windows(n, chunk))
-    ones = torch.ones(g, k.shape[1], 1, device=q.device)
+    ones = torch.ones(g, keys, 1, device=q.device)
     inverse_rows = torch.empty(g, n, device=q.device)
     sums = [torch.zeros(g, 2 if weights is None else 3, r.grid.tokens, device=q.device) for r in references]
     block = torch.empty(0)
     for window in windows:
-        block = torch.bmm(q[:, window], key_t).exp_()
+        logits, block = exponentials(window)
         inverse = torch.bmm(block, ones)[..., 0].reciprocal_()
         inverse_rows[:, window] = inverse
         left = [torch.ones_like(inverse), inverse]
@@ -250,9 +269,10 @@ def _bounded(
             left.append(inverse * weights[window])
         factors = torch.stack(left, 1)
         for reference, view, total in zip(references, out, sums, strict=True):
-            part = block[:, :, reference.start : reference.stop]
+            mine = slice(reference.start, reference.stop)
+            part = block[:, :, mine]
             total += torch.bmm(factors, part)
-            _rows_bounded(q[:, window], k, v, part, inverse, reference, view, window)
+            _rows_bounded(logits[:, :, mine], v, part, inverse, reference, view, window)
             view.add_pairwise(window, part, inverse)
     columns = []
     for reference, view, total in zip(references, out, sums, strict=True):
@@ -262,7 +282,7 @@ def _bounded(
         columns.append(torch.cat([_placed_and_leading(1 / total[:, i], reference.grid.leading) for i in (0, 1)], -1))
     for window in windows:
         if len(windows) > 1:
-            block = torch.bmm(q[:, window], key_t).exp_()
+            _, block = exponentials(window)
         for reference, view, column in zip(references, out, columns, strict=True):
             got = torch.bmm(block[:, :, reference.start : reference.stop], column)  # (G, n, 4)
             got[..., 2:] *= inverse_rows[:, window, None]
@@ -271,27 +291,25 @@ def _bounded(
 
 
 def _rows_bounded(
-    q: Tensor, k: Tensor, v: Tensor | None, part: Tensor, inverse: Tensor, reference: Reference, view: _View, window: slice
+    logits: Tensor, v: Tensor | None, part: Tensor, inverse: Tensor, reference: Reference, view: _View, window: slice
 ) -> None:
-    """The maps per query, of which sum of E * L is taken as q . (E K)."""
-    lead, d = reference.grid.leading, q.shape[-1]
-    keys = k[:, reference.start : reference.stop]
-    right = torch.zeros(len(q), keys.shape[1], d + 2 + (0 if v is None else v.shape[-1]), device=q.device)
-    right[:, lead:, :d] = keys[:, lead:]
-    right[:, lead:, d] = 1
-    right[:, :, d + 1] = 1
-    if v is not None:
-        right[:, :, d + 2 :] = v[:, reference.start : reference.stop]
-    got = torch.bmm(part, right)
-    placed = got[..., d]
-    view.mass[:, window] = got[..., d + 1] * inverse
+    """The maps per query, from (G, n, S) ``part`` = exp(``logits``); what the logits hold is used up."""
+    lead = reference.grid.leading
+    at_places, scratch = part[:, :, lead:], logits[:, :, lead:]
+    placed = at_places.sum(-1)
     view.mass_placed[:, window] = placed * inverse
-    view.entropy[:, window] = (placed.log() - (q * got[..., :d]).sum(-1) / placed).clamp_min_(0)
+    view.mass[:, window] = (placed + part[:, :, :lead].sum(-1)) * inverse
+    view.entropy[:, window] = (placed.log() - scratch.mul_(at_places).sum(-1) / placed).clamp_min_(0)
     if v is not None and view.norm is not None:
-        view.norm[:, window] = torch.linalg.vector_norm(got[..., d + 2 :], dim=-1) * inverse
-    value, index = part[:, :, lead:].max(-1)
-    view.peak_value[:, window] = value * inverse
-    view.peak_index[:, window] = index.int()
+        output = torch.bmm(part, v[:, reference.start : reference.stop])
+        view.norm[:, window] = torch.linalg.vector_norm(output, dim=-1) * inverse
+    value = at_places.amax(-1, keepdim=True)
+    view.peak_value[:, window] = value[..., 0] * inverse
+    # `max` also says where, but its CPU kernel takes longer than these three passes
+    tokens = reference.grid.placed
+    countdown = torch.arange(tokens, 0, -1, device=part.device, dtype=part.dtype)
+    found = torch.eq(at_places, value, out=scratch).mul_(countdown).amax(-1)
+    view.peak_index[:, window] = (tokens - found).int()
 
 
 def _general(
@@ -303,6 +321,7 @@ def _general(
     references: tuple[Reference, ...],
     out: list[_View],
     chunk: int,
+    _scratch: tuple[Tensor, Tensor],
 ) -> None:
     """All maps of some heads in the log domain: any logits, any mask; a row or column that may look nowhere gives 0."""
     g, n, _ = q.shape

@@ -65,7 +65,7 @@ def sram(
         values, shares = _rows(maps, selection, layers, rules, cells, generated, reference)
         if not each:
             values, shares = values.mean(0, keepdim=True), shares.mean(0, keepdim=True)
-        notes = tuple(_sureness(v, float(s)) for v, s in zip(values, shares, strict=True))
+        notes = tuple(_sureness(v) for v in values)
     else:
         values = _columns(maps, selection, layers, rules, cells, generated, reference)
         values = values if each else values.mean(0, keepdim=True)
@@ -192,13 +192,10 @@ def _columns(
     return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12)
 
 
-def _sureness(row: Tensor, unplaced: float) -> str:
+def _sureness(row: Tensor) -> str:
     """How sure a SRAM is, since min-max makes every one look sure."""
     p = row.flatten() / row.sum().clamp_min(1e-12)
     peak = float(p.max()) * p.numel()
     entropy = float(-(p * p.clamp_min(1e-12).log()).sum())
     word = "diffuse: " if peak < DIFFUSE else ""
-    return (
-        f"{word}peak {peak:.1f} × uniform, entropy {entropy:.1f} of {math.log(p.numel()):.1f} nats, "
-        f"{unplaced:.0%} on tokens without a place"
-    )
+    return f"{word}peak {peak:.1f} × uniform, entropy {entropy:.1f} of {math.log(p.numel()):.1f} nats"

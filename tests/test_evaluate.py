@@ -19,9 +19,10 @@ from i2am.demo.cases import OTHER, case_of, check_held_out
 from i2am.demo.correspondence import Pointing, correspondence_of, peaks, point, sram_rows, true_tokens
 from i2am.demo.data import GRID, HELD_OUT, SHARD
 from i2am.demo.draw import DemoPairs, draw_pairs
-from i2am.demo.model import REFERENCE_GRID
+from i2am.demo.encoder import REFERENCE_GRID
+from i2am.demo.family import demo_layout
 from i2am.demo.quality import psnr, ssim
-from i2am.demo.sample import PARTS, DemoModel, demo_layout
+from i2am.demo.sample import PARTS, DemoModel
 from i2am.demo.spec import PICTURE, REFERENCE, draw_pair
 from i2am.layout import TokenGrid
 from i2am.maps import AttributionMaps, LayerInfo, RunInfo

@@ -9,7 +9,8 @@ import pytest
 from i2am.demo.card import EVALUATION
 from i2am.demo.evaluate import Evaluation, Plan
 from i2am.demo.export import LIMIT
-from i2am.demo.sample import WEIGHTS, DemoModel
+from i2am.demo.family import WEIGHTS
+from i2am.demo.sample import DemoModel
 
 FIRST = 12_345_678
 """Not the pairs of the committed evaluation."""

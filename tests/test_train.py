@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from i2am.demo.attention_loss import attention_loss, bilinear_target
 from i2am.demo.data import HELD_OUT, SHARD, true_places, write_shards
 from i2am.demo.draw import draw_pairs
+from i2am.demo.family import WEIGHTS
 from i2am.demo.fastnorm import fast_group_norm
 from i2am.demo.model import LATENT, build_unet
-from i2am.demo.sample import WEIGHTS, DemoModel
+from i2am.demo.sample import DemoModel
 from i2am.demo.spec import REFERENCE, draw_pair
 from i2am.demo.train import _start_from
 from i2am.demo.train_unet import Cache, Recipe, train_unet

@@ -8,12 +8,17 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn import functional as F
 
-from .model import REFERENCE_GRID
+from .encoder import REFERENCE_GRID
 from .spec import REFERENCE
 
-SUPERVISED = ("down_blocks.0.attentions.0", "down_blocks.1.attentions.0", "up_blocks.0.attentions.1")
+SUPERVISED = (
+    "down_blocks.0.attentions.0",
+    "down_blocks.1.attentions.0",
+    "up_blocks.0.attentions.1",
+    "up_blocks.1.attentions.1",
+)
 """The layers that the loss teaches; `NEVER_SUPERVISED` learn alone and are reported apart."""
-NEVER_SUPERVISED = ("mid_block.attentions.0", "up_blocks.0.attentions.0")
+NEVER_SUPERVISED = ("mid_block.attentions.0", "up_blocks.0.attentions.0", "up_blocks.1.attentions.0")
 
 
 class ExplicitAttention:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .data import GRID
-from .model import REFERENCE_GRID
+from .encoder import REFERENCE_GRID
 
 TURNS = 24
 """Rotations that the affine fit starts from; a mirrored garment is never tried, since clothes are not worn mirrored."""

@@ -18,7 +18,7 @@ from ..maps import AttributionMaps
 from .correspondence import FAMILIES, sram_rows
 from .data import GRID
 from .draw import DemoPairs
-from .model import REFERENCE_GRID
+from .encoder import REFERENCE_GRID
 from .sample import DemoModel, recording_of, try_on
 from .spec import COLOURS, REFERENCE
 

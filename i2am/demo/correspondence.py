@@ -25,7 +25,7 @@ from .attention_loss import NEVER_SUPERVISED, SUPERVISED
 from .baselines import best_affine, chance, same_place
 from .data import GRID, true_places
 from .draw import DemoPairs
-from .model import REFERENCE_GRID
+from .encoder import REFERENCE_GRID
 from .spec import REFERENCE
 
 FAMILIES: dict[str, tuple[str, ...] | None] = {

@@ -28,9 +28,10 @@ from .causal import CausalResult, causal_check, causal_figures
 from .correspondence import FAMILIES, Pointing, PointingTally, baselines, guesses, peaks, sram_rows, true_tokens
 from .data import HELD_OUT
 from .draw import draw_pairs
+from .family import WEIGHTS
 from .quality import PictureTally
 from .reader import Reader
-from .sample import WEIGHTS, DemoModel, recording_of, try_on
+from .sample import DemoModel, recording_of, try_on
 from .spec import draw_pair
 
 log = logging.getLogger("i2am")

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .data import HELD_OUT, SHARD
-from .sample import PARTS, WEIGHTS, DemoModel
+from .family import WEIGHTS
+from .sample import PARTS, DemoModel
 
 log = logging.getLogger("i2am")
 

@@ -133,8 +133,8 @@ class GlyphNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(_layer(3, 16, 1), _layer(16, 32, 2), _layer(32, 64, 2), _layer(64, 64, 2))
-        self.head = nn.Linear(64 * (CROP // 8) ** 2, len(GLYPHS))
+        self.body = nn.Sequential(_layer(3, 16, 1), _layer(16, 24, 2), _layer(24, 48, 2), _layer(48, 48, 2))
+        self.head = nn.Linear(48 * (CROP // 8) ** 2, len(GLYPHS))
 
     def forward(self, crop: Tensor) -> Tensor:
         scores: Tensor = self.head(self.body(crop * 2 - 1).flatten(1))
@@ -149,8 +149,8 @@ class PatternNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(_layer(4, 16, 1), _layer(16, 32, 2), _layer(32, 64, 2), _layer(64, 64, 2))
-        self.head = nn.Linear(128, len(PATTERNS))
+        self.body = nn.Sequential(_layer(4, 16, 1), _layer(16, 24, 2), _layer(24, 32, 2), _layer(32, 48, 2))
+        self.head = nn.Linear(96, len(PATTERNS))
 
     def forward(self, torso: Tensor, mask: Tensor) -> Tensor:
         bare = 1 - mask

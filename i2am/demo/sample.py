@@ -11,21 +11,15 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ..hosts.diffusers import DiffusersRecording, record
-from ..layout import Layout, TokenGrid
-from .model import FACTOR, LATENT, REFERENCE_GRID, ReferenceEncoder, build_scheduler, build_unet, build_vae
-from .spec import PICTURE, REFERENCE
+from .encoder import ReferenceEncoder
+from .family import WEIGHTS, demo_layout, load_part
+from .model import FACTOR, LATENT, build_scheduler, build_unet, build_vae
+from .spec import PICTURE
 
-WEIGHTS = Path(__file__).parent / "weights"
 PARTS = ("unet", "vae", "encoder")
-
-
-def demo_layout() -> Layout:
-    """The keys of every cross-attention call: one leading token, then 20x14 tokens of the 160x112 reference picture."""
-    return Layout.of(TokenGrid(*REFERENCE_GRID, leading=1, picture=REFERENCE))
 
 
 @dataclass
@@ -47,11 +41,7 @@ class DemoModel:
         """
         model = cls.untrained()
         for name in PARTS:
-            path = folder / f"{name}.safetensors"
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} is missing; the demo model is {', '.join(PARTS)} in one folder")
-            state = {key: value.float() for key, value in load_file(path).items()}
-            getattr(model, name).load_state_dict(state)
+            getattr(model, name).load_state_dict(load_part(name, folder))
         with safe_open(folder / "unet.safetensors", "pt") as file:
             model.about = json.loads((file.metadata() or {}).get("i2am", "{}"))
         return model

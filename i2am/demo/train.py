@@ -60,8 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/train"), help="folder of caches and checkpoints")
     parser.add_argument("--shards", type=int, default=32, help="shards of 512 drawn pairs (default 32)")
     parser.add_argument("--vae-samples", type=int, default=12_000, help="pictures that the autoencoder sees")
-    parser.add_argument("--samples", type=int, default=60_000, help="pairs that the U-Net sees")
+    parser.add_argument("--samples", type=int, default=96_000, help="pairs that the U-Net sees")
     parser.add_argument("--attention-weight", type=float, default=0.2, help="0 trains by diffusion alone")
+    parser.add_argument(
+        "--attention-samples", type=int, help="samples with the attention loss, at most half of all (default: half)"
+    )
     parser.add_argument("--name", default=None, help="checkpoint name (default: supervised or plain)")
     parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="sample counts to keep copies of")
     parser.add_argument("--start", type=Path, help="go on from the weights in this folder, where no checkpoint lies in --out")
@@ -69,6 +72,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)
+    taught = args.samples // 2 if args.attention_samples is None else args.attention_samples
+    if 2 * taught > args.samples:
+        parser.error(f"--attention-samples is at most half of the {args.samples} samples, got {taught}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
 
@@ -89,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     if missing[first:]:
         rest.start()
-    recipe = Recipe(samples=args.samples, attention_weight=args.attention_weight, seed=args.seed)
+    recipe = Recipe(args.samples, args.attention_weight, taught, args.seed)
     cache = Cache([target for _, target in jobs])
     cache.refresh()
     out = train_unet(cache, checkpoint, recipe, args.device, tuple(args.snapshots))

@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from .attention_loss import attention_loss, install
 from .data import read_shard
+from .encoder import ReferenceEncoder
 from .fastnorm import fast_group_norm
-from .model import ReferenceEncoder, build_scheduler, build_unet
+from .model import build_scheduler, build_unet
 
 ENCODED = ("person", "agnostic", "densepose", "densepose_blank")
 BLANK_SHARE = 4
@@ -25,15 +26,16 @@ BLANK_SHARE = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. ``attention_weight`` 0 trains by diffusion alone."""
+    """One training run. ``attention_weight`` 0 trains by diffusion alone; else for the first ``attention_samples``."""
 
     samples: int
     attention_weight: float = 0.2
+    attention_samples: int = 0
     seed: int = 0
     batch: int = 16
     rate: float = 8e-4
     drop: float = 0.1
-    ema: float = 0.995
+    ema: float = 0.998
 
 
 @torch.inference_mode()
@@ -163,7 +165,7 @@ def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", sna
             decay = 1.0 if progress < 0.6 else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - 0.6) / 0.4))
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate * decay * min(1.0, (step + 1) / 100)
-            teach = taught and progress < 0.5
+            teach = taught and done < recipe.attention_samples
             for processor in supervised.values():
                 processor.keep = teach
             b = {name: value.to(device) for name, value in cache.batch(recipe.batch, rng).items()}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from .batch import meet
 from .errors import I2AMError
 from .grid import PAPER, columns_for, power_text, sheet, size_of_text, tick_labels
 from .heat import Heat, normalise
@@ -16,6 +18,8 @@ from .render import OPACITY, Look, caption_of, enlarge, paint, scale_of
 SHEET_WIDTH = 1440
 """The width, in pixels, that the pictures of a sheet of panels aim at."""
 SUFFIXES = (".gif", ".webp")
+
+Pictures = Image.Image | Sequence[Image.Image]
 
 
 def _sized(picture: Image.Image, width: int) -> Image.Image:
@@ -33,12 +37,15 @@ def _range_text(low: float, high: float, flat: bool) -> str:
     return f"flat at {a} {power_text(power)}".strip() if flat else f"{a} … {b} {power_text(power)}".strip()
 
 
-def _draw_all(picture: Image.Image, heat: Heat, look: Look, scale: str) -> tuple[list[Image.Image], list[str], Image.Image]:
-    """Every panel on the picture, each panel's details, and the bar that they share."""
+def _draw_all(
+    pictures: Sequence[Image.Image], heat: Heat, look: Look, scale: str
+) -> tuple[list[Image.Image], list[str], Image.Image]:
+    """Every panel on its picture (of one size), each panel's details, and the bar that they share."""
+    picture = pictures[0]
     normal = normalise(heat, (picture.height, picture.width), scale)
     count = len(heat.labels)
     scale = scale if count > 1 else "shared"
-    drawn = [paint(picture, heat, normal, p, look) for p in range(count)]
+    drawn = [paint(base, heat, normal, p, look) for p, base in enumerate(pictures)]
     details = []
     for p in range(count):
         words = []
@@ -54,10 +61,10 @@ def _draw_all(picture: Image.Image, heat: Heat, look: Look, scale: str) -> tuple
 
 
 def panels(
-    picture: Image.Image,
+    picture: Pictures,
     heat: Heat,
     *,
-    scale: str = "shared",
+    scale: str | None = None,
     columns: int | None = None,
     title: str | None = None,
     threshold: float | None = None,
@@ -70,8 +77,9 @@ def panels(
     """All panels of a heat side by side, with their labels and one colour bar.
 
     Args:
+        picture: one, or those of a batch: one an image or one a panel (`batch.meet`), of one size.
         scale: "shared" makes colours comparable between panels; "each" stretches every panel alone and writes
-            its raw range below it, while the bar counts from 0 to 1.
+            its raw range below it, while the bar counts from 0 to 1; None takes the heat's own, else "shared".
         columns: how many stand in a row; None chooses.
         title: None says what the heat is.
         width: the width of a panel in pixels; None chooses by their number.
@@ -82,15 +90,17 @@ def panels(
         I2AMError: an unknown scale or colour map, or a number outside of its range.
     """
     look = Look.of(heat, threshold, colours, opacity, contour, official)
+    scale = scale or heat.scale or "shared"
+    heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
     count = len(heat.labels)
     if columns is None:
-        columns = columns_for(count, (picture.width, picture.height * 1.15))
+        columns = columns_for(count, (pictures[0].width, pictures[0].height * 1.15))
     if columns < 1:
         raise I2AMError(f"a sheet needs at least 1 column, got {columns}")
     if width is not None and width < 1:
         raise I2AMError(f"a panel's width is 1 pixel or more, got {width}")
-    base = _sized(picture, width if width is not None else min(384, max(150, SHEET_WIDTH // columns)))
-    drawn, details, bar = _draw_all(base, heat, look, scale)
+    width = width if width is not None else min(384, max(150, SHEET_WIDTH // columns))
+    drawn, details, bar = _draw_all([_sized(p, width) for p in pictures], heat, look, scale)
     head, *notes = caption_of(heat, None, look).split("\n")
     if count > 1:
         notes.append("one scale for all panels" if scale == "shared" else "every panel has its own scale")
@@ -100,10 +110,10 @@ def panels(
 
 
 def frames(
-    picture: Image.Image,
+    picture: Pictures,
     heat: Heat,
     *,
-    scale: str = "shared",
+    scale: str | None = None,
     threshold: float | None = None,
     colours: str | None = None,
     opacity: float = OPACITY,
@@ -113,18 +123,34 @@ def frames(
 ) -> list[Image.Image]:
     """Every panel as a labelled overlay, in order and of one size, ready for `animation`; see `overlay`."""
     look = Look.of(heat, threshold, colours, opacity, contour, official)
-    base, _ = enlarge(picture, min_side)
-    drawn, details, bar = _draw_all(base, heat, look, scale)
+    scale = scale or heat.scale or "shared"
+    heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
+    drawn, details, bar = _draw_all([enlarge(p, min_side)[0] for p in pictures], heat, look, scale)
     head, *notes = caption_of(heat, None, look).split("\n")
-    count = len(drawn)
+    images = heat.images or (0,) * len(drawn)
     out = []
     for i, (one, label, detail) in enumerate(zip(drawn, heat.labels, details, strict=True)):
-        words = "\n".join(w for w in (f"{label}  ({i + 1} of {count})", detail) if w)
+        place = f"{images[:i].count(images[i]) + 1} of {images.count(images[i])}"
+        words = "\n".join(w for w in (f"{label}  ({place})", detail) if w)
         out.append(sheet([(one, words)], title=head, notes=notes, side=bar))
-    return _one_size(out)
+    return same_size(out)
 
 
-def _one_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+def film(pictures: Sequence[Image.Image], heat: Heat, **look: Any) -> list[Image.Image]:
+    """The frames of one film: panel after panel in order; several images of a batch play side by side.
+
+    ``look`` is that of `frames`.
+    """
+    heat, pictures = meet(heat, pictures)
+    drawn = frames(pictures, heat, **look)
+    images = list(dict.fromkeys(heat.images))
+    if len(images) < 2:
+        return drawn
+    rows = [[drawn[i] for i, of in enumerate(heat.images) if of == image] for image in images]
+    return same_size([sheet([(one, "") for one in row], columns=len(images)) for row in zip(*rows, strict=True)])
+
+
+def same_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
     """All pictures as RGB, with white added right and below up to the largest."""
     size = (max(p.width for p in pictures), max(p.height for p in pictures))
     out = []
@@ -172,7 +198,7 @@ def animation(frames: Sequence[Image.Image], path: str | Path, ms: int = 400) ->
         raise I2AMError(f"an animation is written as {' or '.join(SUFFIXES)}, got {path.name!r}")
     if ms < 20:
         raise I2AMError(f"a frame must stay for 20 ms or more (viewers slow down anything faster), got {ms}")
-    same = _one_size(frames)
+    same = same_size(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".webp":
         same[0].save(path, save_all=True, append_images=same[1:], duration=ms, loop=0, quality=90, method=4)

@@ -7,27 +7,33 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
 from .animate import animation, frames, panels
+from .backdrop import backdrop
 from .errors import I2AMError
+from .filters import heads_of, steps_of
 from .heat import Heat
-from .imacs import Score, imacs_pair
-from .layout import TokenGrid
-from .levels import SIDES, common_grid, hlam, llam, tlam, ulam
+from .imacs import imacs_pair
+from .levels import LEVELS, SIDES, level_of
 from .maps import AttributionMaps
-from .patches import sram
+from .patches import asked_grid, sram
+from .points import marked
 from .presets import PRESETS
-from .render import COLOURS, OPACITY, cell_box, marker, overlay
+from .render import COLOURS, OPACITY, overlay
+from .scores import score_table
 
 log = logging.getLogger("i2am")
 
+__all__ = ["add_score", "add_show", "marked", "open_picture", "score_table"]
+
+T = TypeVar("T")
 Commands = Any  # argparse's own type of sub-commands is private
-LEVELS = ("ulam", "tlam", "hlam", "llam", "sram", "mirror")
+SHOWN = (*(x.lower() for x in LEVELS), "sram", "mirror")
 ANIMATED = (".gif", ".webp")
 
 
@@ -42,20 +48,21 @@ def _pair_of(name: str, separator: str) -> Callable[[str], tuple[int, int]]:
     return parse
 
 
-def _heads(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected head numbers such as 0,2,5, got {text!r}") from None
+def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except I2AMError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to take", "default: everything, of the conditional branch")
     group.add_argument("--layers", nargs="+", metavar="GLOB", help="layer names or globs, such as 'up_blocks.*'")
-    group.add_argument("--heads", type=_heads, metavar="0,1", help="head numbers")
-    group.add_argument(
-        "--steps", type=_pair_of("FIRST:STOP", ":"), metavar="0:10", help="step range, half-open; 0 is the noisiest"
-    )
+    group.add_argument("--heads", type=_typed(heads_of), metavar="0,1", help="head numbers")
+    group.add_argument("--steps", type=_typed(steps_of), metavar="0:10", help="step range, half-open; 0 is the noisiest")
     group.add_argument("--branch", default="cond", choices=("cond", "uncond"))
     group.add_argument("--reference", type=int, default=0, metavar="N", help="which reference, from 0")
     group.add_argument("--batch-index", type=int, default=0, metavar="N", help="which image of the batch, from 0")
@@ -83,7 +90,7 @@ def add_show(commands: Commands) -> None:
         "become an animation.",
     )
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a .safetensors file written by I2AM")
-    parser.add_argument("--level", required=True, choices=LEVELS)
+    parser.add_argument("--level", required=True, choices=SHOWN)
     parser.add_argument("--side", default="R2G", choices=SIDES, help="which map (not for sram and mirror); default R2G")
     parser.add_argument("--groups", type=int, default=5, help="time groups of tlam (default 5)")
     parser.add_argument("--placed-only", action="store_true", help="leave out reference tokens that have no place")
@@ -107,7 +114,7 @@ def add_show(commands: Commands) -> None:
 def _show(args: argparse.Namespace) -> int:
     maps = AttributionMaps.load(args.maps)
     heat = _heat(maps, args)
-    picture = _picture(maps, heat, args.image, args.reference)
+    picture = _picture(maps, heat, args.image, args)
     look: dict[str, Any] = {"threshold": args.threshold, "colours": args.colours, "opacity": args.opacity}
     look["official"] = args.preset == "official"
     if args.contour is not None:
@@ -125,18 +132,16 @@ def _show(args: argparse.Namespace) -> int:
 def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
     if args.level in ("sram", "mirror"):
         direction = "reference" if args.level == "sram" else "generated"
-        asked_on = "generated" if args.level == "sram" else "reference"
-        grid = common_grid(maps, asked_on, args.layers, args.reference)
+        grid = asked_grid(maps, direction, **_choice(args))
         if args.pixel:
             cell = grid.cell_of(*args.pixel)
         elif args.at:
             cell = args.at
         else:
+            asked_on = "generated" if args.level == "sram" else "reference"
             raise I2AMError(f"{args.level} shows one patch of the {asked_on} picture: give --at ROW,COLUMN or --pixel X,Y")
         return sram(maps, cell, direction, **_choice(args))
-    level: dict[str, Callable[..., Heat]] = {"ulam": ulam, "tlam": tlam, "hlam": hlam, "llam": llam}
-    extra = {"groups": args.groups} if args.level == "tlam" else {}
-    return level[args.level](maps, args.side, placed_only=args.placed_only, **extra, **_choice(args))
+    return level_of(maps, args.level.upper(), args.side, groups=args.groups, placed_only=args.placed_only, **_choice(args))
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -153,20 +158,10 @@ def open_picture(path: Path) -> Image.Image:
         raise I2AMError(f"{path} is not a picture that can be read; give a PNG or JPEG") from None
 
 
-def _picture(maps: AttributionMaps, heat: Heat, given: Path | None, reference: int) -> Image.Image:
+def _picture(maps: AttributionMaps, heat: Heat, given: Path | None, args: argparse.Namespace) -> Image.Image:
     if given is not None:
         return open_picture(given)
-    name = "generated" if heat.picture == "generated" else "reference" if reference == 0 else f"reference {reference + 1}"
-    kept = maps.thumbnails.get(name)
-    if kept is not None:
-        return Image.fromarray(kept.numpy())
-    return Image.new("RGB", (heat.size[1], heat.size[0]), (96, 96, 96))
-
-
-def marked(picture: Image.Image, grid: TokenGrid, cell: tuple[int, int]) -> Image.Image:
-    """The picture with a token's cell marked."""
-    box = cell_box(grid, *cell, (picture.height, picture.width))
-    return marker(picture, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box=box)
+    return backdrop(maps, heat.picture, args.batch_index if heat.picture == "generated" else args.reference, heat.size)
 
 
 def add_score(commands: Commands) -> None:
@@ -208,17 +203,3 @@ def _score(args: argparse.Namespace) -> int:
     for line in score_table({args.preset: pair}):
         log.info("%s", line)
     return 0
-
-
-def score_table(scores: dict[str, dict[str, Score]]) -> list[str]:
-    """Scores as lines of text: preset -> g/r -> score."""
-    rows: list[tuple[str, ...]] = [("", "score", "inside", "outside", "AUC", "mass ratio", "shifted", "random")]
-    notes: list[str] = []
-    for preset, pair in scores.items():
-        for side, s in pair.items():
-            values = (s.score, s.inside, s.outside, s.auc, s.mass_ratio, s.shifted, s.random)
-            rows.append((f"IMACS_{side} {preset}", *("-" if v is None else f"{v:.3f}" for v in values)))
-            notes += [f"IMACS_{side} {preset}: {note}" for note in s.notes if note not in notes]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows]
-    return lines + list(dict.fromkeys(notes))

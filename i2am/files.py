@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,34 @@ def save_maps(maps: AttributionMaps, path: str | Path) -> Path:
     return path
 
 
+def is_maps_file(path: str | Path) -> bool:
+    """Whether a file says of itself, in its header, that it holds attribution maps; nothing else of it is read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return f'"{FORMAT}"' in (file.metadata() or {}).get("i2am", "")
+    except (OSError, SafetensorError):
+        return False
+
+
+def check_maps_file(path: Path) -> None:
+    """Refuse a file of which the header alone says that `load_maps` cannot read it.
+
+    Raises:
+        MapsFileError: it is not whole, foreign or newer.
+    """
+    with _opened(path) as file:
+        _described(path, file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise MapsFileError(f"{path} is not a whole safetensors file ({error}); it may be truncated: save it again") from error
+
+
 def load_maps(path: str | Path) -> AttributionMaps:
     """Read a file of `save_maps`.
 
@@ -73,13 +103,9 @@ def load_maps(path: str | Path) -> AttributionMaps:
     path = Path(path)
     if not path.is_file():
         raise MapsFileError(f"there is no file {path}; give the path of a maps file written by I2AM")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            about = _described(path, metadata)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise MapsFileError(f"{path} is not a whole safetensors file ({error}); it may be truncated: save it again") from error
+    with _opened(path) as file:
+        about = _described(path, file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     mask = tensors.pop(_MASK, None)
     thumbnails = {n[len(_THUMBNAIL) :]: tensors.pop(n) for n in list(tensors) if n.startswith(_THUMBNAIL)}
     try:
@@ -111,7 +137,7 @@ def load_maps(path: str | Path) -> AttributionMaps:
         )
         _check(maps)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MapsFileError(f"{path} says that it holds I2AM maps, but its description is damaged: {error!r}") from error
+        raise MapsFileError(f"{path} holds I2AM maps, but their description is damaged ({error!r}); save them again") from error
     return maps
 
 
@@ -119,9 +145,12 @@ def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     try:
         about = json.loads(metadata.get("i2am", "null"))
     except json.JSONDecodeError as error:
-        raise MapsFileError(f"{path} says that it holds I2AM maps, but its description is damaged: {error}") from error
+        raise MapsFileError(f"{path} holds I2AM maps, but their description is damaged ({error}); save them again") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise MapsFileError(f"{path} is a safetensors file, but not of I2AM maps (no '{FORMAT}' in its metadata)")
+        raise MapsFileError(
+            f"{path} is a safetensors file, but not of I2AM maps (no '{FORMAT}' in its metadata); choose "
+            f"one that I²AM Save Maps or python -m i2am wrote"
+        )
     if about.get("version") != VERSION:
         raise MapsFileError(
             f"{path} has version {about.get('version')!r} of the maps format, this I2AM reads version {VERSION}; update I2AM"

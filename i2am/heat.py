@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,6 +34,9 @@ class Heat:
         colours: colour map of the preset.
         invert: whether pictures show 1 - min-max (official preset).
         queries: the (row, column) cells that a SRAM or mirror was asked for.
+        images: per panel, the image of the batch that it belongs to; empty: all belong to one.
+        threshold: the part of the range above which pictures show it; None: all of it. The values stay raw.
+        scale: "each" or "shared", how pictures stretch its panels; None: as who draws it likes.
     """
 
     values: Tensor
@@ -47,6 +51,9 @@ class Heat:
     colours: str = "inferno"
     invert: bool = False
     queries: tuple[tuple[int, int], ...] = ()
+    images: tuple[int, ...] = ()
+    threshold: float | None = None
+    scale: str | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or len(self.values) != len(self.labels):
@@ -54,11 +61,26 @@ class Heat:
                 f"a heat holds (panels, rows, columns) with one label a panel, got {tuple(self.values.shape)} and "
                 f"{len(self.labels)} labels"
             )
+        if self.images and len(self.images) != len(self.labels):
+            raise I2AMError(f"a heat names the image of each panel, got {len(self.images)} for {len(self.labels)} panels")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {self.threshold}")
+        if self.scale not in (None, "each", "shared"):
+            raise I2AMError(f"scale is 'each' or 'shared', got {self.scale!r}")
 
     def panel(self, index: int) -> Heat:
         """One panel as a heat of its own."""
-        unplaced = self.unplaced[index : index + 1] if self.unplaced else ()
-        return replace(self, values=self.values[index : index + 1], labels=(self.labels[index],), unplaced=unplaced)
+        return self.panels([index])
+
+    def panels(self, indices: Sequence[int]) -> Heat:
+        """Some panels, in the order given, as a heat."""
+        return replace(
+            self,
+            values=self.values[list(indices)],
+            labels=tuple(self.labels[i] for i in indices),
+            unplaced=tuple(self.unplaced[i] for i in indices) if self.unplaced else (),
+            images=tuple(self.images[i] for i in indices) if self.images else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -117,3 +139,15 @@ def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Norm
 def threshold(values: Tensor, level: float = THRESHOLD) -> Tensor:
     """Values kept where strictly greater than ``level``, zeros elsewhere (eq. 9)."""
     return torch.where(values > level, values, torch.zeros_like(values))
+
+
+def shown(heat: Heat, size: Size | None = None, scale: str = "each") -> Tensor:
+    """What a heat shows as masks in 0-1, (P, H, W): min-maxed at picture size, above the heat's own threshold.
+
+    Args:
+        heat: its own scale, where it has one, goes before ``scale``.
+        size: (H, W); None is the heat's own picture.
+        scale: "each" or "shared".
+    """
+    values = normalise(heat, size, heat.scale or scale).values
+    return values if heat.threshold is None else threshold(values, heat.threshold)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .errors import MaskError, UnavailableError
 from .heat import THRESHOLD, Heat, fit, normalise, threshold
+from .layout import WHOLE
 from .levels import SIDES, _time_mean, ulam
 from .maps import AttributionMaps, LayerInfo
 from .patches import _pairs
@@ -70,7 +71,7 @@ def _mask(mask: Tensor | np.ndarray, name: str) -> Tensor:
     if out.ndim != 2:
         raise MaskError(f"the {name} is one mask of shape (H, W), got {tuple(out.shape)}")
     if float(out.min()) < 0 or float(out.max()) > 1:
-        raise MaskError(f"the {name} holds values from {float(out.min()):g} to {float(out.max()):g}, expected 0 to 1")
+        raise MaskError(f"the {name} holds values from {float(out.min()):g} to {float(out.max()):g}, expected 0 to 1: scale it")
     if not float(out.sum()) > 0:
         raise MaskError(f"the {name} is empty: no pixel is 1, so there is no inside to score")
     if not float((1 - out).sum()) > 0:
@@ -204,6 +205,60 @@ def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selecti
     return cells / cells.sum() @ _pairs(maps, selection, layer)
 
 
+def score_generated(
+    maps: AttributionMaps,
+    inpaint_mask: Tensor | np.ndarray,
+    *,
+    preset: str = "default",
+    side: str = "R2G",
+    weight: float = LAMBDA,
+    level: float = THRESHOLD,
+    **choice: Any,
+) -> tuple[Score, Heat]:
+    """IMACS_g: the score of a map on the generated image, and that map; see `imacs_pair`."""
+    if side not in SIDES or side == "G2R":
+        raise UnavailableError(f"IMACS_g scores a map on the generated image, got side {side!r}")
+    heat = ulam(maps, side, preset=preset, **choice)
+    names = tuple(x.name for x in select(maps, preset_of(preset), **choice).layers)  # type: ignore[arg-type]
+    return _noted(imacs(heat, inpaint_mask, weight, level, "inpainting mask", names), preset), heat
+
+
+def score_reference(
+    maps: AttributionMaps,
+    reference_mask: Tensor | np.ndarray,
+    inpaint_mask: Tensor | np.ndarray | None = None,
+    *,
+    preset: str = "default",
+    weight: float = LAMBDA,
+    level: float = THRESHOLD,
+    **choice: Any,
+) -> tuple[Score, Heat]:
+    """IMACS_r: the score of eq. 17's map on the reference, and that map; see `imacs_pair`.
+
+    Without ``inpaint_mask`` the mask given at recording weights the generated positions.
+    """
+    rules = preset_of(preset)
+    reference = _mask(reference_mask, "reference mask")
+    if rules.masked_g2r:
+        heat = ulam(maps, "G2R", preset=preset, **choice)
+        cells = area(reference[None], (heat.values.shape[1], heat.values.shape[2]), heat.rect or WHOLE)
+        heat = replace(heat, values=heat.values * cells)
+        used = tuple(x.name for x in select(maps, rules, **choice).layers)  # type: ignore[arg-type]
+    else:
+        inside = None if inpaint_mask is None else _mask(inpaint_mask, "inpainting mask")
+        if inside is not None and maps.inpaint_mask is not None and _same(maps, inside, choice):
+            inside = None
+        heat, used = masked_g2r(maps, inside, preset=preset, **choice)
+    return _noted(imacs(heat, reference, weight, level, "reference mask", used), preset), heat
+
+
+def _noted(score: Score, preset: str) -> Score:
+    if preset != "paper":
+        return score
+    note = "figures of the paper's table 2 come from the authors' code and are not comparable with this preset"
+    return replace(score, notes=(*score.notes, note))
+
+
 def imacs_pair(
     maps: AttributionMaps,
     inpaint_mask: Tensor | np.ndarray,
@@ -231,25 +286,9 @@ def imacs_pair(
         MaskError: a mask or its complement is empty.
         UnavailableError: a map is unavailable.
     """
-    if side not in SIDES or side == "G2R":
-        raise UnavailableError(f"IMACS_g scores a map on the generated image, got side {side!r}")
-    rules = preset_of(preset)
-    heat = ulam(maps, side, preset=preset, **choice)
-    inside = _mask(inpaint_mask, "inpainting mask")
-    reference = _mask(reference_mask, "reference mask")
-    names = tuple(x.name for x in select(maps, rules, **choice).layers)  # type: ignore[arg-type]
-    g = imacs(heat, inside, weight, level, "inpainting mask", names)
-    if rules.masked_g2r:
-        on_reference = ulam(maps, "G2R", preset=preset, **choice)
-        cells = area(reference[None], (on_reference.values.shape[1], on_reference.values.shape[2]))
-        on_reference, used = replace(on_reference, values=on_reference.values * cells), names
-    else:
-        given = None if maps.inpaint_mask is not None and _same(maps, inside, choice) else inside
-        on_reference, used = masked_g2r(maps, given, preset=preset, **choice)
-    r = imacs(on_reference, reference, weight, level, "reference mask", used)
-    if preset == "paper":
-        note = "figures of the paper's table 2 come from the authors' code and are not comparable with this preset"
-        g, r = replace(g, notes=(*g.notes, note)), replace(r, notes=(*r.notes, note))
+    common: dict[str, Any] = {"preset": preset, "weight": weight, "level": level, **choice}
+    g, _ = score_generated(maps, inpaint_mask, side=side, **common)
+    r, _ = score_reference(maps, reference_mask, inpaint_mask, **common)
     return {"g": g, "r": r}
 
 

@@ -59,7 +59,8 @@ class TokenGrid:
         if not (0 <= u < 1 and 0 <= v < 1):
             raise LayoutError(
                 f"pixel ({x:g}, {y:g}) lies outside the part of the {self.picture[1]} x {self.picture[0]} picture "
-                f"that the tokens cover"
+                f"that the tokens cover; choose x from {left * self.picture[1]:g} to below {right * self.picture[1]:g} and y "
+                f"from {top * self.picture[0]:g} to below {bottom * self.picture[0]:g}"
             )
         return int(v * self.rows), int(u * self.columns)
 
@@ -133,8 +134,10 @@ class Layout:
 
 def suggest(tokens: int) -> str:
     """A hint about the grid that a token count may stand for, for error texts only."""
+    if tokens == 1:
+        return "; a single token is 1 x 1 and 0 leading"
     for leading in (0, 1):
         side = round((tokens - leading) ** 0.5)
         if side > 1 and side * side == tokens - leading:
-            return f" ({tokens} tokens often mean {side} x {side} and {leading} leading)"
+            return f"; {tokens} tokens often mean {side} x {side} and {leading} leading"
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -258,6 +258,20 @@ def llam(
     found = [b.panels(x, b.selection.steps) for x in b.layers]
     labels = [f"{x.name} · {x.grid.rows}×{x.grid.columns}" for x in b.layers]
     return b.heat("LLAM", [p.mean(0) for p, _ in found], labels, [float(s.mean()) for _, s in found])
+
+
+LEVELS: dict[str, Callable[..., Heat]] = {"ULAM": ulam, "TLAM": tlam, "HLAM": hlam, "LLAM": llam}
+
+
+def level_of(maps: AttributionMaps, level: str, side: str = "R2G", *, groups: int = 5, **choice: Any) -> Heat:
+    """The maps of a level by its name; ``groups`` matters to TLAM alone, ``choice`` is that of `ulam`.
+
+    Raises:
+        UnavailableError: there is no such level, or as the level's own function.
+    """
+    if level not in LEVELS:
+        raise UnavailableError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
+    return LEVELS[level](maps, side, **({"groups": groups} if level == "TLAM" else {}), **choice)
 
 
 def _steps_label(maps: AttributionMaps, steps: Range) -> str:

@@ -25,6 +25,23 @@ DIFFUSE = 3.0
 Cell = tuple[int, int]
 
 
+def asked_grid(maps: AttributionMaps, direction: str = "reference", *, preset: str = "default", **choice: Any) -> TokenGrid:
+    """The grid whose cells `sram` takes: of the generated picture, or for "generated" (the mirror) of the reference.
+
+    Raises:
+        UnavailableError: as `sram`.
+    """
+    if direction not in ("reference", "generated"):
+        raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
+    selection = select(maps, preset_of(preset), **choice)  # type: ignore[arg-type]
+    layers = _pairwise_layers(maps, selection, "SRAM" if direction == "reference" else "mirror")
+    return common_grid(maps, "generated") if direction == "reference" else _finest_reference(selection, layers)
+
+
+def _finest_reference(selection: Selection, layers: tuple[LayerInfo, ...]) -> TokenGrid:
+    return max((selection.reference_of(x).grid for x in layers), key=lambda g: g.placed)
+
+
 def sram(
     maps: AttributionMaps,
     at: Cell | Sequence[Cell] | Tensor,
@@ -58,7 +75,7 @@ def sram(
     rules = preset_of(preset)
     selection = select(maps, rules, **choice)  # type: ignore[arg-type]
     layers = _pairwise_layers(maps, selection, "SRAM" if direction == "reference" else "mirror")
-    reference = max((selection.reference_of(x).grid for x in layers), key=lambda g: g.placed)
+    reference = _finest_reference(selection, layers)
     generated = common_grid(maps, "generated")
     cells = _cells(at, generated if direction == "reference" else reference, direction)
     if direction == "reference":

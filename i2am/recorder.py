@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from .attention import CHUNK_BYTES, CallMaps, reduce_attention
+from .batch import check_shape
 from .budget import LayerCost, Plan, plan
 from .errors import RecordingError
 from .layout import Layout, TokenGrid
 from .maps import AttributionMaps, Key, LayerInfo, RunInfo
-from .resample import area
+from .resample import Size, area
 
 BUDGET = 300_000_000
 PER_GROUP = ("entropy", "norm")
@@ -70,7 +71,7 @@ class Recorder:
         self.steps, self.images, self.branches = steps, images, tuple(branches)
         self._patterns = None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
         self._pairwise, self._groups, self._budget, self._chunk = pairwise, groups, budget, chunk_bytes
-        self._mask = _mask(inpaint_mask, images)
+        self._mask = _mask(inpaint_mask, images, generated_size)
         self._generated_size = generated_size
         self._null = tuple(b for b in null_branches if b in self.branches)
         self._layers: dict[str, LayerInfo] = {}
@@ -259,8 +260,10 @@ class Recorder:
         self._staged.clear()
         self._sums.clear()
 
-    def finish(self, run: RunInfo | None = None, thumbnails: dict[str, Tensor] | None = None) -> AttributionMaps:
-        """The maps of all steps that ended.
+    def finish(
+        self, run: RunInfo | None = None, thumbnails: dict[str, Tensor] | None = None, notes: Sequence[str] = ()
+    ) -> AttributionMaps:
+        """The maps of all steps that ended; ``notes`` are the host's own remarks for the reader.
 
         Raises:
             RecordingError: nothing was recorded, or layers or branches were seen in different steps.
@@ -273,6 +276,12 @@ class Recorder:
                 "uses this model, and `layers` and `branches`"
             )
         self._finished = True
+        never = [b for b in self.branches if not any(branch == b for _, branch in self._seen)]
+        if never:
+            raise RecordingError(
+                f"branch {never[0]!r} was never evaluated, so there are no maps; without guidance (cfg 1) a run has "
+                f"'cond' alone: record the branches that it has, or set another cfg"
+            )
         steps = next(iter(self._seen.values()))
         for layer in self._layers:
             for branch in self.branches:
@@ -306,20 +315,27 @@ class Recorder:
             groups=self._plan.groups,
             recorded=tuple(sorted(steps)),
             generated_size=self._generated_size,
-            notes=self._plan.notes,
+            notes=(*notes, *self._plan.notes),
             inpaint_mask=self._mask,
             thumbnails=thumbnails,
             null_branches=self._null,
         )
 
 
-def _mask(mask: Tensor | None, images: int) -> Tensor | None:
+def _mask(mask: Tensor | None, images: int, size: Size) -> Tensor | None:
     if mask is None:
         return None
     mask = torch.as_tensor(mask).float()
     mask = mask[None] if mask.ndim == 2 else mask[:, 0] if mask.ndim == 4 else mask
     if mask.ndim != 3 or len(mask) not in (1, images):
-        raise RecordingError(f"the inpainting mask is (h, w) or ({images}, h, w), got {tuple(mask.shape)}")
+        raise RecordingError(
+            f"the inpainting mask given to the recording has the shape {tuple(mask.shape)}, but the run makes {images} "
+            f"image(s); give one mask, (h, w), or one an image, ({images}, h, w)"
+        )
     if not bool((mask > 0).flatten(1).any(1).all()):
-        raise RecordingError("the inpainting mask is empty: 1 marks what is repainted")
+        raise RecordingError(
+            "the inpainting mask given to the recording is empty: no pixel is 1, which marks what is repainted; give another, "
+            "or none"
+        )
+    check_shape("inpainting mask", (mask.shape[1], mask.shape[2]), size, "generated image")
     return mask.cpu()

@@ -150,7 +150,8 @@ class Look:
         contour: float | bool = False,
         official: bool = False,
     ) -> Look:
-        """Check the arguments and fill in what they leave open."""
+        """Check the arguments and fill in what they leave open from the heat."""
+        threshold = heat.threshold if threshold is None else threshold
         if threshold is not None and not 0 <= threshold < 1:
             raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {threshold}")
         if not 0 <= opacity <= 1:
@@ -292,7 +293,7 @@ def overlay(
     threshold: float | None = None,
     colours: str | None = None,
     opacity: float = OPACITY,
-    scale: str = "each",
+    scale: str | None = None,
     contour: float | bool = False,
     colour_bar: bool = True,
     official: bool = False,
@@ -305,10 +306,11 @@ def overlay(
     Args:
         picture: any size; the heat is fitted to it.
         panel: which panel, counted from 0.
-        threshold: hide values up to this part of the range (the paper: 0.4); None shows all.
+        threshold: hide values up to this part of the range (the paper: 0.4); None takes the heat's own, if any.
         colours: a name of `COLOURS`; None takes the heat's own.
         opacity: of the highest value; lower values are more transparent.
-        scale: "each" stretches this panel alone, "shared" uses the range of all panels.
+        scale: "each" stretches this panel alone, "shared" uses the range of all panels; None takes the heat's own, else
+            "each".
         contour: a level in 0-1 to draw a line at; True means 0.4.
         colour_bar: draw the raw range beside the picture.
         official: the authors' own blending, picture * 0.7 + jet * 0.5.
@@ -324,6 +326,7 @@ def overlay(
         I2AMError: an unknown panel, scale or colour map, or a number outside of its range.
     """
     look = Look.of(heat, threshold, colours, opacity, contour, official)
+    scale = scale or heat.scale or "each"
     count = len(heat.labels)
     if not 0 <= panel < count:
         raise I2AMError(f"panel {panel} does not exist: this {heat.level} has {count}, counted from 0")
@@ -335,7 +338,7 @@ def overlay(
     text = size_of_text(min(base.size))
     for x, y in marks:
         _check_pixel(picture, x, y)
-        _draw_marker(drawn, (x + 0.5) * factor, (y + 0.5) * factor, None, "white", text)
+        draw_marker(drawn, (x + 0.5) * factor, (y + 0.5) * factor, None, "white", text)
     bar = look.bar(base.height, low, high, heat.invert, flat, text) if colour_bar else None
     if bar is None and not caption:
         out, box = drawn, (0, 0, *drawn.size)
@@ -352,7 +355,7 @@ def _check_pixel(picture: Image.Image, x: float, y: float) -> None:
         raise I2AMError(f"pixel ({x:g}, {y:g}) lies outside of the {picture.width} x {picture.height} picture")
 
 
-def _draw_marker(
+def draw_marker(
     picture: Image.Image, x: float, y: float, box: tuple[float, float, float, float] | None, colour: str, text: int
 ) -> None:
     """A crosshair that leaves its middle open, or four arms around a box, in ``colour`` with a black edge."""
@@ -405,5 +408,5 @@ def marker(
         raise I2AMError(f"{colour!r} is no colour; use a name such as 'white' or '#00e5ff'") from error
     out, factor = enlarge(picture, min_side)
     scaled = None if box is None else (box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor)
-    _draw_marker(out, (x + 0.5) * factor, (y + 0.5) * factor, scaled, colour, size_of_text(min(out.size)))
+    draw_marker(out, (x + 0.5) * factor, (y + 0.5) * factor, scaled, colour, size_of_text(min(out.size)))
     return out

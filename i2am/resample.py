@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .layout import WHOLE, Rect
+
 Size = tuple[int, int]
 
 
@@ -46,18 +48,25 @@ def _linear(old: int, new: int) -> Tensor:
     return weights
 
 
-def _overlap(cells: int, pixels: int) -> Tensor:
-    """(cells, pixels): which part of each cell every pixel fills; rows sum to 1."""
-    edges = torch.arange(cells + 1, dtype=torch.float64) / cells
+def _overlap(cells: int, pixels: int, first: float, last: float) -> Tensor:
+    """(cells, pixels): which part of each cell every pixel fills, the cells reaching from ``first`` to ``last``.
+
+    Rows sum to 1, and to less where a cell reaches beyond the pixels, which are 0 to 1.
+    """
+    edges = first + (last - first) * torch.arange(cells + 1, dtype=torch.float64) / cells
     marks = torch.arange(pixels + 1, dtype=torch.float64) / pixels
     low = torch.maximum(edges[:-1, None], marks[None, :-1])
     high = torch.minimum(edges[1:, None], marks[None, 1:])
-    return (high - low).clamp_min(0) * cells
+    return (high - low).clamp_min(0) * cells / (last - first)
 
 
-def area(mask: Tensor, size: Size) -> Tensor:
-    """(B, h, w) to (B, *size): the exact mean of the mask over each cell, for any pair of sizes."""
-    rows, columns = _overlap(size[0], mask.shape[-2]), _overlap(size[1], mask.shape[-1])
+def area(mask: Tensor, size: Size, rect: Rect = WHOLE) -> Tensor:
+    """(B, h, w) to (B, *size): the exact mean of the mask over each cell, for any pair of sizes.
+
+    ``rect`` is the part of the mask that the cells cover; beyond the mask counts as 0.
+    """
+    left, top, right, bottom = rect
+    rows, columns = _overlap(size[0], mask.shape[-2], top, bottom), _overlap(size[1], mask.shape[-1], left, right)
     return (rows @ mask.double() @ columns.T).float()
 
 

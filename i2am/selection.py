@@ -66,7 +66,10 @@ def select(
         chosen = tuple(x for x in chosen if any(h < x.heads for h in heads))
     start, stop = (0, maps.run.steps) if steps is None else steps
     if not 0 <= start < stop <= maps.run.steps:
-        raise UnavailableError(f"steps {start} to {stop} (half-open) were asked for; the run has steps 0 to {maps.run.steps}")
+        raise UnavailableError(
+            f"steps {start} to {stop} were asked for; the run has steps 0 to {maps.run.steps}, both half-open: choose "
+            f"first:stop in them, such as 0:{maps.run.steps}"
+        )
     return Selection(chosen, heads, (start, stop), branch, reference, image)  # type: ignore[arg-type]
 
 
@@ -94,7 +97,8 @@ def whole_ranges(ranges: tuple[Range, ...], wanted: Range, what: str) -> list[in
     if not inside or ranges[inside[0]][0] != wanted[0] or ranges[inside[-1]][1] != wanted[1]:
         kept = ", ".join(f"{a}-{b}" for a, b in ranges)
         raise UnavailableError(
-            f"steps {wanted[0]} to {wanted[1]} are no union of the step ranges for which {what} were kept ({kept}, half-open)"
+            f"steps {wanted[0]} to {wanted[1]} are no union of the step ranges for which {what} were kept ({kept}, half-open); "
+            f"choose steps that begin and end with them, such as {ranges[0][0]}:{ranges[0][1]}"
         )
     return inside
 

@@ -1,0 +1,143 @@
+"""One sheet that answers the first question of a run: where the reference's information went, and what of it was used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from .animate import same_size
+from .backdrop import backdrop
+from .batch import images_of, one_of
+from .errors import UnavailableError
+from .grid import sheet
+from .heat import Heat
+from .levels import ulam
+from .maps import AttributionMaps
+from .overlays import check_pictures
+from .presets import preset_of
+from .render import enlarge, overlay
+from .scores import ImageScores, score_image
+from .selection import select
+
+TALL = 448
+"""The height of every picture on the sheet, in pixels."""
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """A sheet for each image of a run, all of one size, and the scores that the masks allow."""
+
+    sheets: list[Image.Image]
+    scores: list[ImageScores]
+
+
+def first_look(
+    maps: AttributionMaps,
+    generated: Sequence[Image.Image],
+    references: Sequence[Image.Image] | None = None,
+    inpaint_mask: Tensor | None = None,
+    reference_mask: Tensor | None = None,
+    **choice: Any,
+) -> FirstLook:
+    """Both sides' ULAM on their pictures, and IMACS where there are masks.
+
+    Args:
+        maps: a recording.
+        generated: the generated picture of every image of the run.
+        references: the reference pictures, one or one an image; None takes what the recording kept, else grey.
+        inpaint_mask: (1 or images, H, W), 1 = repainted; None: what was given at recording, if anything.
+        reference_mask: (1 or images, H, W), 1 = the object; or None.
+        **choice: ``branch`` and ``reference``, see `ulam`.
+
+    Raises:
+        UnavailableError: the run has no such branch or reference.
+        I2AMError: pictures or masks do not fit the run.
+    """
+    select(maps, preset_of("default"), **choice)
+    scores, sheets = [], []
+    for image in images_of(maps, -1):
+        scored = _scores(maps, inpaint_mask, reference_mask, image, choice)
+        scores += [] if scored is None else [scored]
+        sheets.append(_sheet(maps, generated, references, scored, image, choice))
+    return FirstLook(same_size(sheets), scores)
+
+
+def _scores(
+    maps: AttributionMaps, inpaint: Tensor | None, reference: Tensor | None, image: int, choice: dict[str, Any]
+) -> ImageScores | None:
+    if inpaint is None and reference is None and maps.inpaint_mask is None:
+        return None
+    try:
+        return score_image(maps, inpaint, reference, image=image, **choice)
+    except UnavailableError:
+        return None
+
+
+def _sheet(
+    maps: AttributionMaps,
+    generated: Sequence[Image.Image],
+    references: Sequence[Image.Image] | None,
+    scored: ImageScores | None,
+    image: int,
+    choice: dict[str, Any],
+) -> Image.Image:
+    picture = one_of(generated, image, maps.images)
+    items = [(_tall(picture), "generated")]
+    notes: list[str] = []
+    for side in ("R2G", "R2G-balanced"):
+        heat = _map(maps, side, image, choice, notes)
+        if heat is not None:
+            check_pictures(heat, [picture])
+            items.append((_drawn(picture, heat), f"{side}: where it went\n{_remark(heat)}"))
+    size = maps.references[choice.get("reference", 0)].grid.picture or (picture.height, picture.width)
+    kept = backdrop(maps, "reference", choice.get("reference", 0), size)
+    shown = kept if references is None else one_of(references, image, maps.images)
+    items.append((_tall(shown), "reference"))
+    heat = _map(maps, "G2R", image, choice, notes)
+    if heat is not None:
+        items.append((_drawn(shown, heat), f"G2R: what was used\n{_remark(heat)}"))
+    title = "Attribution" if maps.images == 1 else f"Attribution · image {image}"
+    return sheet(items, len(items), title, notes=[*_score_lines(scored), *dict.fromkeys([*notes, *maps.notes])])
+
+
+def _map(maps: AttributionMaps, side: str, image: int, choice: dict[str, Any], notes: list[str]) -> Heat | None:
+    """A map, or why the run has none among the notes."""
+    try:
+        return ulam(maps, side, image=image, **choice)
+    except UnavailableError as error:
+        notes.append(f"no {side}: {error}")
+        return None
+
+
+def _tall(picture: Image.Image) -> Image.Image:
+    base = enlarge(picture, TALL)[0] if picture.height < TALL else picture
+    return base.resize((max(1, round(base.width * TALL / base.height)), TALL), Image.Resampling.LANCZOS)
+
+
+def _drawn(picture: Image.Image, heat: Heat) -> Image.Image:
+    return overlay(_tall(picture), heat, colour_bar=False, caption=False, min_side=1)
+
+
+def _remark(heat: Heat) -> str:
+    unplaced = f"{heat.unplaced[0]:.0%} on tokens without a place" if heat.unplaced else ""
+    return " · ".join([*heat.notes, *([unplaced] if unplaced else [])]) or " "
+
+
+def _score_lines(scored: ImageScores | None) -> list[str]:
+    if scored is None:
+        return ["Connect the masks to score the maps (IMACS)."]
+    lines = []
+    for side in ("g", "r"):
+        s = scored.scores[side]
+        if s.score is None:
+            lines.append(f"IMACS_{side}: none ({'; '.join(s.notes)})")
+            continue
+        chance = [f"{name} {value:.2f}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None]
+        beside = f" ({', '.join(chance)})" if chance else ""
+        auc = "" if s.auc is None else f", AUC {s.auc:.2f}"
+        lines.append(f"IMACS_{side} {s.score:.2f}{beside}{auc}".replace("-", "−"))
+    return lines

@@ -1,0 +1,66 @@
+"""The report of one image of a run from whatever pictures and masks there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from .backdrop import backdrop
+from .batch import check_shape, one_of
+from .errors import I2AMError
+from .levels import common_grid, picture_size
+from .maps import AttributionMaps
+from .report import write_report
+from .scores import score_image
+
+
+def report_of_run(
+    path: str | Path,
+    maps: AttributionMaps,
+    generated: Sequence[Image.Image],
+    references: Sequence[Image.Image] | None = None,
+    inpaint_mask: Tensor | None = None,
+    reference_mask: Tensor | None = None,
+    *,
+    image: int = 0,
+    branch: str = "cond",
+    title: str = "",
+) -> Path:
+    """Write the page of one image of a run, with its scores where there are masks.
+
+    Args:
+        path: the file to write.
+        maps: a recording.
+        generated: one picture an image of the batch, or one.
+        references: one picture a reference; None takes the recording's thumbnails, or grey.
+        inpaint_mask: MASK on the generated image.
+        reference_mask: MASK on the first reference.
+        image: which image of the batch.
+        branch: half of classifier-free guidance.
+        title: heading; empty: "I²AM report".
+
+    Raises:
+        I2AMError: pictures or masks that do not fit the run, with both numbers or sizes.
+    """
+    if not 0 <= image < maps.images:
+        raise I2AMError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
+    picture = one_of(generated, image, maps.images)
+    check_shape("picture", (picture.height, picture.width), maps.generated_size, "recorded generated image")
+    count = len(maps.references)
+    if references is None:
+        sizes = [picture_size(common_grid(maps, "reference", reference=i)) for i in range(count)]
+        references = [backdrop(maps, "reference", i, size) for i, size in enumerate(sizes)]
+    elif len(references) != count:
+        raise I2AMError(
+            f"{len(references)} reference pictures were given, but the run had {count} reference(s); give one for each"
+        )
+    scores: dict[str, Any] | None = None
+    if inpaint_mask is not None or reference_mask is not None:
+        found = score_image(maps, inpaint_mask, reference_mask, image=image, branch=branch)
+        scores = {"imacs": {"default": {side: score.as_dict() for side, score in found.scores.items()}}}
+    title = title.strip() or "I²AM report"
+    return write_report(path, maps, picture, references, scores=scores, title=title, branch=branch, image=image)

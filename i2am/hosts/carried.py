@@ -1,0 +1,94 @@
+"""The token layout that travels beside a ComfyUI conditioning, so that a recording knows and never guesses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import LayoutError
+from ..layout import Layout, Reference, TokenGrid
+
+KEY = "i2am_layout"
+FORMAT = 1
+
+Conditioning = list[list[Any]]
+"""ComfyUI's own: a list of [context (B, S, C), options]."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a conditioning says of its tokens.
+
+    Attributes:
+        layout: what the keys of a cross-attention call are.
+        generated_size: (H, W) of the picture to generate, in pixels.
+        null: whether the tokens stand for "no reference".
+        thumbnails: small pictures to keep with the maps, (H, W, 3) uint8.
+    """
+
+    layout: Layout
+    generated_size: tuple[int, int] | None = None
+    null: bool = False
+    thumbnails: dict[str, Tensor] | None = None
+
+
+def carry(conditioning: Conditioning, carried: Carried) -> Conditioning:
+    """The conditioning with a layout beside each of its entries; tensors are shared, options copied."""
+    return [[tokens, {**options, KEY: _plain(carried)}] for tokens, options in conditioning]
+
+
+def carried_by(options: dict[str, Any]) -> Carried | None:
+    """What one entry's options (or the host's own copy of them) carry; None: nothing.
+
+    Raises:
+        LayoutError: it was written by a newer version of this pack.
+    """
+    found = options.get(KEY)
+    if found is None:
+        return None
+    if found.get("format") != FORMAT:
+        raise LayoutError(
+            f"the conditioning carries a token layout of format {found.get('format')!r}, this version reads {FORMAT}; "
+            f"use one version of the pack"
+        )
+    references = tuple(
+        Reference(
+            TokenGrid(r["rows"], r["columns"], r["leading"], _pair(r["picture"]), _rect(r["rect"])), r["start"], r["name"]
+        )
+        for r in found["references"]
+    )
+    layout = Layout(references, keys=found["keys"])
+    return Carried(layout, _pair(found["generated_size"]), found["null"], dict(found["thumbnails"]))
+
+
+def _plain(carried: Carried) -> dict[str, Any]:
+    layout = carried.layout
+    return {
+        "format": FORMAT,
+        "keys": layout.keys,
+        "references": [
+            {
+                "rows": r.grid.rows,
+                "columns": r.grid.columns,
+                "leading": r.grid.leading,
+                "picture": r.grid.picture,
+                "rect": r.grid.rect,
+                "start": r.start,
+                "name": r.name,
+            }
+            for r in layout.references
+        ],
+        "generated_size": carried.generated_size,
+        "null": carried.null,
+        "thumbnails": dict(carried.thumbnails or {}),
+    }
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    return None if value is None else (int(value[0]), int(value[1]))
+
+
+def _rect(value: Any) -> tuple[float, float, float, float] | None:
+    return None if value is None else (float(value[0]), float(value[1]), float(value[2]), float(value[3]))

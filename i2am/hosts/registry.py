@@ -1,0 +1,63 @@
+"""Finds a run's maps again by the latent that the run gave, within a bound of bytes for the whole process."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+import torch
+from torch import Tensor
+
+from ..errors import I2AMError
+from ..maps import AttributionMaps
+
+LIMIT = 1_000_000_000
+"""Bytes of maps that are kept for all recordings together; the newest run's are always kept."""
+
+Result = AttributionMaps | I2AMError
+"""A run that ended leaves its maps, or the error that stopped its recording."""
+
+
+def fingerprint(latent: Tensor) -> str:
+    """A name for a latent's exact numbers and shape, whatever device it lies on."""
+    values = latent.detach().to(device="cpu", dtype=torch.float32).contiguous()
+    digest = hashlib.blake2b(repr(tuple(values.shape)).encode(), digest_size=16)
+    digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Registry:
+    """Results by fingerprint and recording, oldest first; safe to use from several threads."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._results: OrderedDict[tuple[str, str], Result] = OrderedDict()
+
+    def put(self, names: set[str], recording: str, result: Result) -> None:
+        """Keep a result under all ``names`` of its latent; what is oldest goes when the bound is passed."""
+        with self._lock:
+            for name in names:
+                self._results.pop((name, recording), None)
+                self._results[name, recording] = result
+            while self._bytes() > self.limit:
+                oldest = next(iter(self._results.values()))
+                if oldest is result:
+                    break
+                for key in [key for key, kept in self._results.items() if kept is oldest]:
+                    del self._results[key]
+
+    def find(self, name: str, recording: str) -> Result | None:
+        """A latent's result: this recording's own, else the newest of another."""
+        with self._lock:
+            own = self._results.get((name, recording))
+            if own is not None:
+                return own
+            return next((kept for (known, _), kept in reversed(self._results.items()) if known == name), None)
+
+    def _bytes(self) -> int:
+        return sum({id(kept): kept.nbytes for kept in self._results.values() if isinstance(kept, AttributionMaps)}.values())
+
+
+REGISTRY = Registry()

@@ -1,0 +1,93 @@
+"""What all nodes share: socket types, schemas that every promised host accepts, and pictures in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor
+
+from ..i2am.errors import I2AMError
+
+CATEGORY = "I2AM"
+
+Recording = io.Custom("I2AM_RECORDING")
+Maps = io.Custom("I2AM_MAPS")
+Heat = io.Custom("I2AM_HEAT")
+Encoder = io.Custom("I2AM_REFERENCE_ENCODER")
+
+# what tells this pack's objects from others', whichever copy of it made them, and the nodes that give them
+_SIGNS = {
+    "recording": ("maps_of", "I²AM Record"),
+    "maps": ("marginal", "I²AM Collect, Look or Load Maps"),
+    "heat": ("panels", "I²AM Map, Patch Map or Threshold"),
+    "encoder": ("reference_size", "I²AM Demo Model"),
+}
+_SCHEMA = {field.name for field in dataclasses.fields(io.Schema)}
+
+
+def schema(**fields: Any) -> io.Schema:
+    """An `io.Schema` of our category, without the fields that this host does not know yet."""
+    return io.Schema(**{name: value for name, value in {"category": CATEGORY, **fields}.items() if name in _SCHEMA})
+
+
+def field(kind: Any, name: str, *args: Any, **options: Any) -> Any:
+    """An input of a type, without the options that this host does not know yet (such as ``advanced``)."""
+    known = inspect.signature(kind.Input.__init__).parameters
+    return kind.Input(name, *args, **{option: value for option, value in options.items() if option in known})
+
+
+def check(**sockets: Any) -> None:
+    """Refuse what came to our sockets, by their type's name, from another pack: a reroute or switch lets anything pass.
+
+    Raises:
+        I2AMError: with what came, and which node to connect.
+    """
+    for name, value in sockets.items():
+        sign, source = _SIGNS[name]
+        if not hasattr(value, sign):
+            raise I2AMError(f"{name} got a {type(value).__name__}, which is none of this pack; connect the {name} of {source}")
+
+
+def samples(latent: Any) -> Tensor:
+    """The numbers of a LATENT, (B, C, h, w).
+
+    Raises:
+        I2AMError: it is no LATENT of pictures.
+    """
+    found = latent.get("samples") if isinstance(latent, dict) else latent
+    if not isinstance(latent, dict) or not isinstance(found, Tensor):
+        raise I2AMError(f"latent got a {type(found).__name__}, which is no LATENT; connect the recorded sampler's LATENT")
+    return found
+
+
+def pictures(image: Tensor) -> list[Image.Image]:
+    """An IMAGE, (B, H, W, 3 or 4) in 0-1, as RGB pictures.
+
+    Raises:
+        I2AMError: it is no batch of at least one picture.
+    """
+    shape = tuple(getattr(image, "shape", ()))
+    if len(shape) != 4 or shape[-1] not in (3, 4) or not shape[0]:
+        got = f"the shape {shape}" if shape else f"a {type(image).__name__}"
+        raise I2AMError(
+            f"an IMAGE has the shape (pictures, height, width, 3) with at least one picture, got {got}; "
+            f"connect what a node puts out as IMAGE"
+        )
+    whole = (image[..., :3].detach().cpu().float().clamp(0, 1) * 255).round().byte().numpy()
+    return [Image.fromarray(array) for array in whole]
+
+
+def image(shown: list[Image.Image]) -> Tensor:
+    """RGB pictures of one size as an IMAGE, (B, H, W, 3) in 0-1."""
+    return torch.stack([torch.from_numpy(np.asarray(p.convert("RGB")).astype(np.float32) / 255) for p in shown])
+
+
+def preview(shown: Tensor, cls: type[io.ComfyNode]) -> ui.PreviewImage:
+    """An IMAGE as the node's own preview."""
+    return ui.PreviewImage(shown, cls=cls)

@@ -1,0 +1,73 @@
+"""From pictures to what a sampler needs: conditioning with the reference's tokens, and an empty latent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..i2am.errors import I2AMError
+from ..i2am.families import assemble
+from .base import Encoder, check, field, schema
+
+
+class TryOnConditioning(io.ComfyNode):
+    """Prepares a try-on for KSampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="I2AM_TryOnConditioning",
+            display_name="I²AM Try-On Conditioning",
+            description="Encodes the pictures of a try-on for KSampler, and writes the reference's token layout beside the "
+            "conditioning, so that I²AM Record knows it.",
+            search_aliases=["virtual try-on", "VTON", "exemplar inpainting", "reference image"],
+            inputs=[
+                field(Encoder, "encoder", tooltip="from I²AM Demo Model"),
+                field(io.Vae, "vae", tooltip="of the same model"),
+                field(io.Image, "reference", tooltip="the garment or object, such as a 160 x 112 garment picture"),
+                field(
+                    io.Image,
+                    "person",
+                    optional=True,
+                    tooltip="gives the agnostic picture with inpaint_mask, where none is connected",
+                ),
+                field(io.Image, "agnostic", optional=True, tooltip="the person with the garment's area grey"),
+                field(io.Image, "densepose", optional=True, tooltip="the body's part map; the demo model needs it"),
+                field(io.Image, "warped", optional=True, tooltip="a garment already laid on the body; only DCI-VTON needs it"),
+                field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = to repaint"),
+                field(io.Mask, "reference_mask", optional=True, tooltip="1 = garment; no family here needs it yet"),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative", tooltip="the learned tokens that stand for 'no reference'"),
+                io.Latent.Output(display_name="LATENT", tooltip="empty: sample with denoise 1"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        encoder: Any,
+        vae: Any,
+        reference: Tensor,
+        person: Tensor | None = None,
+        agnostic: Tensor | None = None,
+        densepose: Tensor | None = None,
+        warped: Tensor | None = None,
+        inpaint_mask: Tensor | None = None,
+        reference_mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        check(encoder=encoder)
+        if not hasattr(vae, "encode"):
+            raise I2AMError(f"vae got a {type(vae).__name__}, which is no VAE; connect the VAE that belongs to the encoder")
+        pictures = {
+            "person": person,
+            "agnostic": agnostic,
+            "densepose": densepose,
+            "warped": warped,
+            "inpaint_mask": inpaint_mask,
+        }
+        ready = assemble(encoder, vae.encode, reference, pictures)
+        return io.NodeOutput(ready.positive, ready.negative, {"samples": ready.latent})

@@ -1,0 +1,162 @@
+"""Inputs that several nodes have in common, and loops that the host's progress bar follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from comfy_api.latest import io
+
+from ..i2am.presets import PRESETS
+from ..i2am.render import COLOURS, OPACITY
+from .base import field
+
+T = TypeVar("T")
+AUTO = "auto"
+
+
+def filters() -> list[Any]:
+    """Which layers, heads, steps, branch, reference and image of the batch: `i2am.filters.choice_of` reads them."""
+    return [
+        field(
+            io.String,
+            "layers",
+            default="",
+            tooltip="Layer names or globs, separated by spaces or commas, such as output.* or output.4.1.0 middle.*. "
+            "Empty: all layers of the preset. An unknown name is answered with the names that were recorded.",
+        ),
+        field(io.String, "heads", default="", tooltip="Head numbers such as 0,2,5, counted from 0. Empty: all heads."),
+        field(
+            io.String,
+            "steps",
+            default="",
+            tooltip="Steps first:stop such as 0:10, half-open: step 10 is not meant. 0 is the noisiest. Empty: all steps.",
+        ),
+        branch(),
+        reference(),
+        batch_index(-1, "-1 takes all images of the batch, one after another."),
+    ]
+
+
+def branch() -> Any:
+    return field(
+        io.Combo,
+        "branch",
+        options=["cond", "uncond"],
+        default="cond",
+        advanced=True,
+        tooltip="Half of classifier-free guidance: cond saw the reference, uncond did not (where it was recorded at all).",
+    )
+
+
+def reference() -> Any:
+    return field(
+        io.Int,
+        "reference",
+        default=0,
+        min=0,
+        max=63,
+        advanced=True,
+        tooltip="Which reference image of the run, counted from 0; most runs have one.",
+    )
+
+
+def batch_index(default: int, rest: str) -> Any:
+    return field(
+        io.Int,
+        "batch_index",
+        default=default,
+        min=min(default, 0),
+        max=4095,
+        advanced=True,
+        tooltip=f"Which image of the batch, counted from 0. {rest}",
+    )
+
+
+def preset() -> Any:
+    return field(
+        io.Combo,
+        "preset",
+        options=list(PRESETS),
+        default="default",
+        tooltip="default: layers scaled by their token counts, all layers. paper: raw mean, without the middle block. "
+        "official: the authors' released code (R2G inverted, G2R times the reference mask, jet).",
+    )
+
+
+def placed_only() -> Any:
+    return field(
+        io.Boolean,
+        "placed_only",
+        default=False,
+        advanced=True,
+        tooltip="R2G, R2G-balanced and mass over the reference's placed tokens only, without leading ones such as CLS. "
+        "The mass needs it where the reference's tokens are all keys of the call.",
+    )
+
+
+def looks() -> list[Any]:
+    """How a heat is drawn: `look_of` reads them."""
+    return [
+        field(
+            io.Combo,
+            "colours",
+            options=[AUTO, *COLOURS],
+            default=AUTO,
+            tooltip="Colour map. auto: inferno; for the official preset the authors' own blend, picture × 0.7 + jet × 0.5.",
+        ),
+        field(
+            io.Float,
+            "opacity",
+            default=OPACITY,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            tooltip="Opacity of the highest value, 0 to 1; lower values are more transparent.",
+        ),
+        field(
+            io.Float,
+            "contour",
+            default=0.0,
+            min=0.0,
+            max=0.99,
+            step=0.05,
+            tooltip="Draw a line at this level of the min-maxed map, such as 0.4; 0 draws none.",
+        ),
+        field(
+            io.Combo,
+            "scale",
+            options=[AUTO, "each", "shared"],
+            default=AUTO,
+            tooltip="each: every panel is stretched to its own range. shared: one range for all, to compare panels. "
+            "auto: what I²AM Threshold says, else shared.",
+        ),
+    ]
+
+
+def look_of(heat: Any, colours: str, opacity: float, contour: float, scale: str) -> dict[str, Any]:
+    """What the library's drawing functions take, from the widgets of `looks`."""
+    return {
+        "colours": None if colours == AUTO else colours,
+        "official": colours == AUTO and heat.colours == "jet",  # only the official preset draws in jet by itself
+        "opacity": opacity,
+        "contour": contour or False,
+        "scale": None if scale == AUTO else scale,
+    }
+
+
+def progress(items: Iterable[T]) -> Iterator[T]:
+    """The items, one after another, while the host's progress bar moves on."""
+    listed = list(items)
+    tick = ticker(len(listed))
+    for item in listed:
+        yield item
+        tick()
+
+
+def ticker(total: int) -> Callable[[], None]:
+    """What moves the host's progress bar on by one of ``total`` at each call."""
+    from comfy.utils import ProgressBar
+
+    bar = ProgressBar(total)
+    return lambda: bar.update(1)

@@ -1,0 +1,71 @@
+"""The host's input and output folders: names for new files, and the maps files that lie there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlencode
+
+import folder_paths
+
+from ..i2am.errors import I2AMError
+from ..i2am.files import is_maps_file
+from ..i2am.names import check_prefix, inside
+
+SUFFIX = ".safetensors"
+_OUTPUT = " [output]"  # the host's own mark of names in its output folder
+
+
+def new_file(prefix: str, suffix: str) -> tuple[Path, str]:
+    """Where the next file of a prefix goes in the output folder, and its name relative to it.
+
+    Raises:
+        I2AMError: the prefix leads out of the output folder.
+    """
+    prefix = check_prefix(prefix)
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    file = f"{name}_{counter:05}_{suffix}"
+    return Path(folder) / file, "/".join(part for part in (subfolder.replace(os.sep, "/"), file) if part)
+
+
+def view_link(name: str) -> str:
+    """The link under which the host hands out a file of its output folder."""
+    subfolder, _, file = name.rpartition("/")
+    return "/view?" + urlencode({"filename": file, "subfolder": subfolder, "type": "output"})
+
+
+def maps_files() -> list[str]:
+    """Maps files in the input and output folders, by the names that `maps_path` takes."""
+    places = ((folder_paths.get_input_directory(), ""), (folder_paths.get_output_directory(), _OUTPUT))
+    return [name + mark for folder, mark in places for name in sorted(_found(folder))]
+
+
+def maps_path(name: str) -> Path:
+    """The path of a maps file by its name.
+
+    Raises:
+        I2AMError: the name leads out of the folder, or there is no such file.
+    """
+    output = name.endswith(_OUTPUT)
+    folder = folder_paths.get_output_directory() if output else folder_paths.get_input_directory()
+    path = inside(folder, name[: -len(_OUTPUT)] if output else name)
+    if not path.is_file():
+        where = "output" if output else "input"
+        raise I2AMError(f"there is no file {name!r} in the {where} folder; press R to read the list anew, or save maps first")
+    return path
+
+
+def _found(folder: str) -> Iterator[str]:
+    for at, _, files in os.walk(folder):
+        for file in files:
+            path = Path(at, file)
+            if file.endswith(SUFFIX) and not path.is_symlink() and _is_ours(str(path), path.stat().st_mtime_ns):
+                yield path.relative_to(folder).as_posix()
+
+
+@lru_cache(maxsize=4096)
+def _is_ours(path: str, _changed: int) -> bool:
+    """Remembered until the file changes: the host asks for the list whenever the interface loads."""
+    return is_maps_file(path)

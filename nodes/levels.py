@@ -1,0 +1,208 @@
+"""From maps to heats: a level over steps, heads and layers, the map of one patch, and the threshold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..i2am.batch import images_of, join
+from ..i2am.filters import choice_of
+from ..i2am.heat import THRESHOLD, shown
+from ..i2am.levels import LEVELS, SIDES, level_of
+from ..i2am.pointed import SRAM_AND_MIRROR, patch_heat
+from .base import Heat, Maps, check, field, pictures, schema
+from .base import image as image_of
+from .fields import filters, placed_only, preset, progress
+
+HEAT = "Raw values, labels and picture size, for I²AM Threshold, Overlay, Grid and Animate."
+
+
+class Map(io.ComfyNode):
+    """One level of a recording."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="I2AM_Map",
+            display_name="I²AM Map",
+            description="Where the reference's information went (R2G, mass) or which of it was used (G2R), over all steps, "
+            "heads and layers (ULAM), or by time group (TLAM), head (HLAM) or layer (LLAM).",
+            search_aliases=[
+                "attribution map",
+                "attention map",
+                "heat map",
+                "ULAM",
+                "TLAM",
+                "HLAM",
+                "LLAM",
+                "R2G",
+                "G2R",
+                "DAAM",
+            ],
+            inputs=[
+                field(Maps, "maps", tooltip="From I²AM Collect, Look or Load Maps."),
+                field(
+                    io.Combo,
+                    "side",
+                    options=list(SIDES),
+                    default="R2G",
+                    tooltip="R2G: where on the generated image the reference went, as in the paper (comparative, not causal). "
+                    "R2G-balanced: each reference token's attention shared out among all places. mass: what each place "
+                    "spends on the reference. G2R: which parts of the reference were used, on the reference image.",
+                ),
+                field(
+                    io.Combo,
+                    "level",
+                    options=list(LEVELS),
+                    default="ULAM",
+                    tooltip="ULAM: one map over all. TLAM: a panel a time group. HLAM: a panel a head. LLAM: a panel a layer.",
+                ),
+                field(
+                    io.Int,
+                    "groups",
+                    default=5,
+                    min=1,
+                    max=1000,
+                    tooltip="Time groups of TLAM, such as 5: with 50 steps 0–9, 10–19, …; the other levels ignore it.",
+                ),
+                preset(),
+                *filters(),
+                placed_only(),
+            ],
+            outputs=[
+                Heat.Output("heat", tooltip=HEAT),
+                io.Mask.Output("mask", tooltip="Each panel min-maxed to 0–1 at picture size, (panels, height, width)."),
+                io.String.Output("labels", tooltip="The panels' labels, a line each."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, maps: Any, side: str, level: str, groups: int, batch_index: int = -1, **choice: Any) -> io.NodeOutput:
+        check(maps=maps)
+        chosen = images_of(maps, batch_index)
+        found = [level_of(maps, level, side, groups=groups, image=i, **choice_of(**choice)) for i in progress(chosen)]
+        heat = join(found, chosen)
+        return io.NodeOutput(heat, shown(heat), "\n".join(heat.labels))
+
+
+class PatchMap(io.ComfyNode):
+    """The map of one or several patches, or of a region."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="I2AM_PatchMap",
+            display_name="I²AM Patch Map",
+            description="Point at a patch of one picture and see its map on the other: which reference patches a generated "
+            "patch used (SRAM), or where a reference patch went (mirror). Needs a recording with pairwise maps.",
+            search_aliases=["SRAM", "patch attribution", "click", "correspondence", "point"],
+            inputs=[
+                field(Maps, "maps", tooltip="From I²AM Collect, Look or Load Maps; recorded with pairwise detail."),
+                field(
+                    io.Combo,
+                    "direction",
+                    options=list(SRAM_AND_MIRROR),
+                    tooltip="SRAM: point at the generated image, see which reference patches it used. mirror: point at the "
+                    "reference image, see where that patch went on the generated one.",
+                ),
+                field(io.Int, "x", default=48, min=0, max=16383, tooltip="Pixels from the left of the picture pointed at."),
+                field(io.Int, "y", default=64, min=0, max=16383, tooltip="Pixels from the top of the picture pointed at."),
+                field(
+                    io.String,
+                    "points",
+                    default="",
+                    optional=True,
+                    tooltip="Several points as JSON in pixels, such as [[120, 80], [64, 200]]; they go before x and y, and "
+                    "each patch gets a panel.",
+                ),
+                field(
+                    io.Image,
+                    "image",
+                    optional=True,
+                    tooltip="The picture pointed at: generated for SRAM, reference for the mirror. x, y and points count in "
+                    "its pixels. Without it they count in those of the recorded picture.",
+                ),
+                field(
+                    io.Mask,
+                    "region",
+                    optional=True,
+                    tooltip="A painted region of that picture instead of points; gives the mean over its patches.",
+                ),
+                preset(),
+                *filters(),
+            ],
+            outputs=[
+                Heat.Output("heat", tooltip=HEAT),
+                io.Mask.Output("mask", tooltip="Each panel min-maxed to 0–1 at the size of the picture that it lies on."),
+                io.Image.Output("marked", tooltip="The picture pointed at, with the patches marked."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        maps: Any,
+        direction: str,
+        x: int,
+        y: int,
+        points: str = "",
+        image: Any = None,
+        region: Any = None,
+        batch_index: int = -1,
+        **choice: Any,
+    ) -> io.NodeOutput:
+        check(maps=maps)
+        chosen = images_of(maps, batch_index)
+        given = None if image is None else pictures(image)
+        found = [
+            patch_heat(maps, SRAM_AND_MIRROR[direction], (x, y), points, given, region, image=i, **choice_of(**choice))
+            for i in progress(chosen)
+        ]
+        heat = join([heat for heat, _ in found], chosen)
+        return io.NodeOutput(heat, shown(heat), image_of([picture for _, picture in found]))
+
+
+class Threshold(io.ComfyNode):
+    """Keeps of a heat what lies above a part of its range."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="I2AM_Threshold",
+            display_name="I²AM Threshold",
+            description="Shows only what lies strictly above a part of the range, as in the paper (eqs. 8 and 9). The heat "
+            "keeps its raw values and carries the threshold along, for what draws it.",
+            search_aliases=["heat map to mask", "binarize", "min-max"],
+            inputs=[
+                field(Heat, "heat", tooltip="From I²AM Map or Patch Map."),
+                field(
+                    io.Float,
+                    "threshold",
+                    default=THRESHOLD,
+                    min=0.0,
+                    max=0.99,
+                    step=0.05,
+                    tooltip="Part of the min-maxed range; values strictly above are kept. The paper uses 0.4.",
+                ),
+                field(
+                    io.Combo,
+                    "scale",
+                    options=["each", "shared"],
+                    default="each",
+                    tooltip="each: every panel is stretched to its own range. shared: one range for all panels, "
+                    "so that they can be compared.",
+                ),
+            ],
+            outputs=[
+                Heat.Output("heat", tooltip="The same raw values, with the threshold and the scale that pictures of it show."),
+                io.Mask.Output("mask", tooltip="Min-maxed values where above the threshold, 0 elsewhere."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, heat: Any, threshold: float, scale: str) -> io.NodeOutput:
+        check(heat=heat)
+        kept = replace(heat, threshold=threshold, scale=scale)
+        return io.NodeOutput(kept, shown(kept))

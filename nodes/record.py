@@ -1,0 +1,146 @@
+"""Recording: patch a MODEL before its sampler, and collect the maps of the sampler's latent after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..i2am.filters import layers_of
+from ..i2am.hosts.comfy import ComfyRecording, Options, attach
+from ..i2am.layout import Layout, TokenGrid
+from .base import Maps, Recording, check, field, samples, schema
+
+DETAIL = {"pairwise": "mean", "pairwise per head": "heads", "marginals": None}
+AUTO = "auto"
+BY_HAND = "rows x columns"
+BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
+
+
+class Record(io.ComfyNode):
+    """Patches a model so that its samplers are recorded."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="I2AM_Record",
+            display_name="I²AM Record",
+            description="Put it between the model and KSampler: the sampled picture stays the same to the last bit, and its "
+            "cross-attention to the reference image is kept for I²AM Look or I²AM Collect.",
+            search_aliases=["attention", "attribution", "cross attention map", "heatmap", "DAAM", "explain", "interpret"],
+            not_idempotent=True,
+            inputs=[
+                field(io.Model, "model", tooltip="a U-Net that attends to a reference image"),
+                field(
+                    io.Combo,
+                    "detail",
+                    options=list(DETAIL),
+                    tooltip="'pairwise' allows patch maps, 'per head' takes most memory; 'marginals' is enough for levels",
+                ),
+                field(
+                    io.String,
+                    "layers",
+                    default="",
+                    tooltip="names or globs such as 'output.* input.4.1.0'; empty: all",
+                    advanced=True,
+                ),
+                field(
+                    io.Combo,
+                    "branch",
+                    options=list(BRANCHES),
+                    tooltip="which half of guidance; cond unless you study cfg",
+                    advanced=True,
+                ),
+                field(
+                    io.Int, "budget_mb", default=300, min=1, max=16_000, tooltip="memory for the maps, 300 MB", advanced=True
+                ),
+                field(io.Int, "groups", default=5, min=1, max=50, tooltip="time groups of the pairwise maps, 5", advanced=True),
+                field(
+                    io.Combo,
+                    "reference_tokens",
+                    options=[AUTO, BY_HAND],
+                    tooltip="'auto' takes what the conditioning carries; else set rows, columns and leading tokens",
+                    advanced=True,
+                ),
+                field(
+                    io.Int,
+                    "rows",
+                    default=16,
+                    min=1,
+                    max=256,
+                    tooltip="of the reference's token grid, 16 for CLIP ViT-L/14",
+                    advanced=True,
+                ),
+                field(
+                    io.Int, "columns", default=16, min=1, max=256, tooltip="of the reference's token grid, 16", advanced=True
+                ),
+                field(
+                    io.Int,
+                    "leading_tokens",
+                    default=1,
+                    min=0,
+                    max=64,
+                    tooltip="tokens without a place before them, 1 for CLS",
+                    advanced=True,
+                ),
+                field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = repainted; makes IMACS_r exact for every layer"),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="for KSampler"),
+                Recording.Output(display_name="recording", tooltip="for I²AM Look or I²AM Collect"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        detail: str,
+        layers: str,
+        branch: str,
+        budget_mb: int,
+        groups: int,
+        reference_tokens: str,
+        rows: int,
+        columns: int,
+        leading_tokens: int,
+        inpaint_mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        layout = None if reference_tokens == AUTO else Layout.of(TokenGrid(rows, columns, leading_tokens))
+        options = Options(
+            pairwise=DETAIL[detail],
+            groups=groups,
+            layers=layers_of(layers),
+            branches=BRANCHES[branch],
+            budget=budget_mb * 1_000_000,
+            inpaint_mask=inpaint_mask,
+            layout=layout,
+        )
+        return io.NodeOutput(*attach(model, options))
+
+
+class Collect(io.ComfyNode):
+    """Finds the maps of a sampled latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="I2AM_Collect",
+            display_name="I²AM Collect",
+            description="Put it between KSampler and VAE Decode: gives the attribution maps of the run that made this LATENT.",
+            search_aliases=["attention maps", "attribution maps"],
+            inputs=[
+                field(io.Latent, "latent", tooltip="straight from the recorded sampler"),
+                field(Recording, "recording", tooltip="from the I²AM Record whose MODEL the sampler used"),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="unchanged"),
+                Maps.Output(display_name="maps", tooltip="for I²AM Map, Patch Map, IMACS, Save Maps and Report"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, latent: dict[str, Any], recording: ComfyRecording) -> io.NodeOutput:
+        check(recording=recording)
+        return io.NodeOutput(latent, recording.maps_of(samples(latent)))

@@ -1,0 +1,203 @@
+"""I2AM_SaveMaps, I2AM_LoadMaps and I2AM_Report in the host's own folders; no name leads out of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import folder_paths
+import pytest
+import torch
+from host_tests.maps_case import GENERATED, LAYERS, REFERENCE, box, defaults, library, picture, planted
+from safetensors.torch import save_file
+
+OUTSIDE = ["../maps", "I2AM/../../maps", "/tmp/maps", "..\\..\\maps", "~/maps", "C:\\maps", "", "I2AM/", "a\0b"]
+
+
+@pytest.fixture(scope="module")
+def maps(pack: ModuleType) -> Any:
+    return planted(pack)
+
+
+@pytest.fixture
+def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty input and output folders for one test."""
+    for name in ("input", "output"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(folder_paths, f"{name}_directory", str(tmp_path / name))
+    return tmp_path / "output"
+
+
+def save(run_graph: Any, maps: Any, prefix: str, **how: Any) -> Any:
+    prompt = {"save": {"class_type": "I2AM_SaveMaps", "inputs": {"maps": ["give_maps", 0], "filename_prefix": prefix}}}
+    return run_graph(prompt, give={"maps": maps}, watch={"maps": ("save", 0)}, **how)
+
+
+def load(run_graph: Any, file: str, **how: Any) -> Any:
+    return run_graph({"load": {"class_type": "I2AM_LoadMaps", "inputs": {"file": file}}}, watch={"maps": ("load", 0)}, **how)
+
+
+def test_saved_maps_come_back_whole(run_graph: Any, pack_nodes: dict[str, Any], maps: Any, output: Path) -> None:
+    out = save(run_graph, maps, "I2AM/shirt")
+    assert out["maps"] is maps
+    assert out.ui["save"]["text"][0].startswith("I2AM/shirt_00001_.safetensors (")
+    assert (output / "I2AM" / "shirt_00001_.safetensors").is_file()
+    listed = pack_nodes["I2AM_LoadMaps"].INPUT_TYPES()["required"]["file"][1]["options"]
+    assert listed == ["I2AM/shirt_00001_.safetensors [output]"]
+    back = load(run_graph, listed[0])["maps"]
+    assert [x.name for x in back.layers] == list(LAYERS)
+    for layer in LAYERS:
+        assert torch.equal(back.pairwise(layer), maps.pairwise(layer))
+        assert torch.equal(back.marginal("r2g", layer), maps.marginal("r2g", layer))
+
+
+def test_every_save_is_a_file_of_its_own(run_graph: Any, pack: ModuleType, maps: Any, output: Path) -> None:
+    save(run_graph, maps, "shirt")
+    save(run_graph, planted(pack, images=1), "shirt")
+    assert sorted(os.listdir(output)) == ["shirt_00001_.safetensors", "shirt_00002_.safetensors"]
+
+
+@pytest.mark.parametrize("prefix", OUTSIDE)
+def test_no_prefix_leads_out_of_the_output_folder(
+    run_graph: Any, pack_nodes: dict[str, Any], maps: Any, output: Path, prefix: str
+) -> None:
+    before = set(output.parent.rglob("*"))
+    error = save(run_graph, maps, prefix, expect_error=True).error
+    assert "file name prefix" in error.message
+    report = pack_nodes["I2AM_Report"]
+    with pytest.raises(ValueError, match="file name prefix"):
+        report.execute(**{**defaults(report), "maps": maps, "image": picture(GENERATED), "filename_prefix": prefix})
+    assert set(output.parent.rglob("*")) == before
+
+
+def test_only_our_files_are_listed(pack_nodes: dict[str, Any], maps: Any, output: Path) -> None:
+    given = output.parent / "input"
+    (given / "sub").mkdir()
+    maps.save(given / "sub" / "mine.safetensors")
+    save_file({"x": torch.zeros(3)}, given / "model.safetensors", {"format": "pt"})
+    (given / "broken.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    (given / "empty.safetensors").touch()
+    (given / "picture.png").touch()
+    maps.save(output.parent / "secret.safetensors")
+    (given / "link.safetensors").symlink_to(output.parent / "secret.safetensors")
+    listed = pack_nodes["I2AM_LoadMaps"].INPUT_TYPES()["required"]["file"][1]["options"]
+    assert listed == ["sub/mine.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../secret.safetensors",
+        "sub/../../secret.safetensors [output]",
+        "{outside}/secret.safetensors",
+        "..\\secret.safetensors",
+        "link.safetensors [output]",
+        "",
+    ],
+)
+def test_no_name_reads_outside_of_the_folders(
+    run_graph: Any, pack: ModuleType, pack_nodes: dict[str, Any], maps: Any, output: Path, file: str
+) -> None:
+    maps.save(output.parent / "secret.safetensors")
+    (output / "link.safetensors").symlink_to(output.parent / "secret.safetensors")
+    file = file.format(outside=output.parent)
+    error = load(run_graph, file, expect_error=True).error
+    assert error.kind == "validation"
+    assert "leads out of its folder" in error.message
+    with pytest.raises(library(pack, "errors").I2AMError, match="leads out of its folder"):
+        pack_nodes["I2AM_LoadMaps"].execute(file=file)
+
+
+def test_missing_and_foreign_files_are_refused_before_the_run(run_graph: Any, output: Path) -> None:
+    save_file({"x": torch.zeros(3)}, output / "model.safetensors", {"format": "pt"})
+    assert "there is no file 'gone.safetensors'" in load(run_graph, "gone.safetensors", expect_error=True).error.message
+    error = load(run_graph, "model.safetensors [output]", expect_error=True).error
+    assert error.kind == "validation"
+    assert "not of I2AM maps" in error.message
+
+
+def test_a_truncated_file_says_so(run_graph: Any, maps: Any, output: Path) -> None:
+    whole = maps.save(output / "maps.safetensors").read_bytes()
+    (output / "maps.safetensors").write_bytes(whole[:-100])
+    error = load(run_graph, "maps.safetensors [output]", expect_error=True).error
+    assert "maps.safetensors" in error.message
+
+
+def test_a_changed_file_is_read_again(run_graph: Any, pack: ModuleType, maps: Any, output: Path) -> None:
+    path = maps.save(output / "maps.safetensors")
+    assert load(run_graph, "maps.safetensors [output]")["maps"].images == 2
+    assert "load" in load(run_graph, "maps.safetensors [output]").cached
+    planted(pack, images=1).save(path)
+    again = load(run_graph, "maps.safetensors [output]")
+    assert again["maps"].images == 1
+    assert "load" in again.executed
+
+
+def report(run_graph: Any, pack_nodes: dict[str, Any], maps: Any, **inputs: Any) -> tuple[str, str, Any]:
+    give = {"maps": maps, **{k: v for k, v in inputs.items() if isinstance(v, torch.Tensor)}}
+    plain = {k: v for k, v in inputs.items() if k not in give}
+    links = {name: [f"give_{name}", 0] for name in give}
+    prompt = {"page": {"class_type": "I2AM_Report", "inputs": {**defaults(pack_nodes["I2AM_Report"]), **plain, **links}}}
+    out = run_graph(prompt, give=give, watch={"path": ("page", 0)})
+    return out["path"], out.ui["page"]["text"][0], out
+
+
+def test_a_report_is_one_page_with_its_scores(
+    run_graph: Any, pack_nodes: dict[str, Any], pack: ModuleType, maps: Any, output: Path
+) -> None:
+    masks = {"inpaint_mask": box(GENERATED, 0, 0, 1, 0.5), "reference_mask": box(REFERENCE, 0, 0, 1, 0.5)}
+    name, text, _ = report(
+        run_graph,
+        pack_nodes,
+        maps,
+        image=picture(GENERATED),
+        reference_image=picture(REFERENCE),
+        title="My <shirt>",
+        batch_index=1,
+        **masks,
+    )
+    assert name == "I2AM/report_00001_.html"
+    page = (output / name).read_text(encoding="utf-8")
+    assert "<title>My &lt;shirt&gt;</title>" in page
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    expected = library(pack, "imacs").imacs_pair(maps, masks["inpaint_mask"][0], masks["reference_mask"][0], image=1)
+    assert data["scores"]["imacs"]["default"]["r"]["score"] == expected["r"].score
+    assert data["run"]["image"] == "2 of 2"
+    assert len(data["references"]) == 1
+    assert data["references"][0]["width"] == REFERENCE[1]
+    link = urlsplit(text.split()[-1])
+    query = {key: value[0] for key, value in parse_qs(link.query).items()}
+    assert link.path == "/view"
+    assert query == {"filename": "report_00001_.html", "subfolder": "I2AM", "type": "output"}
+
+
+def test_a_report_without_a_reference_picture_has_grey(
+    run_graph: Any, pack_nodes: dict[str, Any], maps: Any, output: Path
+) -> None:
+    name, _, _ = report(run_graph, pack_nodes, maps, image=picture(GENERATED), filename_prefix="page")
+    assert name == "page_00001_.html"
+    assert (output / name).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"image": torch.zeros(3, *GENERATED, 3)}, ["3 pictures", "2 image(s)"]),
+        ({"image": torch.zeros(1, 40, 90, 3)}, ["90 x 40", "64 x 80"]),
+        ({"reference_image": torch.zeros(2, *REFERENCE, 3)}, ["2 reference pictures", "1 reference(s)"]),
+        ({"batch_index": 2}, ["image 2", "had 2"]),
+    ],
+)
+def test_what_cannot_be_meant_is_said(
+    pack: ModuleType, pack_nodes: dict[str, Any], maps: Any, output: Path, inputs: dict[str, Any], words: list[str]
+) -> None:
+    node = pack_nodes["I2AM_Report"]
+    with pytest.raises(library(pack, "errors").I2AMError) as caught:
+        node.execute(**{**defaults(node), "maps": maps, "image": picture(GENERATED), **inputs})
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert list(output.rglob("*.html")) == []

@@ -1,0 +1,43 @@
+"""What the registry, pip and the host read of the pack is one and the same."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import i2am
+
+ROOT = Path(__file__).parents[1]
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_one_version() -> None:
+    found = re.search(r'^version = "(.+)"$', PROJECT, re.MULTILINE)
+    assert found is not None
+    assert found[1] == i2am.__version__
+
+
+def test_the_oldest_host_that_is_promised_is_the_same_everywhere() -> None:
+    found = re.search(r'^requires-comfyui = ">=(.+)"$', PROJECT, re.MULTILINE)
+    assert found is not None
+    assert f"ComfyUI ({found[1]} and newer)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_entry_point_imports_nothing_of_ours_or_of_torch() -> None:
+    code = "import runpy, sys; runpy.run_path('__init__.py'); print({n.split('.')[0] for n in sys.modules} & {'torch', 'i2am'})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_nodes_import_the_library_relatively_and_never_diffusers() -> None:
+    for path in (ROOT / "nodes").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(from|import) (i2am|diffusers)\b", text, re.MULTILINE), path.name
+
+
+def test_only_the_host_module_touches_comfyui() -> None:
+    for path in (ROOT / "i2am").rglob("*.py"):
+        if path.name != "comfy.py":
+            assert not re.search(r"^\s*(from|import) comfy", path.read_text(encoding="utf-8"), re.MULTILINE), path

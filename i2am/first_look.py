@@ -60,28 +60,39 @@ def first_look(
     select(maps, preset_of("default"), **choice)
     scores, sheets = [], []
     for image in images_of(maps, -1):
-        scored = _scores(maps, inpaint_mask, reference_mask, image, choice)
+        notes: list[str] = []
+        scored = _scores(maps, inpaint_mask, reference_mask, image, choice, notes)
         scores += [] if scored is None else [scored]
-        sheets.append(_sheet(maps, generated, references, scored, image, choice))
+        sheets.append(_sheet(maps, generated, references, notes, image, choice))
     return FirstLook(same_size(sheets), scores)
 
 
 def _scores(
-    maps: AttributionMaps, inpaint: Tensor | None, reference: Tensor | None, image: int, choice: dict[str, Any]
+    maps: AttributionMaps,
+    inpaint: Tensor | None,
+    reference: Tensor | None,
+    image: int,
+    choice: dict[str, Any],
+    notes: list[str],
 ) -> ImageScores | None:
+    """The scores, in words among the notes; or why there are none."""
     if inpaint is None and reference is None and maps.inpaint_mask is None:
+        notes.append("Connect the masks to score the maps (IMACS).")
         return None
     try:
-        return score_image(maps, inpaint, reference, image=image, **choice)
-    except UnavailableError:
+        scored = score_image(maps, inpaint, reference, image=image, **choice)
+    except UnavailableError as error:
+        notes.append(f"no IMACS: {error}")
         return None
+    notes += _score_lines(scored)
+    return scored
 
 
 def _sheet(
     maps: AttributionMaps,
     generated: Sequence[Image.Image],
     references: Sequence[Image.Image] | None,
-    scored: ImageScores | None,
+    said: Sequence[str],
     image: int,
     choice: dict[str, Any],
 ) -> Image.Image:
@@ -101,7 +112,7 @@ def _sheet(
     if heat is not None:
         items.append((_drawn(shown, heat), f"G2R: what was used\n{_remark(heat)}"))
     title = "Attribution" if maps.images == 1 else f"Attribution · image {image}"
-    return sheet(items, len(items), title, notes=[*_score_lines(scored), *dict.fromkeys([*notes, *maps.notes])])
+    return sheet(items, len(items), title, notes=list(dict.fromkeys([*said, *notes, *maps.notes])))
 
 
 def _map(maps: AttributionMaps, side: str, image: int, choice: dict[str, Any], notes: list[str]) -> Heat | None:
@@ -127,9 +138,7 @@ def _remark(heat: Heat) -> str:
     return " · ".join([*heat.notes, *([unplaced] if unplaced else [])]) or " "
 
 
-def _score_lines(scored: ImageScores | None) -> list[str]:
-    if scored is None:
-        return ["Connect the masks to score the maps (IMACS)."]
+def _score_lines(scored: ImageScores) -> list[str]:
     lines = []
     for side in ("g", "r"):
         s = scored.scores[side]

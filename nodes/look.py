@@ -10,7 +10,8 @@ from torch import Tensor
 from ..i2am.first_look import first_look
 from ..i2am.hosts.comfy import ComfyRecording
 from ..i2am.scores import mean_of
-from .base import Maps, Recording, check, field, image, pictures, preview, samples, schema
+from .base import Maps, Recording, check, field, pictures, preview, samples, schema
+from .base import image as image_of
 from .fields import branch
 
 
@@ -68,8 +69,5 @@ class Look(io.ComfyNode):
         maps = recording.maps_of(samples(latent))
         shown = None if reference is None else pictures(reference)
         look = first_look(maps, pictures(image), shown, inpaint_mask, reference_mask, branch=branch, reference=reference_index)
-        sheets = _as_image(look.sheets)
+        sheets = image_of(look.sheets)
         return io.NodeOutput(sheets, maps, mean_of(look.scores, "g"), mean_of(look.scores, "r"), ui=preview(sheets, cls))
-
-
-_as_image = image

@@ -14,6 +14,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import DEVNULL
@@ -133,9 +134,12 @@ _results: dict[Host, Run] = {}
 
 
 def result(host: Host, marked: str = "") -> Run:
-    """What tests/host gave in a host, run when first asked for; ``marked`` is an expression for ``-m``."""
+    """What tests/host gave in a host; ``marked`` is an expression for ``-m``. The first question runs all hosts at once."""
     if host not in _results:
-        _results[host] = run(host, ["-m", marked] if marked else [])
+        every = list(dict.fromkeys([host, *find()]))
+        with ThreadPoolExecutor(len(every)) as pool:
+            done = pool.map(lambda one: run(one, ["-m", marked] if marked else []), every)
+            _results.update(zip(every, done, strict=True))
     return _results[host]
 
 

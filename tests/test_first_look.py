@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.first_look import TALL, first_look
+from i2am.grid import sheet
 from i2am.layout import Layout, Reference, TokenGrid
 from i2am.scores import score_image
 
@@ -47,6 +51,27 @@ def test_a_single_token_reference_shows_what_it_has() -> None:
     several = Run(layout=dict.fromkeys(("input.4.1", "middle.1", "output.5.1", "output.9.1"), one)).maps
     alone, usual = first_look(several, [SHOWN]), first_look(run().maps, [SHOWN])
     assert alone.sheets[0].width < usual.sheets[0].width  # no map on the reference, none that is balanced
+
+
+def test_the_sheet_says_why_masks_gave_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def spy(*args: Any, notes: Sequence[str], **kwargs: Any) -> Image.Image:
+        said.extend(notes)
+        return sheet(*args, notes=notes, **kwargs)
+
+    monkeypatch.setattr("i2am.first_look.sheet", spy)
+    first_look(run().maps, [SHOWN])
+    assert said[0] == "Connect the masks to score the maps (IMACS)."
+    said.clear()
+    first_look(run().maps, [SHOWN], None, INSIDE, OBJECT)
+    assert said[0].startswith("IMACS_g ")
+    said.clear()
+    one = Layout((Reference(TokenGrid(1, 1), 0, "shirt"),), keys=1)
+    several = Run(layout=dict.fromkeys(("input.4.1", "middle.1", "output.5.1", "output.9.1"), one)).maps
+    assert first_look(several, [SHOWN], None, None, OBJECT).scores == []
+    assert said[0].startswith("no IMACS: ")
+    assert not any("Connect the masks" in line for line in said)
 
 
 def test_pictures_that_cannot_be_meant_are_refused() -> None:

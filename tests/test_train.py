@@ -17,7 +17,7 @@ from i2am.demo.model import LATENT, build_unet
 from i2am.demo.sample import DemoModel
 from i2am.demo.spec import REFERENCE, draw_pair
 from i2am.demo.train import _start_from
-from i2am.demo.train_unet import Cache, Recipe, train_unet
+from i2am.demo.train_unet import Cache, Recipe, _noise_like, train_unet
 
 
 def _shard(path: Path, count: int = 16) -> Path:
@@ -50,6 +50,36 @@ def test_training_goes_on_from_shipped_weights_and_counts_on(tmp_path: Path) -> 
     key = "raw.unet.conv_in.weight"
     assert not torch.equal(before[key], after[key])
     assert float((before[key] - after[key]).abs().max()) < 0.05
+
+
+def test_attention_is_taught_for_as_long_as_the_recipe_says(tmp_path: Path) -> None:
+    cache = Cache([_shard(tmp_path / "latents.safetensors", 4)])
+    cache.refresh()
+
+    def trained(name: str, weight: float, taught: int | None) -> torch.Tensor:
+        recipe = Recipe(8, weight, taught, batch=4)
+        state = load_file(train_unet(cache, tmp_path / f"{name}.safetensors", recipe))
+        return state["raw.unet.up_blocks.1.attentions.1.transformer_blocks.0.attn2.to_q.weight"]
+
+    never = trained("never", 0.2, 0)
+    assert torch.equal(trained("without", 0.0, 8), never)
+    half = trained("half", 0.2, None)
+    assert torch.equal(half, trained("first half", 0.2, 4))
+    assert not torch.equal(half, never)
+    assert not torch.equal(trained("all", 0.2, 8), half)
+
+
+def test_training_noise_is_white_with_some_that_is_coarse() -> None:
+    def blocks(noise: torch.Tensor) -> float:
+        return float(torch.nn.functional.avg_pool2d(noise, 8).var())
+
+    like = torch.zeros(512, 4, *LATENT)
+    white, mixed = (_noise_like(like, torch.Generator().manual_seed(1), most) for most in (0.0, 0.25))
+    assert blocks(white) == pytest.approx(1 / 64, rel=0.05)  # the mean of 64 independent values
+    assert float(white.var()) == pytest.approx(1, rel=0.01)
+    # an amount drawn evenly up to 0.25 adds its mean square, less what interpolation smooths
+    assert 1 / 64 + 0.25**2 / 3 * 0.3 < blocks(mixed) < 1 / 64 + 0.25**2 / 3
+    assert float(mixed.var()) < 1.025
 
 
 def test_attention_loss_is_least_where_attention_is_true() -> None:

@@ -34,9 +34,11 @@ person and garment is known. It exists to check and to show attribution maps; it
 | `vae.safetensors` | AutoencoderKL, factor 4, 4 channels, latents normalised per channel |
 | `reader.safetensors` | small classifiers that read glyph, pattern and colour, for the evaluation alone |
 
-Schedule: β √-linear from 0.00085 to 0.012, ε-prediction. Attention is taught to point by a light auxiliary loss in four layers, during the first
-half of training only (48,000 of 96,000 samples; these weights are a stage on that way); three layers are never taught and are reported apart.
-Training: `make train`; seeds below 10,000,000.
+Schedule: β √-linear from 0.00085 to 0.012, ε-prediction. Attention is taught to point by a light auxiliary loss in four layers, which ends before
+the training does; three layers are never taught and are reported apart.
+Training: `make train` from scratch; seeds below 10,000,000. These weights were made in stages, as time on two processor cores allowed: the attention loss was on up
+to sample 30,000 and from 41,600 to 48,000, the coarse share of the noise came in at 32,000, two more attention layers (one taught, one not) in the
+decoder at 41,600, and the last 5,000 samples before each release let the learning rate fall.
 Evaluation: `make evaluate`; seeds from 10,000,000 on, asserted to be disjoint.
 
 """

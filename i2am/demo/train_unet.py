@@ -26,11 +26,14 @@ BLANK_SHARE = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. ``attention_weight`` 0 trains by diffusion alone; else for the first ``attention_samples``."""
+    """One training run. ``attention_weight`` 0 trains by diffusion alone.
+
+    Else the attention loss is on for the first ``attention_samples``; None: for half of all.
+    """
 
     samples: int
     attention_weight: float = 0.2
-    attention_samples: int = 0
+    attention_samples: int | None = None
     seed: int = 0
     batch: int = 16
     rate: float = 8e-4
@@ -146,7 +149,7 @@ def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", sna
     alphas = build_scheduler().alphas_cumprod.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     rng = torch.Generator().manual_seed(recipe.seed + done)
-    taught = recipe.attention_weight > 0
+    taught = recipe.samples // 2 if recipe.attention_samples is None else recipe.attention_samples
     bar = tqdm(total=recipe.samples, initial=done, desc=out.stem, unit="sample", mininterval=5)
     step, mean_loss, mean_attention = 0, 0.0, 0.0
 
@@ -165,7 +168,7 @@ def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", sna
             decay = 1.0 if progress < 0.6 else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - 0.6) / 0.4))
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate * decay * min(1.0, (step + 1) / 100)
-            teach = taught and done < recipe.attention_samples
+            teach = recipe.attention_weight > 0 and done < taught
             for processor in supervised.values():
                 processor.keep = teach
             b = {name: value.to(device) for name, value in cache.batch(recipe.batch, rng).items()}

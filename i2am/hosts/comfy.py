@@ -6,13 +6,12 @@ conditioning that it belongs to, and put observers into that one call's options,
 
 from __future__ import annotations
 
-import fnmatch
 import logging
-import re
 import threading
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +23,9 @@ from ..layout import Layout, suggest
 from ..maps import AttributionMaps, RunInfo
 from ..recorder import BUDGET, Recorder
 from .carried import Carried, carried_by
-from .registry import REGISTRY, fingerprint
+from .comfy_call import Call, Rows
+from .comfy_layers import check_layers, token_widths
+from .registry import REGISTRY, bare, fingerprint
 
 log = logging.getLogger("i2am")
 
@@ -54,6 +55,12 @@ class Options:
     inpaint_mask: Tensor | None = None
     layout: Layout | None = None
 
+    @property
+    def key(self) -> str:
+        """A name for these options: recordings of one name give the same maps of the same run."""
+        mask = None if self.inpaint_mask is None else fingerprint(self.inpaint_mask)
+        return repr(replace(self, inpaint_mask=None)) + repr(mask)
+
 
 class ComfyRecording:
     """What a recording node hands on beside its model: finds the maps of a latent that a recorded sampler gave."""
@@ -71,7 +78,7 @@ class ComfyRecording:
             RecordingError: no recorded run gave it.
             I2AMError: the run's recording stopped with this error.
         """
-        found = REGISTRY.find(fingerprint(latent), self.name)
+        found = REGISTRY.find(fingerprint(latent), self.name, self.options.key)
         if found is None:
             raise RecordingError(
                 f"no recorded run gave this latent ({self.remark}): connect the LATENT of the sampler itself, before any node "
@@ -79,7 +86,7 @@ class ComfyRecording:
                 f"maps were dropped to free memory: change the seed and run again"
             )
         if isinstance(found, I2AMError):
-            raise found
+            raise bare(found)
         return found
 
 
@@ -99,7 +106,7 @@ def attach(model: Any, options: Options) -> tuple[Any, ComfyRecording]:
             f"this MODEL is a {type(network).__name__}, and only U-Nets (SD1.5, SD2, SDXL and models built like them) can be "
             f"recorded so far; connect one of those"
         )
-    _check_layers(network, options.layers or ())
+    check_layers(network, options.layers or ())
     recording = ComfyRecording(options)
     model = model.clone()
 
@@ -155,28 +162,6 @@ def attach(model: Any, options: Options) -> tuple[Any, ComfyRecording]:
     return model, recording
 
 
-_ATTENTION = re.compile(r"(input|middle|output)_blocks?\.(\d+)\.(?:\d+\.)?transformer_blocks\.(\d+)\.attn2")
-
-
-def _check_layers(network: Any, patterns: tuple[str, ...]) -> None:
-    """Refuse names that no cross-attention of a U-Net has, before its sampler runs in vain."""
-    found = [match for name, _ in network.named_modules() if (match := _ATTENTION.fullmatch(name))]
-    # the host calls the middle block 0, whichever of its parts attends
-    names = [f"{kind}.{0 if kind == 'middle' else block}.1.{depth}" for kind, block, depth in (m.groups() for m in found)]
-    for pattern in patterns:
-        if names and not fnmatch.filter(names, pattern):
-            raise RecordingError(f"no layer of this MODEL matches {pattern!r}; it has: {', '.join(names)}")
-
-
-@dataclass
-class _Rows:
-    """What the rows of one conditioning are: their branch, their tokens, and how long its context is."""
-
-    branch: str
-    layout: Layout
-    tokens: int
-
-
 class _Run:
     """One sampler's work, from its first evaluation to its latent."""
 
@@ -189,7 +174,7 @@ class _Run:
         self.by_sigma = self.sampler in BY_SIGMA
         self.steps = len(self.sigmas) - 1
         self.step, self.done = 0, 0
-        self.rows: dict[Any, _Rows] = {}
+        self.rows: dict[Any, Rows] = {}
         self.seen: set[str] = set()
         self.notes: list[str] = []
         self.error: I2AMError | None = None
@@ -224,9 +209,18 @@ class _Run:
                 self.recorder.end_step(self.step)
                 self.done += 1
 
-    def guard(self) -> _Guard:
-        """Errors of the recording end a run that has just begun; later they only end its recording."""
-        return _Guard(self)
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Errors of the recording end a run that has done no step yet; later they only end its recording."""
+        try:
+            yield
+        except I2AMError as error:
+            if self.done == 0:
+                raise
+            self.error = bare(error)
+            if self.recorder is not None:
+                self.recorder.abandon()
+            log.warning("the recording stopped: %s", error)
 
     def name_rows(self, called: Any, conds: list[Any]) -> None:
         """Before a batch of conditionings is evaluated: which is whose, and what its tokens are."""
@@ -245,7 +239,7 @@ class _Run:
     def _name(self, branch: str, entries: list[dict[str, Any]]) -> None:
         """Choose the entry of a role that is recorded: the first with reference tokens on the whole picture."""
         lengths = []
-        chosen: _Rows | None = None
+        chosen: Rows | None = None
         limited = False
         for entry in entries:
             context = entry["model_conds"].get("c_crossattn")
@@ -261,7 +255,7 @@ class _Run:
             if chosen is not None:
                 self._note(f"{branch} has several conditionings with reference tokens; the first is recorded")
                 break
-            chosen = self.rows[entry["uuid"]] = _Rows(branch, layout, tokens)
+            chosen = self.rows[entry["uuid"]] = Rows(branch, layout, tokens)
             if carried is not None:
                 self.carried[branch] = carried
         if chosen is None and limited:
@@ -280,11 +274,7 @@ class _Run:
 
     @cached_property
     def _widths(self) -> set[int]:
-        """How many numbers a token has that the model's cross-attention takes; nothing where its layers do not say so."""
-        network = self.guider.model_patcher.model.diffusion_model
-        layers = [module for name, module in network.named_modules() if _ATTENTION.fullmatch(name)]
-        widths = [getattr(getattr(layer, "to_k", None), "in_features", None) for layer in layers]
-        return {width for width in widths if width is not None}
+        return token_widths(self.guider.model_patcher.model.diffusion_model)
 
     def _check_fit(self, entry: dict[str, Any]) -> None:
         """Refuse a conditioning of ours that was made for another model or latent, before the model fails at it."""
@@ -305,7 +295,7 @@ class _Run:
         if note not in self.notes:
             self.notes.append(note)
 
-    def call_of(self, given: dict[str, Any]) -> _Call | None:
+    def call_of(self, given: dict[str, Any]) -> Call | None:
         """What to watch in one call of the model; None: nothing."""
         options = given.get("transformer_options") or {}
         conditionings = options.get("uuids")
@@ -320,7 +310,7 @@ class _Run:
         if not any(wanted):
             return None
         self.seen |= {r.branch for r in wanted if r is not None}
-        return _Call(self, wanted)
+        return Call(self, wanted)
 
     def open_recorder(self) -> Recorder:
         """The run's recorder, made at its first call."""
@@ -370,8 +360,8 @@ class _Run:
             result = self.recorder.finish(self._info(), None if told is None else told.thumbnails, self.notes)
         except I2AMError as error:
             log.warning("nothing was recorded: %s", error)
-            result = error
-        REGISTRY.put(self._fingerprints(latent), self.recording.name, result)
+            result = bare(error)
+        REGISTRY.put(self._fingerprints(latent), self.recording.name, self.options.key, result)
         self.recording.remark = "its last run gave another one"
 
     def _fingerprints(self, latent: Tensor) -> set[str]:
@@ -401,134 +391,3 @@ class _Run:
             model=type(model).__name__,
             host=f"ComfyUI {__version__}",
         )
-
-
-class _Guard:
-    """Takes an `I2AMError` of the recording: raised in a run's first step, kept for later in the others."""
-
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _at: object) -> bool:
-        if not isinstance(error, I2AMError):
-            return False
-        if self._run.done == 0:
-            return False
-        self._run.error = error
-        if self._run.recorder is not None:
-            self._run.recorder.abandon()
-        log.warning("the recording stopped: %s", error)
-        return True
-
-
-@dataclass
-class _Call:
-    """One call of the model: which of its conditionings are recorded, and where in the network it is."""
-
-    run: _Run
-    rows: list[_Rows | None]
-    place: dict[str, Any] | None = field(default=None)
-
-    def watching(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The call's transformer options with observers behind all that is there already; the given ones stay as they are."""
-        patches = dict(options.get("patches", {}))
-        patches["attn1_patch"] = [*patches.get("attn1_patch", []), self._at_self_attention]
-        patches["attn2_patch"] = [*patches.get("attn2_patch", []), self._at_cross_attention]
-        replaced = dict(options.get("patches_replace", {}))
-        if "attn2" in replaced:
-            replaced["attn2"] = {where: self._behind(function) for where, function in replaced["attn2"].items()}
-        return {
-            **options,
-            "patches": patches,
-            "patches_replace": replaced,
-            "optimized_attention_override": self._override(options.get("optimized_attention_override")),
-        }
-
-    def _at_self_attention(self, n: Tensor, context: Tensor, value: Tensor, _options: dict[str, Any]) -> tuple[Any, ...]:
-        self.place = None
-        return n, context, value
-
-    def _at_cross_attention(self, n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> tuple[Any, ...]:
-        self.place = options
-        return n, context, value
-
-    def _override(self, inner: Any) -> Callable[..., Any]:
-        def attention(function: Callable[..., Any], q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
-            self._observe(q, k, v, heads, args, kwargs)
-            if inner is not None:
-                return inner(function, q, k, v, heads, *args, **kwargs)
-            return function(q, k, v, heads, *args, **kwargs)
-
-        if hasattr(inner, "container_function"):
-            attention.container_function = inner.container_function  # type: ignore[attr-defined]
-        return attention
-
-    def _behind(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def replace(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Any:
-            self._observe(q, k, v, options["n_heads"], (), {})
-            return function(q, k, v, options)
-
-        return replace
-
-    def _observe(self, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """One call of an attention; only the one that follows a cross-attention's mark counts."""
-        place, self.place = self.place, None
-        if place is None or self.run.error is not None:
-            return
-        layer = f"{place['block'][0]}.{place['block'][1]}.1.{place['block_index']}"
-        with self.run.guard():
-            recorder = self.run.open_recorder()
-            if not recorder.wants(layer):
-                return
-            split = bool(kwargs.get("skip_reshape", False))
-            q, k, v = (t if split else _heads(t, heads) for t in (q, k, v))
-            rows, columns = (int(n) for n in place["activations_shape"][-2:])
-            if q.shape[2] != rows * columns:
-                raise LayoutError(
-                    f"layer {layer!r} has {q.shape[2]} queries on a {rows} x {columns} grid, so another node pack merges or "
-                    f"splits its tokens; leave the layer out with 'layers', or switch that node off"
-                )
-            mask = kwargs.get("mask", args[0] if args else None)
-            scale = kwargs.get("scale")
-            batch = q.shape[0] // len(self.rows)
-            for i, row in enumerate(self.rows):
-                if row is None:
-                    continue
-                part = slice(i * batch, (i + 1) * batch)
-                keys = _folded(k.shape[2], row)
-                with self.run.lock:
-                    recorder.observe(
-                        layer,
-                        (rows, columns),
-                        self.run.step,
-                        row.branch,
-                        q[part],
-                        k[part, :, :keys],
-                        v[part, :, :keys],
-                        scale=float(q.shape[-1] ** -0.5 if scale is None else scale),
-                        mask=_mask(mask, part, q.shape[0], keys),
-                        middle=place["block"][0] == "middle",
-                    )
-
-
-def _heads(t: Tensor, heads: int) -> Tensor:
-    """(B, N, heads * d) to (B, heads, N, d)."""
-    return t.unflatten(2, (heads, -1)).transpose(1, 2)
-
-
-def _folded(keys: int, row: _Rows) -> int:
-    """How many of a call's keys are a row's own: the host repeats a shorter context to the length of a longer one."""
-    return row.tokens if row.tokens and keys % row.tokens == 0 and row.tokens == row.layout.key_count else keys
-
-
-def _mask(mask: Tensor | None, part: slice, rows: int, keys: int) -> Tensor | None:
-    """A call's mask as (B or 1, heads or 1, N or 1, keys), for some of its rows."""
-    if mask is None:
-        return None
-    if mask.ndim == 2:
-        mask = mask[:, None] if len(mask) == rows and mask.dtype == torch.bool else mask[None]
-    mask = mask[:, None] if mask.ndim == 3 else mask
-    return (mask[part] if len(mask) == rows else mask)[..., :keys]

@@ -27,20 +27,25 @@ def fingerprint(latent: Tensor) -> str:
     return digest.hexdigest()
 
 
+def bare(error: I2AMError) -> I2AMError:
+    """The same error without the frames of where it was raised, which would keep the tensors of a run alive."""
+    return type(error)(*error.args)
+
+
 class Registry:
     """Results by fingerprint and recording, oldest first; safe to use from several threads."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        self._results: OrderedDict[tuple[str, str], Result] = OrderedDict()
+        self._results: OrderedDict[tuple[str, str, str], Result] = OrderedDict()
 
-    def put(self, names: set[str], recording: str, result: Result) -> None:
+    def put(self, names: set[str], recording: str, options: str, result: Result) -> None:
         """Keep a result under all ``names`` of its latent; what is oldest goes when the bound is passed."""
         with self._lock:
             for name in names:
-                self._results.pop((name, recording), None)
-                self._results[name, recording] = result
+                self._results.pop((name, recording, options), None)
+                self._results[name, recording, options] = result
             while self._bytes() > self.limit:
                 oldest = next(iter(self._results.values()))
                 if oldest is result:
@@ -48,13 +53,17 @@ class Registry:
                 for key in [key for key, kept in self._results.items() if kept is oldest]:
                     del self._results[key]
 
-    def find(self, name: str, recording: str) -> Result | None:
-        """A latent's result: this recording's own, else the newest of another."""
+    def find(self, name: str, recording: str, options: str) -> Result | None:
+        """A latent's result: this recording's own, else the newest of another with the same options.
+
+        The host may run a recording node again while its sampler stays cached; the new recording is then empty.
+        """
         with self._lock:
-            own = self._results.get((name, recording))
+            own = self._results.get((name, recording, options))
             if own is not None:
                 return own
-            return next((kept for (known, _), kept in reversed(self._results.items()) if known == name), None)
+            others = reversed(self._results.items())
+            return next((kept for (known, _, same), kept in others if (known, same) == (name, options)), None)
 
     def _bytes(self) -> int:
         return sum({id(kept): kept.nbytes for kept in self._results.values() if isinstance(kept, AttributionMaps)}.values())

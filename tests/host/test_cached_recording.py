@@ -98,6 +98,18 @@ def test_maps_that_were_dropped_are_said_to_be(run_graph: Graphs, give: dict[str
     assert "change the seed and run again" in error.message
 
 
+def test_a_recording_with_other_options_does_not_give_out_anothers_maps(run_graph: Graphs, give: dict[str, Any]) -> None:
+    """Two Records on one model give the same latent; what one kept is not what the other was asked for."""
+    both = graph()
+    both["other"] = {"class_type": "I2AM_Record", "inputs": {"model": ["give_model", 0], **RECORD, "detail": "marginals"}}
+    both["collect"]["inputs"]["recording"] = ["other", 1]
+    error = run_graph(both, give=give, watch=WATCH, expect_error=True).error
+    assert error is not None
+    assert "no recorded run gave this latent" in error.message
+    both["other"]["inputs"]["detail"] = "pairwise"
+    assert run_graph(both, give=give, watch=WATCH)["maps"].recorded == (0, 1, 2)
+
+
 def test_two_samplers_share_one_recording(run_graph: Graphs, give: dict[str, Any]) -> None:
     both = graph(1)
     both["second"] = sampler(["record", 0], 2, steps=2)

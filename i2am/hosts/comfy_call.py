@@ -1,0 +1,150 @@
+"""One call of a ComfyUI model: observers in its options, behind all that is there, that see what cross-attention projects."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import I2AMError, LayoutError
+from ..layout import Layout
+from ..recorder import Recorder
+from .comfy_layers import layer_name
+
+
+@dataclass
+class Rows:
+    """What the rows of one conditioning are: their branch, their layout, and how many tokens their context has."""
+
+    branch: str
+    layout: Layout
+    tokens: int
+
+
+class Run(Protocol):
+    """What a call needs of the sampler's run that it belongs to."""
+
+    step: int
+    error: I2AMError | None
+    lock: threading.Lock
+
+    def guard(self) -> AbstractContextManager[None]:
+        """Around what may fail: see `comfy`."""
+
+    def open_recorder(self) -> Recorder:
+        """The run's recorder."""
+
+
+@dataclass
+class Call:
+    """One call of the model: which of its conditionings are recorded, and where in the network it is."""
+
+    run: Run
+    rows: list[Rows | None]
+    place: dict[str, Any] | None = field(default=None)
+
+    def watching(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The call's transformer options with observers behind all that is there already; the given ones stay as they are."""
+        patches = dict(options.get("patches", {}))
+        patches["attn1_patch"] = [*patches.get("attn1_patch", []), self._at_self_attention]
+        patches["attn2_patch"] = [*patches.get("attn2_patch", []), self._at_cross_attention]
+        replaced = dict(options.get("patches_replace", {}))
+        if "attn2" in replaced:
+            replaced["attn2"] = {where: self._behind(function) for where, function in replaced["attn2"].items()}
+        return {
+            **options,
+            "patches": patches,
+            "patches_replace": replaced,
+            "optimized_attention_override": self._override(options.get("optimized_attention_override")),
+        }
+
+    def _at_self_attention(self, n: Tensor, context: Tensor, value: Tensor, _options: dict[str, Any]) -> tuple[Any, ...]:
+        self.place = None
+        return n, context, value
+
+    def _at_cross_attention(self, n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]) -> tuple[Any, ...]:
+        self.place = options
+        return n, context, value
+
+    def _override(self, inner: Any) -> Callable[..., Any]:
+        def attention(function: Callable[..., Any], q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
+            self._observe(q, k, v, heads, args, kwargs)
+            if inner is not None:
+                return inner(function, q, k, v, heads, *args, **kwargs)
+            return function(q, k, v, heads, *args, **kwargs)
+
+        if hasattr(inner, "container_function"):
+            attention.container_function = inner.container_function  # type: ignore[attr-defined]
+        return attention
+
+    def _behind(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def replace(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Any:
+            self._observe(q, k, v, options["n_heads"], (), {})
+            return function(q, k, v, options)
+
+        return replace
+
+    def _observe(self, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """One call of an attention; only the one that follows a cross-attention's mark counts."""
+        place, self.place = self.place, None
+        if place is None or self.run.error is not None:
+            return
+        layer = layer_name(place)
+        with self.run.guard():
+            recorder = self.run.open_recorder()
+            if not recorder.wants(layer):
+                return
+            split = bool(kwargs.get("skip_reshape", False))
+            q, k, v = (t if split else _heads(t, heads) for t in (q, k, v))
+            rows, columns = (int(n) for n in place["activations_shape"][-2:])
+            if q.shape[2] != rows * columns:
+                raise LayoutError(
+                    f"layer {layer!r} has {q.shape[2]} queries on a {rows} x {columns} grid, so another node pack merges or "
+                    f"splits its tokens; leave the layer out with 'layers', or switch that node off"
+                )
+            mask = kwargs.get("mask", args[0] if args else None)
+            scale = kwargs.get("scale")
+            batch = q.shape[0] // len(self.rows)
+            for i, row in enumerate(self.rows):
+                if row is None:
+                    continue
+                part = slice(i * batch, (i + 1) * batch)
+                keys = _folded(k.shape[2], row)
+                with self.run.lock:
+                    recorder.observe(
+                        layer,
+                        (rows, columns),
+                        self.run.step,
+                        row.branch,
+                        q[part],
+                        k[part, :, :keys],
+                        v[part, :, :keys],
+                        scale=float(q.shape[-1] ** -0.5 if scale is None else scale),
+                        mask=_mask(mask, part, q.shape[0], keys),
+                        middle=place["block"][0] == "middle",
+                    )
+
+
+def _heads(t: Tensor, heads: int) -> Tensor:
+    """(B, N, heads * d) to (B, heads, N, d)."""
+    return t.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def _folded(keys: int, row: Rows) -> int:
+    """How many of a call's keys are a row's own: the host repeats a shorter context to the length of a longer one."""
+    return row.tokens if row.tokens and keys % row.tokens == 0 and row.tokens == row.layout.key_count else keys
+
+
+def _mask(mask: Tensor | None, part: slice, rows: int, keys: int) -> Tensor | None:
+    """A call's mask as (B or 1, heads or 1, N or 1, keys), for some of its rows."""
+    if mask is None:
+        return None
+    if mask.ndim == 2:
+        mask = mask[:, None] if len(mask) == rows and mask.dtype == torch.bool else mask[None]
+    mask = mask[:, None] if mask.ndim == 3 else mask
+    return (mask[part] if len(mask) == rows else mask)[..., :keys]

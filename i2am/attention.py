@@ -164,7 +164,8 @@ def _empty(q: Tensor, reference: Reference, v: Tensor | None, weights: Tensor | 
         return torch.zeros(b, h, n, device=q.device)
 
     columns = torch.zeros(b, h, s, device=q.device)
-    pairs = None if pairwise is None else torch.zeros(b, 1 if pairwise == "mean" else h, n, s, device=q.device)
+    unpaired = pairwise is None or not reference.grid.placed
+    pairs = None if unpaired else torch.zeros(b, 1 if pairwise == "mean" else h, n, s, device=q.device)
     return CallMaps(
         r2g=rows(),
         r2g_placed=rows(),
@@ -228,7 +229,8 @@ def _placed_and_leading(column: Tensor, leading: int) -> Tensor:
 def _share_out(placed: Tensor, leading: Tensor, reference: Reference, all_: Tensor, only: Tensor) -> None:
     """Sums over placed and leading tokens to the mean over all tokens and the mean over placed ones."""
     torch.div(placed + leading, reference.grid.tokens, out=all_)
-    torch.div(placed, reference.grid.placed, out=only)
+    if reference.grid.placed:
+        torch.div(placed, reference.grid.placed, out=only)
 
 
 def _bounded(
@@ -299,10 +301,12 @@ def _rows_bounded(
     placed = at_places.sum(-1)
     view.mass_placed[:, window] = placed * inverse
     view.mass[:, window] = (placed + part[:, :, :lead].sum(-1)) * inverse
-    view.entropy[:, window] = (placed.log() - scratch.mul_(at_places).sum(-1) / placed).clamp_min_(0)
     if v is not None and view.norm is not None:
         output = torch.bmm(part, v[:, reference.start : reference.stop])
         view.norm[:, window] = torch.linalg.vector_norm(output, dim=-1) * inverse
+    if not reference.grid.placed:
+        return
+    view.entropy[:, window] = (placed.log() - scratch.mul_(at_places).sum(-1) / placed).clamp_min_(0)
     value = at_places.amax(-1, keepdim=True)
     view.peak_value[:, window] = value[..., 0] * inverse
     # `max` also says where, but its CPU kernel takes longer than these three passes
@@ -377,11 +381,13 @@ def _rows_general(a: Tensor, part: Tensor, v: Tensor | None, reference: Referenc
     lead = reference.grid.leading
     view.mass[:, window] = a.sum(-1)
     view.mass_placed[:, window] = a[..., lead:].sum(-1)
+    if v is not None and view.norm is not None:
+        view.norm[:, window] = torch.linalg.vector_norm(torch.bmm(a, v[:, reference.start : reference.stop]), dim=-1)
+    if not reference.grid.placed:
+        return
     log_p = _finite(part[..., lead:] - part[..., lead:].logsumexp(-1, keepdim=True))
     p = log_p.exp()
     view.entropy[:, window] = -(p * log_p.clamp_min(-1e30)).sum(-1)
-    if v is not None and view.norm is not None:
-        view.norm[:, window] = torch.linalg.vector_norm(torch.bmm(a, v[:, reference.start : reference.stop]), dim=-1)
     value, index = a[:, :, lead:].max(-1)
     view.peak_value[:, window] = value
     view.peak_index[:, window] = index.int()

@@ -47,6 +47,7 @@ def save_maps(maps: AttributionMaps, path: str | Path) -> Path:
         "bins": maps.bins,
         "groups": maps.groups,
         "recorded": maps.recorded,
+        "active": maps.active,
         "generated_size": maps.generated_size,
         "notes": maps.notes,
         "null_branches": maps.null_branches,
@@ -134,6 +135,7 @@ def load_maps(path: str | Path) -> AttributionMaps:
             inpaint_mask=mask,
             thumbnails=thumbnails,
             null_branches=tuple(about["null_branches"]),
+            active=tuple(map(tuple, about.get("active", ()))),
         )
         _check(maps)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -171,8 +173,13 @@ def _check(maps: AttributionMaps) -> None:
             raise ValueError(f"{name} {ranges} do not fill {maps.run.steps} steps")
     if not set(maps.recorded) <= set(range(maps.run.steps)):
         raise ValueError(f"steps {maps.recorded} were recorded of {maps.run.steps}")
+    if len(maps.active) != len(maps.references) or not all(set(steps) <= set(maps.recorded) for steps in maps.active):
+        raise ValueError(f"references were attended to in steps {maps.active} of {maps.recorded}")
     layers = {x.name: x for x in maps.layers}
-    slots = [(x, b, r) for x in layers for b in maps.branches for r in range(len(maps.references))]
+    cells = {(layer, branch, reference) for _, layer, branch, reference in maps._tensors}
+    every = [(x, b, r) for x in layers for b in maps.branches for r in range(len(maps.references))]
+    # an adapter need not be in all layers; what every layer attends to is
+    slots = [s for s in every if s in cells or not maps.references[s[2]].softmax]
     missing = [(k, *s) for s in slots for k in MARGINALS if k != "g2r_masked" and (k, *s) not in maps._tensors]
     if missing or not slots:
         raise ValueError(f"there is no tensor for {missing[0] if missing else 'any layer'}")
@@ -207,4 +214,4 @@ def _grid(value: dict[str, Any]) -> TokenGrid:
 
 
 def _reference(value: dict[str, Any]) -> Reference:
-    return Reference(_grid(value["grid"]), value["start"], value["name"])
+    return Reference(_grid(value["grid"]), value["start"], value["name"], value.get("softmax", 0))

@@ -104,10 +104,12 @@ def _sheet(
         if heat is not None:
             check_pictures(heat, [picture])
             items.append((_drawn(picture, heat), f"{side}: where it went\n{_remark(heat)}"))
-    size = maps.references[choice.get("reference", 0)].grid.picture or (picture.height, picture.width)
-    kept = backdrop(maps, "reference", choice.get("reference", 0), size)
+    index = choice.get("reference", 0)
+    size = maps.references[index].grid.picture or (picture.height, picture.width)
+    kept = backdrop(maps, "reference", index, size)
     shown = kept if references is None else one_of(references, image, maps.images)
-    items.append((_tall(shown), "reference"))
+    if references is not None or maps.references[index].grid.placed:
+        items.append((_tall(shown), "reference"))
     heat = _map(maps, "G2R", image, choice, notes)
     if heat is not None:
         items.append((_drawn(shown, heat), f"G2R: what was used\n{_remark(heat)}"))

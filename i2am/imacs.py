@@ -171,7 +171,7 @@ def masked_g2r(
     rules = preset_of(preset)
     heat = ulam(maps, "G2R", preset=preset, **choice)
     selection = select(maps, rules, **choice)  # type: ignore[arg-type]
-    layers = [x for x in selection.layers if x.keys > 1]
+    layers = [x for x in selection.layers if x.keys_of(selection.reference) > 1]
     recorded = maps.inpaint_mask is not None and inpaint_mask is None
     if not recorded:
         if inpaint_mask is None:

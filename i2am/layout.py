@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import LayoutError
 
@@ -14,6 +14,7 @@ WHOLE: Rect = (0.0, 0.0, 1.0, 1.0)
 class TokenGrid:
     """Rows and columns of a token sequence, row-major, after ``leading`` tokens that have no place.
 
+    0 rows and 0 columns: none of the tokens has a place, as those that an adapter's learned queries made.
     ``picture`` is the (H, W) of the picture that the grid lies on, ``rect`` the part of it that the grid
     covers as fractions (left, top, right, bottom); ``rect`` None means unknown.
     """
@@ -25,10 +26,11 @@ class TokenGrid:
     rect: Rect | None = WHOLE
 
     def __post_init__(self) -> None:
-        if self.rows < 1 or self.columns < 1 or self.leading < 0:
+        placeless = self.rows == self.columns == 0 and self.leading > 0
+        if not placeless and (self.rows < 1 or self.columns < 1 or self.leading < 0):
             raise LayoutError(
-                f"a token grid needs at least 1 row and 1 column and no negative count of leading tokens, "
-                f"got {self.rows} x {self.columns} and {self.leading} leading"
+                f"a token grid needs at least 1 row and 1 column and no negative count of leading tokens (or 0 x 0 and at "
+                f"least 1 leading, where no token has a place), got {self.rows} x {self.columns} and {self.leading} leading"
             )
         if self.rect is not None:
             left, top, right, bottom = self.rect
@@ -67,11 +69,16 @@ class TokenGrid:
 
 @dataclass(frozen=True)
 class Reference:
-    """One reference's tokens among the keys of a call; ``start`` is the first of them, leading tokens included."""
+    """One reference's tokens among the keys of a call; ``start`` is the first of them, leading tokens included.
+
+    ``softmax`` says which of a layer's attention calls: 0 is the cross-attention itself, 1 and up are those that
+    adapters add to its output, each over keys of its own.
+    """
 
     grid: TokenGrid
     start: int = 0
     name: str = "reference"
+    softmax: int = 0
 
     @property
     def stop(self) -> int:
@@ -84,8 +91,8 @@ class Layout:
     """What the keys and queries of every recorded call are.
 
     Args:
-        references: the references among the keys, in order, not overlapping.
-        keys: how many keys a call has in all; None: exactly up to the end of the last reference.
+        references: the references among the keys, in order, not overlapping; those of softmax 0 first, and so on.
+        keys: how many keys a call of softmax 0 has in all; None: exactly up to the end of its last reference.
         query_start: how many queries come before the generated tokens (joint sequences).
     """
 
@@ -96,13 +103,19 @@ class Layout:
     def __post_init__(self) -> None:
         if not self.references:
             raise LayoutError("a layout needs at least one reference")
-        end = 0
+        softmax, end = 0, 0
         for reference in self.references:
+            if reference.softmax < softmax:
+                raise LayoutError(
+                    f"reference {reference.name!r} of softmax {reference.softmax} comes after one of {softmax}; sort them"
+                )
+            softmax, end = reference.softmax, end if reference.softmax == softmax else 0
             if reference.start < end:
                 raise LayoutError(f"reference {reference.name!r} starts at key {reference.start}, before the end of another")
             end = reference.stop
-        if self.keys is not None and self.keys < end:
-            raise LayoutError(f"the references reach to key {end}, but the layout says {self.keys} keys")
+        own = self._end(0)
+        if self.keys is not None and self.keys < own:
+            raise LayoutError(f"the references reach to key {own}, but the layout says {self.keys} keys")
 
     @classmethod
     def of(cls, *grids: TokenGrid) -> Layout:
@@ -113,10 +126,28 @@ class Layout:
             start += grid.tokens
         return cls(tuple(references))
 
+    def _end(self, softmax: int) -> int:
+        return max((r.stop for r in self.references if r.softmax == softmax), default=0)
+
     @property
     def key_count(self) -> int:
-        """How many keys a call must have."""
-        return self.references[-1].stop if self.keys is None else self.keys
+        """How many keys a call of softmax 0 must have; 0 where it has no reference."""
+        return self._end(0) if self.keys is None else self.keys
+
+    def indices(self, softmax: int) -> tuple[int, ...]:
+        """Which of the references are in a softmax, counted from 0."""
+        return tuple(i for i, r in enumerate(self.references) if r.softmax == softmax)
+
+    def part(self, softmax: int) -> Layout:
+        """What the keys of one softmax are, as a layout of its own.
+
+        Raises:
+            LayoutError: no reference is in it.
+        """
+        if all(r.softmax == softmax == 0 for r in self.references):
+            return self
+        own = tuple(replace(r, softmax=0) for r in self.references if r.softmax == softmax)
+        return Layout(own, self.keys if softmax == 0 else None, self.query_start)
 
     def check(self, layer: str, keys: int) -> None:
         """Refuse a call whose number of keys is not what the layout says.

@@ -37,12 +37,19 @@ def common_grid(
     return _reference_grid(selection)
 
 
+def reference_grid(maps: AttributionMaps, reference: int = 0) -> TokenGrid:
+    """The largest grid that any recorded layer sees of a reference; 0 x 0 where its tokens have no places."""
+    return max((x.references[reference].grid for x in maps.layers), key=lambda g: g.placed)
+
+
 def _reference_grid(selection: Selection) -> TokenGrid:
     return max((selection.reference_of(x).grid for x in selection.layers), key=lambda g: g.placed)
 
 
 def picture_size(grid: TokenGrid) -> Size:
-    """The picture's (H, W), or 8 pixels a token where it is unknown."""
+    """The picture's (H, W); where it is unknown 8 pixels a token, and 224 x 224 for tokens without places."""
+    if not grid.placed:
+        return grid.picture or (224, 224)
     return grid.picture if grid.picture and min(grid.picture) > 0 else (grid.rows * 8, grid.columns * 8)
 
 
@@ -55,28 +62,37 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
     """The chosen layers whose maps over the reference mean something.
 
     Raises:
-        UnavailableError: every chosen layer has a single key, or the branch's keys are null tokens.
+        UnavailableError: every chosen layer has a single key, the reference's tokens have no places on its picture, or
+            the branch's keys are null tokens.
     """
     if what in ("G2R", "SRAM", "mirror") and selection.branch in maps.null_branches:
         raise UnavailableError(
             f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "
             f"reference was looked at; use branch 'cond'"
         )
-    layers = tuple(x for x in selection.layers if not is_single(x))
+    layers = tuple(x for x in selection.layers if not is_single(x, selection.reference))
     if not layers:
         raise UnavailableError(
             f"{what} is unavailable: the chosen layers attend to a single token, and a softmax over one key is 1 "
             f"whatever the reference is; R2G is still defined"
         )
+    if what in ("G2R", "SRAM", "mirror") and not any(selection.reference_of(x).grid.placed for x in layers):
+        reference = selection.reference_of(layers[0])
+        raise UnavailableError(
+            f"{what} is unavailable: the {reference.grid.tokens} tokens of {reference.name!r} have no places on its picture, "
+            f"since its encoder mixes all of it into each; R2G and R2G-balanced are still defined"
+        )
     return layers
 
 
 def _layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_only: bool) -> tuple[LayerInfo, ...]:
+    if placed_only and not any(selection.reference_of(x).grid.placed for x in selection.layers):
+        raise UnavailableError("placed_only leaves nothing: none of the reference's tokens has a place; leave it out")
     if side == "R2G":
         return selection.layers
     layers = multi_token(maps, selection, side)
     if side == "mass":
-        whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys]
+        whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys_of(selection.reference)]
         whole = [x for x in whole if not (placed_only and selection.reference_of(x).grid.leading)]
         if whole:
             raise UnavailableError(
@@ -90,9 +106,11 @@ def _time_mean(maps: AttributionMaps, kind: str, layer: LayerInfo, selection: Se
     """(heads chosen, length): the mean over the recorded steps of a range."""
     values = maps.marginal(kind, layer.name, selection.branch, selection.reference)[selection.image]
     inside = whole_ranges(maps.bins, steps, "marginal maps")
-    count = torch.tensor([maps.steps_seen(maps.bins[i]) for i in inside], dtype=torch.float32)
+    count = torch.tensor([maps.steps_seen(maps.bins[i], selection.reference) for i in inside], dtype=torch.float32)
     if not count.sum():
-        raise UnavailableError(f"none of the steps {steps[0]} to {steps[1]} was recorded: the run did not do them")
+        raise UnavailableError(
+            f"none of the steps {steps[0]} to {steps[1]} was recorded: the run did not do them, or not with this reference"
+        )
     mean = (values[inside] * count.view(-1, 1, 1)).sum(0) / count.sum()
     return _heads(mean, layer, selection)
 
@@ -155,7 +173,7 @@ class _Builder:
         notes = list(self.maps.notes)
         if self.side == "R2G":
             notes.insert(0, COMPARATIVE)
-            if any(is_single(x) for x in self.layers):
+            if any(is_single(x, self.selection.reference) for x in self.layers):
                 notes.insert(0, SINGLE)
         elif len(self.layers) < len(self.selection.layers):
             notes.append("layers with a single-token reference are left out")

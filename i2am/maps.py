@@ -27,7 +27,7 @@ Key = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One recorded layer: host name, query grid, heads, number of keys, and its own view of the references."""
+    """One recorded layer: host name, query grid, heads, number of keys in softmax 0, and its own view of the references."""
 
     name: str
     grid: TokenGrid
@@ -35,6 +35,11 @@ class LayerInfo:
     middle: bool = False
     keys: int = 0
     references: tuple[Reference, ...] = ()
+
+    def keys_of(self, reference: int) -> int:
+        """How many keys the softmax has that a reference is in, counted from 0."""
+        softmax = self.references[reference].softmax
+        return self.keys if softmax == 0 else max(r.stop for r in self.references if r.softmax == softmax)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class AttributionMaps:
         bins: half-open step ranges of the marginals, one per step unless memory was short.
         groups: half-open step ranges of the pairwise maps.
         recorded: the steps that were really seen, in order (a run may start late or stop early).
+        active: for each reference the steps in which it was attended to; an adapter may begin late and end early.
         notes: what was coarsened or left out, and why.
         inpaint_mask: (images or 1, h, w) mask given at recording, 1 = repainted; or None.
         generated_size: (H, W) of the generated picture in pixels.
@@ -89,6 +95,7 @@ class AttributionMaps:
         inpaint_mask: Tensor | None = None,
         thumbnails: Mapping[str, Tensor] | None = None,
         null_branches: tuple[str, ...] = (),
+        active: tuple[tuple[int, ...], ...] = (),
     ) -> None:
         self._tensors = MappingProxyType(dict(tensors))
         self._inpaint_mask = None if inpaint_mask is None else inpaint_mask.clone()
@@ -102,6 +109,7 @@ class AttributionMaps:
             "bins": bins,
             "groups": groups,
             "recorded": recorded,
+            "active": active or (recorded,) * len(references),
             "generated_size": generated_size,
             "notes": notes,
             "null_branches": null_branches,
@@ -141,6 +149,10 @@ class AttributionMaps:
     @property
     def recorded(self) -> tuple[int, ...]:
         return self._recorded  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def active(self) -> tuple[tuple[int, ...], ...]:
+        return self._active  # type: ignore[attr-defined,no-any-return]
 
     @property
     def generated_size(self) -> tuple[int, int]:
@@ -196,9 +208,10 @@ class AttributionMaps:
         """Names of the layers that have pairwise maps, in network order."""
         return tuple(x.name for x in self.layers if ("pairwise", x.name, branch, reference) in self._tensors)
 
-    def steps_seen(self, steps: Range) -> int:
-        """How many steps of a half-open range were recorded."""
-        return sum(steps[0] <= s < steps[1] for s in self.recorded)
+    def steps_seen(self, steps: Range, reference: int | None = None) -> int:
+        """How many steps of a half-open range were recorded; with a reference: of those in which it was attended to."""
+        seen = self.recorded if reference is None else self.active[reference]
+        return sum(steps[0] <= s < steps[1] for s in seen)
 
     def has(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> bool:
         """Whether a tensor was recorded."""

@@ -153,7 +153,7 @@ def _pairs(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -> Ten
                 "per head"
             )
         values = values[:, list(selection.heads_of(layer))]
-    count = torch.tensor([maps.steps_seen(maps.groups[i]) for i in groups], dtype=torch.float32)
+    count = torch.tensor([maps.steps_seen(maps.groups[i], selection.reference) for i in groups], dtype=torch.float32)
     if not count.sum():
         raise UnavailableError(f"none of the steps {selection.steps[0]} to {selection.steps[1]} was recorded")
     return (values[groups].mean(1) * count.view(-1, 1, 1)).sum(0) / count.sum()

@@ -19,8 +19,8 @@ from .resample import Size, area
 
 BUDGET = 300_000_000
 PER_GROUP = ("entropy", "norm")
-Slot = tuple[str, str]
-"""(layer name, branch)"""
+Slot = tuple[str, str, int]
+"""(layer name, branch, softmax)"""
 
 
 class Recorder:
@@ -100,8 +100,11 @@ class Recorder:
         scale: float,
         mask: Tensor | None = None,
         middle: bool = False,
+        softmax: int = 0,
     ) -> None:
         """Reduce one branch's rows of one call: q (images, H, N, d), k and v (images, Hk, S, d).
+
+        ``softmax`` says which of the layer's calls it is, as `Reference.softmax` has it.
 
         Raises:
             LayoutError: the call does not match the layout or the grid.
@@ -121,10 +124,16 @@ class Recorder:
                 f"{self.images} images; set `images` and the order of branches to what the run does"
             )
         layout = self._layout_of(layer)
-        layout.check(layer, k.shape[2])
+        part = layout.part(softmax)
+        part.check(layer, k.shape[2])
         rows, columns = grid
         info = LayerInfo(
-            layer, TokenGrid(rows, columns, picture=self._generated_size), q.shape[1], middle, k.shape[2], layout.references
+            layer,
+            TokenGrid(rows, columns, picture=self._generated_size),
+            q.shape[1],
+            middle,
+            layout.key_count,
+            layout.references,
         )
         known = self._layers.setdefault(layer, info)
         if known != info:
@@ -133,11 +142,11 @@ class Recorder:
                 f"{known.heads} heads to {rows} x {columns} and {info.heads}; one recording holds one size of picture"
             )
         with torch.no_grad():
-            self._staged[layer, branch] = reduce_attention(
+            self._staged[layer, branch, softmax] = reduce_attention(
                 q,
                 k,
                 v,
-                layout=layout,
+                layout=part,
                 scale=scale,
                 queries=rows * columns,
                 mask=mask,
@@ -146,7 +155,7 @@ class Recorder:
                 chunk_bytes=self._chunk,
             )
         counts = self._evaluations.setdefault(step, {})
-        counts[layer, branch] = counts.get((layer, branch), 0) + 1
+        counts[layer, branch, softmax] = counts.get((layer, branch, softmax), 0) + 1
 
     def _pairwise_of(self, layer: str) -> str | None:
         if self._plan is None:
@@ -169,28 +178,26 @@ class Recorder:
         assert self._plan is not None
         bin_ = next(i for i, (a, b) in enumerate(self._plan.bins) if a <= step < b)
         group = next(i for i, (a, b) in enumerate(self._plan.groups) if a <= step < b)
-        for (layer, branch), calls in self._staged.items():
-            seen = self._seen.setdefault((layer, branch), set())
+        for (layer, branch, softmax), calls in self._staged.items():
+            seen = self._seen.setdefault((layer, branch, softmax), set())
             if step in seen:
                 raise RecordingError(f"step {step} of layer {layer!r} ended twice; a second run needs a new recorder")
             seen.add(step)
             # sums must outlive the run's inference mode, and be writable outside of it
             with torch.inference_mode(False), torch.no_grad():
-                for reference, call in enumerate(calls):
+                for reference, call in zip(self._layout_of(layer).indices(softmax), calls, strict=True):
                     self._add((layer, branch, reference), call, bin_, group)
         self._staged.clear()
 
     def _allocate(self) -> None:
         """Decide, with all layers of the first step known, what fits the budget, and make room for it."""
-        staged = {layer: calls for (layer, _), calls in self._staged.items()}
         costs = []
-        for name, calls in staged.items():
-            n = self._layers[name].grid.placed
-            tokens = [c.g2r.shape[2] for c in calls]
-            columns = sum(tokens) * (1 if self._mask is None else 2)
-            costs.append(
-                LayerCost(name, self._layers[name].heads, 6 * n * len(calls) + columns, 4 * n * len(calls), n * sum(tokens))
-            )
+        for name in dict.fromkeys(layer for layer, _, _ in self._staged):
+            info = self._layers[name]
+            n, count = info.grid.placed, len(info.references)
+            columns = sum(r.grid.tokens for r in info.references) * (1 if self._mask is None else 2)
+            pairs = n * sum(r.grid.tokens for r in info.references if r.grid.placed)
+            costs.append(LayerCost(name, info.heads, 6 * n * count + columns, 4 * n * count, pairs))
         self._plan = plan(
             costs,
             steps=self.steps,
@@ -260,6 +267,20 @@ class Recorder:
         self._staged.clear()
         self._sums.clear()
 
+    def _steps_by_softmax(self) -> dict[int, set[int]]:
+        """The steps in which each softmax was seen: the same in all layers and branches that have it."""
+        steps: dict[int, set[int]] = {}
+        for layer, _, softmax in self._seen:
+            for branch in self.branches:
+                seen = self._seen.get((layer, branch, softmax), set())
+                others = steps.setdefault(softmax, seen)
+                if seen != others:
+                    raise RecordingError(
+                        f"layer {layer!r}, branch {branch!r} was seen in {len(seen)} steps, others in {len(others)}; maps of "
+                        f"different steps are not mixed"
+                    )
+        return steps
+
     def finish(
         self, run: RunInfo | None = None, thumbnails: dict[str, Tensor] | None = None, notes: Sequence[str] = ()
     ) -> AttributionMaps:
@@ -276,31 +297,20 @@ class Recorder:
                 "uses this model, and `layers` and `branches`"
             )
         self._finished = True
-        never = [b for b in self.branches if not any(branch == b for _, branch in self._seen)]
+        never = [b for b in self.branches if not any(branch == b for _, branch, _ in self._seen)]
         if never:
             raise RecordingError(
                 f"branch {never[0]!r} was never evaluated, so there are no maps; without guidance (cfg 1) a run has "
                 f"'cond' alone: record the branches that it has, or set another cfg"
             )
-        steps = next(iter(self._seen.values()))
-        for layer in self._layers:
-            for branch in self.branches:
-                seen = self._seen.get((layer, branch), set())
-                if seen != steps:
-                    raise RecordingError(
-                        f"layer {layer!r}, branch {branch!r} was seen in {len(seen)} steps, others in {len(steps)}; maps of "
-                        f"different steps are not mixed"
-                    )
-        count = {
-            "bins": [sum(s in steps for s in range(a, b)) for a, b in self._plan.bins],
-            "groups": [sum(s in steps for s in range(a, b)) for a, b in self._plan.groups],
-        }
-        for (kind, *_), total in self._sums.items():
+        steps = self._steps_by_softmax()
+        for (kind, layer, _, reference), total in self._sums.items():
             if kind in ("peak_value", "peak_index"):
                 continue
-            counts = count["groups" if kind in (*PER_GROUP, "pairwise") else "bins"]
-            divisor = torch.tensor(counts, dtype=torch.float32).clamp_min(1)
-            total /= divisor.view(1, -1, *([1] * (total.ndim - 2)))
+            seen = steps[self._layers[layer].references[reference].softmax]
+            ranges = self._plan.groups if kind in (*PER_GROUP, "pairwise") else self._plan.bins
+            counts = torch.tensor([sum(s in seen for s in range(a, b)) for a, b in ranges], dtype=torch.float32)
+            total /= counts.clamp_min(1).view(1, -1, *([1] * (total.ndim - 2)))
         evaluations = tuple(max(self._evaluations.get(s, {0: 0}).values()) for s in range(self.steps))
         run = RunInfo(steps=self.steps) if run is None else run
         references = next(iter(self._layers.values())).references
@@ -313,7 +323,8 @@ class Recorder:
             run=replace(run, steps=self.steps, evaluations=evaluations),
             bins=self._plan.bins,
             groups=self._plan.groups,
-            recorded=tuple(sorted(steps)),
+            recorded=tuple(sorted(set().union(*steps.values()))),
+            active=tuple(tuple(sorted(steps.get(r.softmax, ()))) for r in references),
             generated_size=self._generated_size,
             notes=(*notes, *self._plan.notes),
             inpaint_mask=self._mask,

@@ -12,7 +12,7 @@ from torch import Tensor
 from .backdrop import backdrop
 from .batch import check_shape, one_of
 from .errors import I2AMError
-from .levels import common_grid, picture_size
+from .levels import picture_size, reference_grid
 from .maps import AttributionMaps
 from .report import write_report
 from .scores import score_image
@@ -52,7 +52,7 @@ def report_of_run(
     check_shape("picture", (picture.height, picture.width), maps.generated_size, "recorded generated image")
     count = len(maps.references)
     if references is None:
-        sizes = [picture_size(common_grid(maps, "reference", reference=i)) for i in range(count)]
+        sizes = [picture_size(reference_grid(maps, i)) for i in range(count)]
         references = [backdrop(maps, "reference", i, size) for i, size in enumerate(sizes)]
     elif len(references) != count:
         raise I2AMError(

@@ -56,7 +56,7 @@ def select(
         raise UnavailableError(f"reference {reference} does not exist; the run had {len(maps.references)}, counted from 0")
     if not 0 <= image < maps.images:
         raise UnavailableError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
-    chosen = _layers(maps, preset, layers)
+    chosen = _attending(maps, _layers(maps, preset, layers), branch, reference)
     if heads is not None:
         most = max(x.heads for x in chosen)
         bad = [h for h in heads if not 0 <= h < most]
@@ -87,6 +87,18 @@ def _layers(maps: AttributionMaps, preset: Preset, patterns: str | Sequence[str]
     return tuple(x for x in maps.layers if any(fnmatch.fnmatchcase(x.name, p) for p in patterns))
 
 
+def _attending(maps: AttributionMaps, layers: tuple[LayerInfo, ...], branch: str, reference: int) -> tuple[LayerInfo, ...]:
+    """The layers that attend to a reference: an adapter need not be in all."""
+    found = tuple(x for x in layers if maps.has("r2g", x.name, branch, reference))
+    if not found:
+        names = ", ".join(x.name for x in maps.layers if maps.has("r2g", x.name, branch, reference))
+        where = f"layers that do: {names}" if names else "no layer does: its weight is 0, or it was off in all steps"
+        raise UnavailableError(
+            f"none of the chosen layers attends to reference {reference}, {maps.references[reference].name!r} ({where})"
+        )
+    return found
+
+
 def whole_ranges(ranges: tuple[Range, ...], wanted: Range, what: str) -> list[int]:
     """Indices of the ``ranges`` that together make up ``wanted``.
 
@@ -103,6 +115,6 @@ def whole_ranges(ranges: tuple[Range, ...], wanted: Range, what: str) -> list[in
     return inside
 
 
-def is_single(layer: LayerInfo) -> bool:
-    """Whether the layer's softmax runs over one key: its weights are 1 whatever q and k are."""
-    return layer.keys == 1
+def is_single(layer: LayerInfo, reference: int) -> bool:
+    """Whether the softmax that a reference is in runs over one key: its weights are 1 whatever q and k are."""
+    return layer.keys_of(reference) == 1

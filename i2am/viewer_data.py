@@ -19,7 +19,7 @@ from torch import Tensor
 from .errors import I2AMError, UnavailableError
 from .heat import THRESHOLD
 from .layout import TokenGrid
-from .levels import common_grid, ulam
+from .levels import common_grid, reference_grid, ulam
 from .maps import AttributionMaps, LayerInfo
 from .patches import DIFFUSE, sram
 from .resample import area
@@ -68,7 +68,7 @@ def viewer_data(
         raise I2AMError(f"the recording has {len(maps.references)} reference(s), but {len(references)} picture(s) were given")
     embedded = _Embedded(maps, branch, image, fine, most)
     ours = common_grid(maps, "generated")
-    theirs = [common_grid(maps, "reference", reference=i) for i in range(len(references))]
+    theirs = [reference_grid(maps, i) for i in range(len(references))]
     return {
         "format": "i2am-viewer",
         "version": 1,
@@ -82,6 +82,7 @@ def viewer_data(
             | {
                 "name": reference.name,
                 "leading": grid.leading,
+                "steps": [maps.steps_seen(maps.groups[group], i) for group in embedded.shown],
                 "unavailable": embedded.unavailable[i],
                 "remarks": embedded.remarks[i],
             }
@@ -165,10 +166,16 @@ class _Embedded:
                 kind += "_placed"
                 remarks[side] = "Tokens without a place are left out: they are the rest of what is looked at."
             for index, layer in enumerate(self.maps.layers):
-                if (is_single(layer) and side != "R2G") or not self.maps.has(kind, layer.name, self.branch, reference):
+                single = is_single(layer, reference) and side != "R2G"
+                if single or not self.maps.has(kind, layer.name, self.branch, reference):
                     continue
                 kept = self.maps.marginal(kind, layer.name, self.branch, reference)[self.image].numpy()
-                entry = {"side": side, "reference": reference, "layer": index, "values": pack(self._grouped(kept), 16)}
+                entry = {
+                    "side": side,
+                    "reference": reference,
+                    "layer": index,
+                    "values": pack(self._grouped(kept, reference), 16),
+                }
                 self.marginals.append(entry)
         try:
             sram(self.maps, (0, 0), branch=self.branch, reference=reference, image=self.image)
@@ -189,16 +196,16 @@ class _Embedded:
             return True
         return False
 
-    def _grouped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _grouped(self, values: NDArray[np.float32], reference: int) -> NDArray[np.float32]:
         """(bins, heads, length) to its mean per group, or to (1, heads, length) where bins lie across groups."""
-        seen = np.asarray([self.maps.steps_seen(b) for b in self.maps.bins], np.float32)
+        seen = np.asarray([self.maps.steps_seen(b, reference) for b in self.maps.bins], np.float32)
         groups = [self.maps.groups[i] for i in self.shown]
         if not all(any(start <= a and b <= stop for start, stop in self.maps.groups) for a, b in self.maps.bins):
             groups = [(0, self.maps.run.steps)]
         out = []
         for start, stop in groups:
             inside = [i for i, (a, b) in enumerate(self.maps.bins) if start <= a and b <= stop]
-            out.append(np.tensordot(seen[inside], values[inside], 1) / seen[inside].sum())
+            out.append(np.tensordot(seen[inside], values[inside], 1) / max(seen[inside].sum(), 1))
         return np.stack(out)
 
     def _embed_pairwise(self, fine: int, most: int) -> int:
@@ -208,7 +215,7 @@ class _Embedded:
             for reference, missing in enumerate(self.unavailable)
             for index, layer in enumerate(self.maps.layers)
             if "SRAM" not in missing
-            and not is_single(layer)
+            and not is_single(layer, reference)
             and layer.name in self.maps.pairwise_layers(self.branch, reference)
         ]
         heads, groups = self.maps.pairwise_heads == "heads", len(self.shown) > 1
@@ -236,7 +243,8 @@ class _Embedded:
             if not heads:
                 values = values.mean(1, keepdims=True)
             if not groups:
-                values = np.average(values, 0, self.steps)[None].astype(np.float32)
+                steps = [self.maps.steps_seen(self.maps.groups[i], reference) for i in self.shown]
+                values = np.average(values, 0, steps)[None].astype(np.float32)
             packed = pack(values, bits)
             self.pairwise.append({"reference": reference, "layer": index, "values": packed})
             size += len(packed["data"]) + len(packed["scales"])
@@ -273,7 +281,7 @@ def _layer_notes(maps: AttributionMaps, common: TokenGrid) -> list[str]:
             f"Layers of {sizes} patches are resized to the common grid of {common.rows}×{common.columns}; "
             f"a patch of it mixes several of their rows."
         )
-    if any(is_single(x) for x in maps.layers):
+    if any(is_single(x, i) for x in maps.layers for i in range(len(maps.references))):
         notes.append(f"Some layers see a {SINGLE}.")
     return notes
 

@@ -60,7 +60,7 @@ class Record(io.ComfyNode):
                     io.Combo,
                     "reference_tokens",
                     options=[AUTO, BY_HAND],
-                    tooltip="'auto' takes what the conditioning carries; else set rows, columns and leading tokens",
+                    tooltip="'auto' takes what conditioning and IPAdapters carry; else set rows, columns and leading tokens",
                     advanced=True,
                 ),
                 field(

@@ -24,6 +24,7 @@ TESTS = REPOSITORY / "tests" / "host"
 NONE = "no ComfyUI at $COMFYUI_PATH, around this repository's custom_nodes or in ~/comfy/ComfyUI*, so tests/host did not run"
 LONGEST = 3600  # seconds; a host that hangs must not hang us
 TIMED_OUT = 124  # as the command `timeout` says it
+NEEDED = {"test_ipadapter.py": "ComfyUI_IPAdapter_plus"}
 OURS = ("PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_CURRENT_TEST")  # not the host's business
 
 
@@ -34,6 +35,11 @@ class Host:
     folder: Path
     version: str
     python: Path
+
+    @property
+    def lacks(self) -> dict[str, str]:
+        """Files of tests/host that do not run here, with the node pack that each needs in the host's custom_nodes."""
+        return {file: name for file, name in NEEDED.items() if not (self.folder / "custom_nodes" / name).is_dir()}
 
     @classmethod
     def at(cls, folder: Path) -> Host:
@@ -145,8 +151,12 @@ def result(host: Host, marked: str = "") -> Run:
 
 def summary() -> str:
     """One line: how many tests ran in each host."""
-    lines = [f"{host.version} {_results.get(host, 'not run')}" for host in find()]
+    lines = [f"{host.version} {_results.get(host, 'not run')}{_without(host)}" for host in find()]
     return f"ComfyUI hosts: {', '.join(lines) or f'skipped: {NONE}'}"
+
+
+def _without(host: Host) -> str:
+    return f" (without {', '.join(host.lacks.values())})" if host in _results and host.lacks else ""
 
 
 def _cases(report: Path) -> Iterator[Case]:

@@ -23,6 +23,7 @@ from ..layout import Layout, suggest
 from ..maps import AttributionMaps, RunInfo
 from ..recorder import BUDGET, Recorder
 from .carried import Carried, carried_by
+from .comfy_adapters import Adapter, Key, adapters_of, with_adapters
 from .comfy_call import Call, Rows
 from .comfy_layers import check_layers, token_widths
 from .registry import REGISTRY, bare, fingerprint
@@ -140,7 +141,7 @@ def attach(model: Any, options: Options) -> tuple[Any, ComfyRecording]:
 
     def calc_cond_batch(executor: Any, called: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
         if recording.runs:
-            recording.runs[-1].name_rows(called, conds)
+            recording.runs[-1].name_rows(called, conds, args[2] if len(args) > 2 else kwargs["model_options"])
         return executor(called, conds, *args, **kwargs)
 
     def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -179,6 +180,7 @@ class _Run:
         self.notes: list[str] = []
         self.error: I2AMError | None = None
         self.carried: dict[str, Carried] = {}
+        self.adapters: tuple[Adapter, ...] = ()
         self.recorder: Recorder | None = None
         self.denoised: Tensor | None = None
         self.lock = threading.Lock()
@@ -222,10 +224,12 @@ class _Run:
                 self.recorder.abandon()
             log.warning("the recording stopped: %s", error)
 
-    def name_rows(self, called: Any, conds: list[Any]) -> None:
+    def name_rows(self, called: Any, conds: list[Any], model_options: dict[str, Any]) -> None:
         """Before a batch of conditionings is evaluated: which is whose, and what its tokens are."""
         if self.error is not None:
             return
+        if not self.rows and self.options.layout is None:
+            self.adapters = adapters_of(model_options.get("transformer_options", {}))
         foreign = called is not getattr(self.guider, "inner_model", called)
         roles = {id(entries): BRANCH_OF.get(role, role) for role, entries in self.guider.conds.items()}
         with self.guard():
@@ -246,14 +250,15 @@ class _Run:
             tokens = 0 if context is None else int(context.cond.shape[1])
             lengths.append(tokens)
             carried = carried_by(entry)
-            layout = self.options.layout or (None if carried is None else carried.layout)
+            told = self.options.layout or (None if carried is None else carried.layout)
+            layout = with_adapters(told, self.adapters)
             if layout is None or "area" in entry:
                 limited |= layout is not None
                 continue
             if carried is not None:
                 self._check_fit(entry)
             if chosen is not None:
-                self._note(f"{branch} has several conditionings with reference tokens; the first is recorded")
+                self.note(f"{branch} has several conditionings with reference tokens; the first is recorded")
                 break
             chosen = self.rows[entry["uuid"]] = Rows(branch, layout, tokens)
             if carried is not None:
@@ -268,8 +273,8 @@ class _Run:
             raise LayoutError(
                 f"the {branch} conditioning carries no layout of reference tokens (its context has {seen} "
                 f"token{'' if lengths == [1] else 's'}{suggest(lengths[0]) if lengths else ''}); text prompts have none: use "
-                f"I²AM Try-On Conditioning, or set reference_tokens on I²AM Record to 'rows x columns', and its rows, columns "
-                f"and leading_tokens to what the reference's encoder gives"
+                f"I²AM Try-On Conditioning or an IPAdapter, or set reference_tokens on I²AM Record to 'rows x columns', and "
+                f"its rows, columns and leading_tokens to what the reference's encoder gives"
             )
 
     @cached_property
@@ -291,9 +296,14 @@ class _Run:
                 f"of I²AM Try-On Conditioning"
             )
 
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """Add a remark for the reader, once."""
         if note not in self.notes:
             self.notes.append(note)
+
+    def softmax_of(self, adapter: Key) -> int | None:
+        """Which softmax of a layer an adapter's is; None: it came after the run began."""
+        return next((i for i, known in enumerate(self.adapters, 1) if known.key == adapter), None)
 
     def call_of(self, given: dict[str, Any]) -> Call | None:
         """What to watch in one call of the model; None: nothing."""
@@ -302,7 +312,7 @@ class _Run:
         if not conditionings or self.error is not None:
             return None
         if tuple(given["x"].shape[-2:]) != self.latent[-2:]:
-            self._note("conditionings that are limited to an area are not recorded")
+            self.note("conditionings that are limited to an area are not recorded")
             return None
         rows = [self.rows.get(name) for name in conditionings]
         # a second evaluation within one prediction (SAG, PAG) looks at a spoilt picture or model
@@ -390,4 +400,5 @@ class _Run:
             cfg=None if cfg is None else float(cfg),
             model=type(model).__name__,
             host=f"ComfyUI {__version__}",
+            extra={adapter.name: adapter.about for adapter in self.adapters},
         )

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..errors import I2AMError, LayoutError
 from ..layout import Layout
 from ..recorder import Recorder
+from .comfy_adapters import Key, watched
 from .comfy_layers import layer_name
 
 
@@ -38,6 +40,12 @@ class Run(Protocol):
 
     def open_recorder(self) -> Recorder:
         """The run's recorder."""
+
+    def softmax_of(self, adapter: Key) -> int | None:
+        """Which softmax of a layer an adapter's is; None: it is not recorded."""
+
+    def note(self, note: str) -> None:
+        """Add a remark for the reader."""
 
 
 @dataclass
@@ -84,15 +92,45 @@ class Call:
 
     def _behind(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def replace(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Any:
+            place = self.place
             self._observe(q, k, v, options["n_heads"], (), {})
-            return function(q, k, v, options)
+            called = function if place is None else watched(function, partial(self._observe_adapter, place))
+            return called(q, k, v, options)
 
         return replace
 
     def _observe(self, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """One call of an attention; only the one that follows a cross-attention's mark counts."""
         place, self.place = self.place, None
-        if place is None or self.run.error is not None:
+        if place is not None:
+            self._reduce(place, 0, q, k, v, heads, args, kwargs)
+
+    def _observe_adapter(
+        self, place: dict[str, Any], adapter: Key, others: Any, q: Any, k: Any, v: Any, heads: int, args: Any, kwargs: Any
+    ) -> None:
+        """One call of an adapter's attention, whose keys may be (pictures * rows, tokens, channels)."""
+        softmax = self.run.softmax_of(adapter)
+        if softmax is None:
+            return
+        if others and place.get("transformer_index") in others:
+            self.run.note(f"layer {layer_name(place)!r} attends to the adapter's composition picture, so it is not recorded")
+            return
+        k, v = (t.reshape(q.shape[0], -1, t.shape[-1]) for t in (k, v))
+        self._reduce(place, softmax, q, k, v, heads, args, kwargs)
+
+    def _reduce(
+        self,
+        place: dict[str, Any],
+        softmax: int,
+        q: Any,
+        k: Any,
+        v: Any,
+        heads: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Hand one call's projections to the recorder, conditioning by conditioning."""
+        if self.run.error is not None:
             return
         layer = layer_name(place)
         with self.run.guard():
@@ -111,10 +149,10 @@ class Call:
             scale = kwargs.get("scale")
             batch = q.shape[0] // len(self.rows)
             for i, row in enumerate(self.rows):
-                if row is None:
+                if row is None or not row.layout.indices(softmax):
                     continue
                 part = slice(i * batch, (i + 1) * batch)
-                keys = _folded(k.shape[2], row)
+                keys = k.shape[2] if softmax else _folded(k.shape[2], row)
                 with self.run.lock:
                     recorder.observe(
                         layer,
@@ -127,6 +165,7 @@ class Call:
                         scale=float(q.shape[-1] ** -0.5 if scale is None else scale),
                         mask=_mask(mask, part, q.shape[0], keys),
                         middle=place["block"][0] == "middle",
+                        softmax=softmax,
                     )
 
 

@@ -35,14 +35,24 @@ UNET = {
 }
 
 
+SD15 = {
+    **UNET,
+    "channel_mult": (1, 1, 2, 2),
+    "num_res_blocks": [2, 2, 2, 2],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+}
+"""The blocks of Stable Diffusion 1.5 with few channels; a latent's sides are multiples of 8."""
+
+
 class _Config(comfy.supported_models_base.BASE):
     unet_extra_config: dict[str, Any] = {}  # noqa: RUF012 -- as the host declares it
     latent_format = comfy.latent_formats.SD15
 
 
 @cache
-def _network(seed: int) -> comfy.model_base.BaseModel:
-    network = comfy.model_base.BaseModel(_Config(UNET), model_type=comfy.model_base.ModelType.EPS)
+def _network(seed: int, sd15: bool) -> comfy.model_base.BaseModel:
+    network = comfy.model_base.BaseModel(_Config(SD15 if sd15 else UNET), model_type=comfy.model_base.ModelType.EPS)
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in network.diffusion_model.parameters():  # the host leaves them uninitialised
@@ -57,10 +67,10 @@ def _network(seed: int) -> comfy.model_base.BaseModel:
     return network.eval().requires_grad_(False)
 
 
-def model(seed: int = 0) -> comfy.model_patcher.ModelPatcher:
+def model(seed: int = 0, sd15: bool = False) -> comfy.model_patcher.ModelPatcher:
     """A new patcher, with weights that depend on the seed alone."""
     device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(_network(seed), load_device=device, offload_device=torch.device("cpu"))
+    return comfy.model_patcher.ModelPatcher(_network(seed, sd15), load_device=device, offload_device=torch.device("cpu"))
 
 
 def context(tokens: int, seed: int, batch: int = 1) -> Tensor:

@@ -62,12 +62,12 @@ export class Maps {
     return this.data.pairwise.some((entry) => entry.values.shape[1] > 1);
   }
 
-  /** [group, weight] of the chosen time group, or of all of them, each weighted by its recorded steps. */
+  /** [group, weight] of the chosen time group, or of all, each weighted by the recorded steps that attended to the reference. */
   groupWeights(state, count) {
     if (count === 1) return [[0, 1]];
     if (state.group >= 0) return [[state.group, 1]];
-    const all = this.data.groups.reduce((sum, group) => sum + group.steps, 0);
-    return this.data.groups.map((group, i) => [i, group.steps / all]);
+    const { steps } = this.data.references[state.reference];
+    return steps.map((count, i) => [i, count / Math.max(sum(steps), 1)]);
   }
 
   /** The heads to look at in an array of shape (groups, heads or 1, …). */

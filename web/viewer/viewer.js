@@ -10,7 +10,8 @@
  *   threshold   share of a map's range above which "only above" keeps it, 0.4
  *   diffuse     a map whose peak is below this multiple of uniform is called diffuse
  *   generated   {src, width, height, grid: [rows, columns], rect: [left, top, right, bottom] | null}
- *   references  [{name, src, width, height, grid, rect, leading, unavailable, remarks}]
+ *   references  [{name, src, width, height, grid, rect, leading, steps, unavailable, remarks}]
+ *               steps: for each group, in how many of its recorded steps the reference was attended to
  *               unavailable: {side, "SRAM" or "mirror": reason}; remarks: {side: sentence to show beside it}
  *   layers      [{name, grid, heads, middle, references: [{grid, leading}]}] in network order
  *   groups      [{start, stop, steps, label}] time groups: half-open step range, how many of its steps were recorded

@@ -45,6 +45,7 @@ def _projection(kind: str) -> torch.nn.Module:
 
 
 @cache
+@torch.inference_mode()  # as the host loads files
 def weights(kind: str, seed: int = 0) -> dict[str, Any]:
     """An IPADAPTER in the pack's own layout of keys: "standard", "plus" or "full"."""
     source = torch.Generator().manual_seed(seed)
@@ -63,6 +64,39 @@ def weights(kind: str, seed: int = 0) -> dict[str, Any]:
         if "norm" in name and name.endswith("weight"):
             projection[name] += 1
     return {"image_proj": projection, "ip_adapter": layers}
+
+
+@cache
+def vision(seed: int = 0) -> Any:
+    """A CLIP_VISION of random weights with the grid of the real one, 16 x 16 patches of 14 pixels, and few channels."""
+    import json
+    import tempfile
+
+    import comfy.clip_vision
+
+    config = {
+        "model_type": "clip_vision_model",
+        "hidden_act": "quick_gelu",
+        "hidden_size": SEEN,
+        "image_size": 224,
+        "intermediate_size": 2 * SEEN,
+        "num_attention_heads": 4,
+        "num_channels": 3,
+        "num_hidden_layers": 3,
+        "patch_size": 14,
+        "projection_dim": SEEN,
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # the oldest host reads it from a file
+        json.dump(config, file)
+        file.flush()
+        model = comfy.clip_vision.ClipVisionModel(file.name)
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.model.named_parameters():
+            value.copy_(torch.randn(value.shape, generator=source) * (0.1 if value.ndim == 1 else value[0].numel() ** -0.5))
+            if "norm" in name and name.endswith("weight"):
+                value.add_(1)
+    return model
 
 
 def picture(kind: str, seed: int, pictures: int = 1) -> Tensor:

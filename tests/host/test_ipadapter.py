@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from host_tests import adapters, tiny
+from host_tests.graph import Graphs
 from torch import Tensor
 
 LATENT = (1, 4, 24, 16)
@@ -240,3 +243,43 @@ def test_an_adapter_of_no_weight_leaves_nothing_to_look_at(lib: Any) -> None:
     latent = sample(model)
     with pytest.raises(lib.errors.RecordingError, match="nothing was recorded"):
         recording.maps_of(latent)
+
+
+@pytest.mark.parametrize("kind", ["plus", "full"])
+def test_the_starter_graph_runs_and_looks(run_graph: Graphs, kind: str) -> None:
+    """Workflow 06 from its vision model on, with tiny weights in place of the files that it loads."""
+    twin = json.loads((Path(__file__).parents[1] / "workflows" / "06_ipadapter.json").read_text(encoding="utf-8"))
+    by_class = {node["class_type"]: key for key, node in twin.items()}
+    given = {
+        (by_class["CheckpointLoaderSimple"], 2): "vae",
+        (by_class["IPAdapterUnifiedLoader"], 0): "model",
+        (by_class["IPAdapterUnifiedLoader"], 1): "ipadapter",
+        (by_class["LoadImage"], 0): "picture",
+        (by_class["VAEDecode"], 0): "image",
+    }
+    sampler = twin[by_class["KSampler"]]["inputs"]
+    for name in ("positive", "negative"):
+        given[tuple(sampler[name])] = name
+    sampler["steps"] = 3
+    twin[by_class["EmptyLatentImage"]]["inputs"].update(width=128, height=192)
+    kept = {"IPAdapterAdvanced", "I2AM_Record", "KSampler", "EmptyLatentImage", "I2AM_Look"}
+    graph = {key: node for key, node in twin.items() if node["class_type"] in kept}
+    for node in graph.values():
+        wired = {k: given.get(tuple(v)) for k, v in node["inputs"].items() if isinstance(v, list)}
+        node["inputs"].update({k: [f"give_{name}", 0] for k, name in wired.items() if name})
+    adapters.pack()
+    give = {
+        "model": tiny.model(sd15=True),
+        "ipadapter": {"ipadapter": {"model": adapters.weights(kind)}, "clipvision": {"model": adapters.vision()}},
+        "picture": torch.rand(1, 160, 112, 3, generator=torch.Generator().manual_seed(1)),
+        "image": torch.rand(1, 192, 128, 3, generator=torch.Generator().manual_seed(2)),
+        "positive": tiny.positive(77),
+        "negative": tiny.negative(77),
+    }
+    look = by_class["I2AM_Look"]
+    out = run_graph(graph, give=give, watch={"sheet": (look, 0), "maps": (look, 1)})
+    assert out.ui[look]["images"]
+    (reference,) = out["maps"].references
+    assert reference.grid.tokens == adapters.TOKENS[kind]
+    assert out["maps"].run.extra["IPAdapter"].startswith(f"{adapters.TOKENS[kind]} tokens a picture, weight")
+    assert len(out["maps"].layers) == 15

@@ -6,6 +6,7 @@
 // (none: all). Needs playwright-core and a chromium: $CHROMIUM, else the one in $PATH.
 //
 //   --vue          the Vue renderer ("Nodes 2.0") instead of the canvas
+//   --draw         only loads and photographs, without a run: for 06, whose weights are not ours to bring
 //   --look FOLDER  pictures go there, nothing in the repository changes
 //
 // Each workflow is loaded, queued, waited for and photographed. Ends with status 1 if a node is missing, a run fails, a
@@ -26,12 +27,12 @@ const LONGEST = 1_200_000; // ms that one run may take
 
 function options() {
   const given = process.argv.slice(2);
-  const vue = given.includes("--vue");
+  const [vue, draw] = [given.includes("--vue"), given.includes("--draw")];
   const look = given.includes("--look") ? path.resolve(given.splice(given.indexOf("--look"), 2)[1]) : null;
-  const [url, ...names] = given.filter((word) => word !== "--vue");
+  const [url, ...names] = given.filter((word) => word !== "--vue" && word !== "--draw");
   if (!url) throw new Error("give the URL of a running ComfyUI");
   const all = fs.readdirSync(WORKFLOWS).filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -5)).sort();
-  return { url: url.replace(/\/$/, ""), names: names.length ? names : all, vue, look };
+  return { url: url.replace(/\/$/, ""), names: names.length ? names : all, vue, draw, look };
 }
 
 function browserPath() {
@@ -180,7 +181,7 @@ async function photograph(page, file) {
 }
 
 async function main() {
-  const { url, names, vue, look } = options();
+  const { url, names, vue, draw, look } = options();
   const browser = await chromium.launch({ executablePath: browserPath(), args: FLAGS });
   let bad = 0;
   if (look) fs.mkdirSync(look, { recursive: true });
@@ -191,7 +192,7 @@ async function main() {
       const workflow = JSON.parse(fs.readFileSync(path.join(WORKFLOWS, `${name}.json`), "utf8"));
       const { missing, outputs, twin } = await load(page, workflow);
       if (missing.length) problems.push(`missing nodes: ${missing.join(", ")}`);
-      const { error, seconds } = await run(page, outputs);
+      const { error, seconds } = draw ? {} : await run(page, outputs);
       if (error) problems.push(`the run: ${error}`);
       const drawn = await rectangles(page);
       if (drawn.vue !== vue) problems.push(`the ${drawn.vue ? "Vue" : "canvas"} renderer was at work`);
@@ -199,7 +200,7 @@ async function main() {
       await fit(page, [...drawn.nodes, ...drawn.groups]);
       await photograph(page, path.join(look || WORKFLOWS, `${name}.jpg`));
       if (!look) fs.writeFileSync(path.join(__dirname, `${name}.json`), `${JSON.stringify(twin, null, 2)}\n`);
-      console.log(`${name}: ${vue ? "Vue" : "canvas"}, ${seconds?.toFixed(1)} s, ${problems.length ? "PROBLEMS" : "fine"}`);
+      console.log(`${name}: ${vue ? "Vue" : "canvas"}, ${draw ? "not run" : `${seconds?.toFixed(1)} s`}, ${problems.length ? "PROBLEMS" : "fine"}`);
       problems.forEach((problem) => console.log(`  ${problem}`));
       bad += problems.length;
       await page.close();

@@ -12,6 +12,7 @@ from .family import WEIGHTS
 EVALUATION = WEIGHTS / "evaluation.json"
 PLAIN = WEIGHTS / "evaluation-plain.json"
 BENCH = WEIGHTS.parent / "bench.json"
+IN_COMFYUI = WEIGHTS.parent / "bench-comfyui.json"
 README = Path(__file__).parents[2] / "README.md"
 
 Rows = list[tuple[str, ...]]
@@ -141,6 +142,20 @@ def bench_text(bench: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
+def comfyui_text(bench: dict[str, Any]) -> str:
+    """One sentence: what the same costs inside a host."""
+    setup = bench["setup"]
+    shares = [
+        f"{name} {figures['ratio']:.3f} of the time unwatched, {figures['recorder_share']:.3f} of the model's processor time"
+        for name, figures in bench["modes"].items()
+        if name != "none"
+    ]
+    return (
+        f"\nInside {setup['host']}, with a U-Net of the same size, picture and tokens, medians of {setup['steps']} steps "
+        f"(`tests/host/overhead.py`): {'; '.join(shares)}.\n"
+    )
+
+
 def _load(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -154,10 +169,10 @@ def _replace(text: str, name: str, body: str) -> str:
 
 def build(readme: str) -> tuple[str, str]:
     """The model card and the README, from the committed JSON files; ``readme`` is its present text."""
-    figures, plain, bench = _load(EVALUATION), _load(PLAIN), _load(BENCH)
+    figures, plain, bench, inside = _load(EVALUATION), _load(PLAIN), _load(BENCH), _load(IN_COMFYUI)
     body = figures_text(figures, plain) if figures else ""
     readme = _replace(readme, "figures", f"\n{body}\n" if body else "")
-    readme = _replace(readme, "bench", f"\n{bench_text(bench)}\n" if bench else "")
+    readme = _replace(readme, "bench", f"\n{bench_text(bench)}{comfyui_text(inside) if inside else ''}\n" if bench else "")
     return CARD + body, readme
 
 

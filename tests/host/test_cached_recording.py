@@ -201,3 +201,31 @@ def test_an_interrupt_leaves_no_maps_and_the_next_run_is_whole(
     assert outcome.error is not None
     assert outcome.error.kind == "interrupted"
     assert run_graph(graph(31), give=give, watch=WATCH)["maps"].recorded == (0, 1, 2)
+
+
+def test_a_run_out_of_memory_leaves_no_maps_and_the_next_run_is_whole(run_graph: Graphs, give: dict[str, Any]) -> None:
+    """The host then unloads all models, and the recording's own is loaded anew."""
+    import comfy.model_management as management
+
+    calls = 0
+
+    def crowded(apply_model: Any, given: dict[str, Any]) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise management.OOM_EXCEPTION("not enough memory for this test")
+        return apply_model(given["input"], given["timestep"], **given["c"])
+
+    give["model"].set_model_unet_function_wrapper(crowded)
+    error = run_graph(graph(32), give=give, watch=WATCH, expect_error=True).error
+    assert error is not None
+    assert error.node == "sampler"
+    assert "not enough memory" in error.message
+    assert not any(management.loaded_models())  # those of models that are gone are None
+    out = run_graph(graph(32), give=give, watch=WATCH)
+    assert "sampler" in out.executed
+    assert out["maps"].recorded == (0, 1, 2)
+    usual = run_graph(graph(32), give={**give, "model": tiny.model()}, watch=WATCH)
+    assert torch.equal(out["latent"]["samples"], usual["latent"]["samples"])
+    for layer in out["maps"].layers:
+        assert torch.equal(out["maps"].pairwise(layer.name), usual["maps"].pairwise(layer.name))

@@ -25,6 +25,8 @@ from .selection import select
 
 TALL = 448
 """The height of every picture on the sheet, in pixels."""
+PRINT = 25
+"""The labels' letters: legible where a node shows the sheet at half its size."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _sheet(
     if heat is not None:
         items.append((_drawn(shown, heat), f"G2R: what was used\n{_remark(heat)}"))
     title = "Attribution" if maps.images == 1 else f"Attribution · image {image}"
-    return sheet(items, len(items), title, notes=list(dict.fromkeys([*said, *notes, *maps.notes])))
+    return sheet(items, len(items), title, notes=list(dict.fromkeys([*said, *notes, *maps.notes])), text=PRINT)
 
 
 def _map(maps: AttributionMaps, side: str, image: int, choice: dict[str, Any], notes: list[str]) -> Heat | None:

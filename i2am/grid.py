@@ -242,6 +242,7 @@ def sheet(
     *,
     notes: Sequence[str] = (),
     side: Image.Image | None = None,
+    text: int | None = None,
 ) -> Image.Image:
     """Set pictures side by side, each with its label below, on one white sheet.
 
@@ -251,6 +252,7 @@ def sheet(
         title: stands above all.
         notes: small print below all, one paragraph each.
         side: a picture right of all, such as a colour bar.
+        text: height of the labels' letters in pixels; None: what suits the pictures' size.
 
     Returns:
         An RGB picture. Its ``info["cells"]`` lists the (left, top, right, bottom) of every picture on it.
@@ -263,7 +265,7 @@ def sheet(
     if columns is not None and columns < 1:
         raise I2AMError(f"a sheet needs at least 1 column, got {columns}")
     widest, tallest = max(p.width for p, _ in items), max(p.height for p, _ in items)
-    text = size_of_text(min(widest, tallest))
+    text = text or size_of_text(min(widest, tallest))
     cell = max(widest, 7 * text)
     # One picture alone: its label may run on below what stands beside it.
     room = cell if len(items) > 1 or side is None else cell + side.width

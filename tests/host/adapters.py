@@ -14,9 +14,23 @@ from torch import Tensor
 
 FOLDER = Path.cwd() / "custom_nodes" / "ComfyUI_IPAdapter_plus"
 SEEN = 48  # numbers of a token of the vision model
-INPUT, OUTPUT = (1, 2, 4, 5, 7, 8), (3, 4, 5, 6, 7, 8, 9, 10, 11)
-LAYERS = [f"input.{i}.1.0" for i in INPUT] + [f"output.{i}.1.0" for i in OUTPUT]
-"""Where the pack applies its adapters on SD1.5; its ("middle", 1) is a place that the host never looks at."""
+APPLIED = {
+    "sd15": [*(("input", i, 1) for i in (1, 2, 4, 5, 7, 8)), *(("output", i, 1) for i in range(3, 12)), ("middle", 1, 1)],
+    "sdxl": [
+        *(("input", i, depth) for i, depth in ((4, 2), (5, 2), (7, 10), (8, 10))),
+        *(("output", i, 10 if i < 3 else 2) for i in range(6)),
+        ("middle", 1, 10),
+    ],
+}
+"""Where the pack applies its adapters, in the order of their weights: (kind, block, how many attentions)."""
+
+
+def layers_of(shape: str) -> list[str]:
+    """The layers in which its adapters attend: for the middle, the pack names a place that the host never looks at."""
+    return [f"{kind}.{i}.1.{n}" for kind, i, depth in APPLIED[shape] for n in range(depth) if kind != "middle"]
+
+
+LAYERS = layers_of("sd15")
 TOKENS = {"standard": 4, "plus": 16, "full": 257}
 
 
@@ -33,32 +47,33 @@ def patch() -> ModuleType:
     return sys.modules[f"{pack().__name__}.CrossAttentionPatch"]
 
 
-def _projection(kind: str) -> torch.nn.Module:
+def _projection(kind: str, context: int) -> torch.nn.Module:
     import sys
 
     projections = sys.modules[f"{pack().__name__}.image_proj_models"]
     if kind == "standard":
-        return projections.ImageProjModel(tiny.CONTEXT, SEEN, 4)
+        return projections.ImageProjModel(context, SEEN, 4)
     if kind == "full":
-        return projections.MLPProjModel(tiny.CONTEXT, SEEN)
-    return projections.Resampler(tiny.CONTEXT, 4, 64, 12, 16, SEEN, tiny.CONTEXT, 4)
+        return projections.MLPProjModel(context, SEEN)
+    return projections.Resampler(context, 4, 64, 12, 16, SEEN, context, 4)
 
 
 @cache
 @torch.inference_mode()  # as the host loads files
-def weights(kind: str, seed: int = 0) -> dict[str, Any]:
+def weights(kind: str, shape: str = "sd15", seed: int = 0) -> dict[str, Any]:
     """An IPADAPTER in the pack's own layout of keys: "standard", "plus" or "full"."""
     source = torch.Generator().manual_seed(seed)
-    unet = tiny.model(sd15=True).model.diffusion_model
-    blocks = [*(unet.input_blocks[i] for i in INPUT), *(unet.output_blocks[i] for i in OUTPUT), unet.middle_block]
+    unet, context = tiny.model(shape=shape).model.diffusion_model, tiny.SHAPES[shape]["context_dim"]
+    blocks = {"input": unet.input_blocks, "output": unet.output_blocks, "middle": [None, unet.middle_block]}
+    attentions = [x.attn2 for kind_, i, _ in APPLIED[shape] for x in blocks[kind_][i][1].transformer_blocks]
     layers = {}
-    for number, block in enumerate(blocks):
-        channels = block[1].transformer_blocks[0].attn2.to_q.out_features
+    for number, attention in enumerate(attentions):
         for name in ("k", "v"):
-            layers[f"{2 * number + 1}.to_{name}_ip.weight"] = torch.randn(channels, tiny.CONTEXT, generator=source)
+            values = torch.randn(attention.to_q.out_features, context, generator=source) * (tiny.CONTEXT / context) ** 0.5
+            layers[f"{2 * number + 1}.to_{name}_ip.weight"] = values
     projection = {
         name: torch.randn(value.shape, generator=source) * (0.5 / value[0].numel() ** 0.5 if value.ndim > 1 else 0.1)
-        for name, value in _projection(kind).state_dict().items()
+        for name, value in _projection(kind, context).state_dict().items()
     }
     for name in projection:
         if "norm" in name and name.endswith("weight"):
@@ -105,7 +120,15 @@ def picture(kind: str, seed: int, pictures: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def apply(model: Any, kind: str = "standard", seed: int = 5, pictures: int = 1, batch: bool = False, **options: Any) -> Any:
+def apply(
+    model: Any,
+    kind: str = "standard",
+    seed: int = 5,
+    pictures: int = 1,
+    batch: bool = False,
+    shape: str = "sd15",
+    **options: Any,
+) -> Any:
     """The model with an adapter, through the pack's own node."""
     import nodes
 
@@ -114,4 +137,4 @@ def apply(model: Any, kind: str = "standard", seed: int = 5, pictures: int = 1, 
     given = {"weight": 1.0, "weight_type": "linear", "start_at": 0.0, "end_at": 1.0, "embeds_scaling": "V only", **options}
     shown, nothing = picture(kind, seed, pictures), torch.zeros_like(picture(kind, 0))
     with torch.inference_mode():
-        return node.apply_ipadapter(model, weights(kind), shown, neg_embed=nothing, **given)[0]
+        return node.apply_ipadapter(model, weights(kind, shape), shown, neg_embed=nothing, **given)[0]

@@ -83,19 +83,40 @@ def _on_adapter(calls: list[Attended], adapter: int = 0, of: int = 1) -> list[li
 
 @pytest.mark.parametrize("kind", adapters.TOKENS)
 def test_the_latent_is_the_same_to_the_last_bit(lib: Any, kind: str) -> None:
-    plain = sample(adapters.apply(tiny.model(sd15=True), kind))
-    maps, latent = recorded(lib, adapters.apply(tiny.model(sd15=True), kind), {"pairwise": "heads"})
+    plain = sample(adapters.apply(tiny.model(shape="sd15"), kind))
+    maps, latent = recorded(lib, adapters.apply(tiny.model(shape="sd15"), kind), {"pairwise": "heads"})
     assert torch.equal(plain, latent)
     assert [x.name for x in maps.layers] == adapters.LAYERS
     assert maps.recorded == (0, 1, 2)
     assert [(r.name, r.grid.tokens, r.softmax) for r in maps.references] == [("IPAdapter", adapters.TOKENS[kind], 1)]
-    assert not torch.equal(plain, sample(adapters.apply(tiny.model(sd15=True), kind, seed=6)))
-    assert not torch.equal(plain, sample(tiny.model(sd15=True)))
+    assert not torch.equal(plain, sample(adapters.apply(tiny.model(shape="sd15"), kind, seed=6)))
+    assert not torch.equal(plain, sample(tiny.model(shape="sd15")))
+
+
+def test_sdxl_has_several_attentions_in_a_block(lib: Any, attended: list[Attended]) -> None:
+    text = [[torch.randn(1, 77, 2048, generator=torch.Generator().manual_seed(i)), {}] for i in (1, 2)]
+
+    def made(model: Any) -> Tensor:
+        return tiny.sample(model, text[:1], text[1:], latent=LATENT, steps=2)
+
+    given = adapters.apply(tiny.model(shape="sdxl"), shape="sdxl")
+    model, recording = lib.comfy.attach(given, lib.comfy.Options())
+    latent = made(model)
+    calls = attended[1::2]
+    maps = recording.maps_of(latent)
+    assert torch.equal(latent, made(given))
+    layers = adapters.layers_of("sdxl")
+    assert [x.name for x in maps.layers] == layers
+    assert len(layers) == 60
+    for layer, call in zip(layers, calls[: len(layers)], strict=True):
+        either = [call.weights([row]).mean(2) for row in range(2)]  # cond and uncond, in the host's order
+        g2r = maps.marginal("g2r", layer)[:, 0].double()
+        assert any(torch.allclose(g2r, a, atol=1e-6) for a in either)
 
 
 def test_an_adapter_may_be_applied_after_the_recording_node(lib: Any) -> None:
-    before, latent = recorded(lib, adapters.apply(tiny.model(sd15=True)))
-    model, recording = lib.comfy.attach(tiny.model(sd15=True), lib.comfy.Options())
+    before, latent = recorded(lib, adapters.apply(tiny.model(shape="sd15")))
+    model, recording = lib.comfy.attach(tiny.model(shape="sd15"), lib.comfy.Options())
     assert torch.equal(sample(adapters.apply(model)), latent)
     after = recording.maps_of(latent)
     assert torch.equal(after.marginal("r2g", "output.4.1.0", reference=0), before.marginal("r2g", "output.4.1.0", reference=0))
@@ -114,7 +135,7 @@ def _keys(model: Any, layer: str, branch: str, adapter: int = 0) -> Tensor:
 @pytest.mark.parametrize("kind", adapters.TOKENS)
 def test_maps_are_those_of_the_adapters_own_softmax(lib: Any, kind: str, scaling: str, attended: list[Attended]) -> None:
     given = {"pairwise": "heads", "groups": 3, "branches": ("cond", "uncond")}
-    model = adapters.apply(tiny.model(sd15=True), kind, embeds_scaling=scaling, weight=0.6)
+    model = adapters.apply(tiny.model(shape="sd15"), kind, embeds_scaling=scaling, weight=0.6)
     maps, _ = recorded(lib, model, given, latent=(2, *LATENT[1:]))
     factor = 1.0 if scaling == "V only" else 0.6
     steps = _on_adapter(attended)
@@ -134,7 +155,7 @@ def test_maps_are_those_of_the_adapters_own_softmax(lib: Any, kind: str, scaling
 
 
 def test_tokens_without_places_have_maps_on_the_generated_picture_alone(lib: Any) -> None:
-    maps, _ = recorded(lib, adapters.apply(tiny.model(sd15=True), "plus"))
+    maps, _ = recorded(lib, adapters.apply(tiny.model(shape="sd15"), "plus"))
     for side in ("R2G", "R2G-balanced"):
         heat = lib.levels.ulam(maps, side)
         assert float(heat.values.max()) > float(heat.values.min()) >= 0
@@ -149,7 +170,7 @@ def test_tokens_without_places_have_maps_on_the_generated_picture_alone(lib: Any
 
 
 def test_full_face_tokens_keep_the_places_of_the_vision_model(lib: Any) -> None:
-    maps, _ = recorded(lib, adapters.apply(tiny.model(sd15=True), "full"))
+    maps, _ = recorded(lib, adapters.apply(tiny.model(shape="sd15"), "full"))
     (reference,) = maps.references
     assert (reference.grid.rows, reference.grid.columns, reference.grid.leading, reference.grid.rect) == (16, 16, 1, None)
     g2r = lib.levels.ulam(maps, "G2R")
@@ -160,7 +181,7 @@ def test_full_face_tokens_keep_the_places_of_the_vision_model(lib: Any) -> None:
 
 
 def test_pictures_that_are_joined_are_references_of_one_softmax(lib: Any, attended: list[Attended]) -> None:
-    model = adapters.apply(tiny.model(sd15=True), pictures=3)
+    model = adapters.apply(tiny.model(shape="sd15"), pictures=3)
     maps, latent = recorded(lib, model, latent=(2, *LATENT[1:]))
     assert torch.equal(sample(model, latent=(2, *LATENT[1:])), latent)
     assert [(r.name, r.start, r.softmax) for r in maps.references] == [
@@ -181,7 +202,7 @@ def test_pictures_that_are_joined_are_references_of_one_softmax(lib: Any, attend
 
 
 def test_every_image_of_a_batch_may_have_its_own_picture(lib: Any, attended: list[Attended]) -> None:
-    model = adapters.apply(tiny.model(sd15=True), "full", pictures=2, batch=True)
+    model = adapters.apply(tiny.model(shape="sd15"), "full", pictures=2, batch=True)
     maps, _ = recorded(lib, model, {"groups": 3, "pairwise": "heads"}, latent=(2, *LATENT[1:]))
     assert [r.name for r in maps.references] == ["IPAdapter"]
     assert "one picture for each of the batch" in maps.run.extra["IPAdapter"]
@@ -192,7 +213,7 @@ def test_every_image_of_a_batch_may_have_its_own_picture(lib: Any, attended: lis
 
 
 def test_two_adapters_have_a_softmax_and_steps_each(lib: Any, attended: list[Attended], tmp_path: Any) -> None:
-    model = adapters.apply(tiny.model(sd15=True), "standard", end_at=0.5)
+    model = adapters.apply(tiny.model(shape="sd15"), "standard", end_at=0.5)
     model = adapters.apply(model, "full", seed=8, weight_type="composition")
     maps, latent = recorded(lib, model, steps=6)
     assert torch.equal(sample(model, steps=6), latent)
@@ -220,8 +241,8 @@ def test_two_adapters_have_a_softmax_and_steps_each(lib: Any, attended: list[Att
 def test_an_adapter_stands_beside_a_reference_in_the_conditioning(lib: Any) -> None:
     layout = lib.layout.Layout.of(lib.layout.TokenGrid(3, 4, picture=(30, 40)))
     positive = lib.carried.carry(tiny.positive(12), lib.carried.Carried(layout, (192, 128)))
-    alone, recording = lib.comfy.attach(tiny.model(sd15=True), lib.comfy.Options())
-    with_one, both = lib.comfy.attach(adapters.apply(tiny.model(sd15=True)), lib.comfy.Options())
+    alone, recording = lib.comfy.attach(tiny.model(shape="sd15"), lib.comfy.Options())
+    with_one, both = lib.comfy.attach(adapters.apply(tiny.model(shape="sd15")), lib.comfy.Options())
     given = {"latent": LATENT, "steps": 1}
     usual = recording.maps_of(tiny.sample(alone, positive, tiny.negative(12), **given))
     maps = both.maps_of(tiny.sample(with_one, positive, tiny.negative(12), **given))
@@ -234,12 +255,12 @@ def test_an_adapter_stands_beside_a_reference_in_the_conditioning(lib: Any) -> N
 
 def test_rows_and_columns_that_are_set_by_hand_speak_of_the_conditioning(lib: Any) -> None:
     by_hand = lib.layout.Layout.of(lib.layout.TokenGrid(7, 11))
-    maps, _ = recorded(lib, adapters.apply(tiny.model(sd15=True)), {"layout": by_hand})
+    maps, _ = recorded(lib, adapters.apply(tiny.model(shape="sd15")), {"layout": by_hand})
     assert [(r.name, r.softmax) for r in maps.references] == [("reference", 0)]
 
 
 def test_an_adapter_of_no_weight_leaves_nothing_to_look_at(lib: Any) -> None:
-    model, recording = lib.comfy.attach(adapters.apply(tiny.model(sd15=True), weight=0.0), lib.comfy.Options())
+    model, recording = lib.comfy.attach(adapters.apply(tiny.model(shape="sd15"), weight=0.0), lib.comfy.Options())
     latent = sample(model)
     with pytest.raises(lib.errors.RecordingError, match="nothing was recorded"):
         recording.maps_of(latent)
@@ -269,7 +290,7 @@ def test_the_starter_graph_runs_and_looks(run_graph: Graphs, kind: str) -> None:
         node["inputs"].update({k: [f"give_{name}", 0] for k, name in wired.items() if name})
     adapters.pack()
     give = {
-        "model": tiny.model(sd15=True),
+        "model": tiny.model(shape="sd15"),
         "ipadapter": {"ipadapter": {"model": adapters.weights(kind)}, "clipvision": {"model": adapters.vision()}},
         "picture": torch.rand(1, 160, 112, 3, generator=torch.Generator().manual_seed(1)),
         "image": torch.rand(1, 192, 128, 3, generator=torch.Generator().manual_seed(2)),

@@ -43,6 +43,17 @@ SD15 = {
     "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 }
 """The blocks of Stable Diffusion 1.5 with few channels; a latent's sides are multiples of 8."""
+SDXL = {
+    **UNET,
+    "channel_mult": (1, 2, 4),
+    "num_res_blocks": [2, 2, 2],
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_middle": 10,
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "context_dim": 2048,
+}
+"""The blocks and the tokens of SDXL, without its label."""
+SHAPES = {"tiny": UNET, "sd15": SD15, "sdxl": SDXL}
 
 
 class _Config(comfy.supported_models_base.BASE):
@@ -51,8 +62,8 @@ class _Config(comfy.supported_models_base.BASE):
 
 
 @cache
-def _network(seed: int, sd15: bool) -> comfy.model_base.BaseModel:
-    network = comfy.model_base.BaseModel(_Config(SD15 if sd15 else UNET), model_type=comfy.model_base.ModelType.EPS)
+def _network(seed: int, shape: str) -> comfy.model_base.BaseModel:
+    network = comfy.model_base.BaseModel(_Config(SHAPES[shape]), model_type=comfy.model_base.ModelType.EPS)
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in network.diffusion_model.parameters():  # the host leaves them uninitialised
@@ -67,10 +78,10 @@ def _network(seed: int, sd15: bool) -> comfy.model_base.BaseModel:
     return network.eval().requires_grad_(False)
 
 
-def model(seed: int = 0, sd15: bool = False) -> comfy.model_patcher.ModelPatcher:
-    """A new patcher, with weights that depend on the seed alone."""
+def model(seed: int = 0, shape: str = "tiny") -> comfy.model_patcher.ModelPatcher:
+    """A new patcher of one of `SHAPES`, with weights that depend on the seed alone."""
     device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(_network(seed, sd15), load_device=device, offload_device=torch.device("cpu"))
+    return comfy.model_patcher.ModelPatcher(_network(seed, shape), load_device=device, offload_device=torch.device("cpu"))
 
 
 def context(tokens: int, seed: int, batch: int = 1) -> Tensor:

@@ -1,4 +1,4 @@
-"""The command line: `python -m i2am demo | show | score | bench`, also installed as `i2am`."""
+"""The command line: `python -m i2am demo | show | score | convert | bench`, also installed as `i2am`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import __version__, bench
 from .commands import add_score, add_show
+from .convert import add_convert
 from .errors import I2AMError
 
 DESCRIPTION = """\
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     add_show(commands)
     add_score(commands)
+    add_convert(commands)
     bench_parser = commands.add_parser(
         "bench",
         help="measure what recording costs: time, memory, size",

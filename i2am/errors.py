@@ -25,3 +25,11 @@ class UnavailableError(I2AMError):
 
 class MaskError(I2AMError):
     """A mask that has no inside, no outside, or the wrong size."""
+
+
+class WeightsFileError(I2AMError):
+    """A checkpoint file that is missing, not whole, foreign, or holds no state dict."""
+
+
+class UnsafePickleError(WeightsFileError):
+    """A checkpoint file whose pickle names more than tensors, so that unpickling it could run any program."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -22,13 +22,73 @@ GREY = 0.5
 """What the agnostic picture shows where the garment was."""
 
 
+Pictures = Mapping[str, Tensor]
+"""Pictures (B, 3, H, W) in 0-1, and "inpaint_mask" (B, 1, H, W), 1 = repaint, by name."""
+Encode = Callable[[Tensor], Tensor]
+"""Pictures (B, 3, H, W) in 0-1 to scaled latents (B, 4, h, w)."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a U-Net takes beside the noisy latents, and where its sampler starts.
+
+    Attributes:
+        pictures: what must be given beside the reference and the person without the garment.
+        known: the channels that stand behind the noisy ones, (B, C, h, w).
+        start: latents to start from, (B, 4, h, w); None: empty ones.
+    """
+
+    pictures: tuple[str, ...]
+    known: Callable[[Pictures, Encode], Tensor]
+    start: Callable[[Pictures, Encode], Tensor] | None = None
+
+
+def _beside_densepose(pictures: Pictures, encode: Encode) -> Tensor:
+    """The custom model: agnostic and densepose latents."""
+    return torch.cat([encode(pictures["agnostic"]), encode(pictures["densepose"])], 1)
+
+
+def _keep(pictures: Pictures, latents: Tensor) -> Tensor:
+    """The mask turned round, 1 = keep, as the originals bring it to the latents' size: bilinear and unrounded."""
+    return torch.nn.functional.interpolate(1 - pictures["inpaint_mask"], latents.shape[-2:], mode="bilinear").to(latents)
+
+
+def _with_mask(pictures: Pictures, encode: Encode) -> Tensor:
+    """Paint-by-Example: latents of the picture with a grey hole, and the mask of what to keep."""
+    latents = encode(pictures["agnostic"])
+    return torch.cat([latents, _keep(pictures, latents)], 1)
+
+
+def _pasted(pictures: Pictures) -> Tensor:
+    """DCI-VTON: the warped garment in the hole."""
+    return pictures["agnostic"] * (1 - pictures["inpaint_mask"]) + pictures["warped"] * pictures["inpaint_mask"]
+
+
+def _with_warped(pictures: Pictures, encode: Encode) -> Tensor:
+    latents = encode(_pasted(pictures))
+    return torch.cat([latents, _keep(pictures, latents)], 1)
+
+
+KINDS = {
+    "demo": Kind(("densepose",), _beside_densepose),
+    "custom": Kind(("densepose",), _beside_densepose),
+    "paint-by-example": Kind(("inpaint_mask",), _with_mask),
+    "dci-vton": Kind(("inpaint_mask", "warped"), _with_warped, lambda pictures, encode: encode(_pasted(pictures))),
+}
+"""By the name of a family."""
+
+
 class Family(Protocol):
-    """A reference encoder and what its model needs beside the reference."""
+    """A reference encoder and what its model needs beside the reference.
+
+    ``scale`` is what the model's latents are multiplied by after the VAE: 0.18215 for those of Stable Diffusion 1.
+    """
 
     name: str
     size: Size
     reference_size: Size
     factor: int
+    scale: float
 
     def encode(self, reference: Tensor) -> Tensor:
         """Reference pictures (B, 3, H, W) in 0-1 to tokens (B, S, C)."""
@@ -42,7 +102,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class Ready:
-    """What a sampler needs: both conditionings, and an empty latent (B, 4, h, w)."""
+    """What a sampler needs: both conditionings, and the latent to start from (B, 4, h, w), as the VAE gives it."""
 
     positive: Conditioning
     negative: Conditioning
@@ -52,19 +112,21 @@ class Ready:
 def assemble(
     family: Family, encode: Callable[[Tensor], Tensor], reference: Tensor, pictures: Mapping[str, Tensor | None]
 ) -> Ready:
-    """Conditioning for a family of the custom model's kind: noisy, agnostic and densepose latents, all patch tokens.
+    """Conditioning for a family's U-Net, in its own order of channels, and the latent that its sampler starts from.
 
     Args:
         family: the reference encoder.
-        encode: pictures (B, H, W, 3) in 0-1 to scaled latents (B, 4, h, w).
+        encode: pictures (B, H, W, 3) in 0-1 to the VAE's latents (B, 4, h, w).
         reference: (B, H, W, 3) reference pictures.
-        pictures: "agnostic" and "densepose", (B, H, W, 3); instead of "agnostic" also "person" with "inpaint_mask" (B, H, W).
+        pictures: "agnostic" or "person" (B, H, W, 3) and what the family's `Kind` names, "inpaint_mask" (B, H, W) with
+            1 = repaint. "agnostic" may be left out where "person" and "inpaint_mask" are given.
 
     Raises:
         I2AMError: a picture is missing, their numbers or shapes do not fit, or the latents are another model's.
     """
     given = {name: picture for name, picture in pictures.items() if picture is not None}
-    missing = [name for name in ("densepose",) if name not in given]
+    kind = KINDS[family.name]
+    missing = [name for name in kind.pictures if name not in given]
     if "agnostic" not in given and not {"person", "inpaint_mask"} <= set(given):
         missing.append("agnostic (or person with inpaint_mask)")
     if missing:
@@ -74,23 +136,29 @@ def assemble(
         check_shape(name, _size(given[name]), _size(shown_on), "picture of the person")
     count = max(len(picture) for picture in (reference, *given.values()))
     fitted = {
-        name: as_many(to_size(picture, family.size), count, name) for name, picture in given.items() if name != "inpaint_mask"
+        name: as_many((mask_to_size if name == "inpaint_mask" else to_size)(picture, family.size), count, name)
+        for name, picture in given.items()
     }
     if "agnostic" not in fitted:
-        mask = as_many(mask_to_size(given["inpaint_mask"], family.size), count, "inpaint_mask")
+        mask = fitted["inpaint_mask"]
         fitted["agnostic"] = fitted["person"] * (1 - mask) + GREY * mask
     shown = to_size(reference, family.reference_size)
     tokens = as_many(family.encode(shown), count, "reference")
-    latents = [encode(fitted[name].movedim(1, -1)) for name in ("agnostic", "densepose")]
     expected = (CHANNELS, *(side // family.factor for side in family.size))
-    if tuple(latents[0].shape[1:]) != expected:
-        raise I2AMError(
-            f"the VAE makes latents of shape {tuple(latents[0].shape[1:])} where the {family.name} model needs {expected}; "
-            f"connect the VAE that belongs to this model"
-        )
-    known = torch.cat(latents, 1)
+
+    def scaled(picture: Tensor) -> Tensor:
+        latents = encode(picture.movedim(1, -1))
+        if tuple(latents.shape[1:]) != expected:
+            raise I2AMError(
+                f"the VAE makes latents of shape {tuple(latents.shape[1:])} where the {family.name} model needs {expected}; "
+                f"connect the VAE that belongs to this model"
+            )
+        return latents * family.scale
+
+    known = kind.known(fitted, scaled)
+    start = torch.zeros(count, *expected) if kind.start is None else kind.start(fitted, scaled) / family.scale
     options = {"noise_concat": known}
-    layout = family.layout()
+    layout = _on_picture(family.layout(), _size(reference))
     if layout.key_count != tokens.shape[1]:
         raise I2AMError(f"the {family.name} encoder gave {tokens.shape[1]} tokens where its layout says {layout.key_count}")
     one = Carried(layout, family.size, thumbnails={"reference": thumbnail(shown[0])})
@@ -98,8 +166,14 @@ def assemble(
     return Ready(
         carry([[tokens, dict(options)]], one),
         carry([[family.null(count).to(tokens), dict(options)]], none),
-        torch.zeros(count, CHANNELS, *known.shape[-2:]),
+        start,
     )
+
+
+def _on_picture(layout: Layout, size: Size) -> Layout:
+    """The layout with its references on a picture of this size, where they do not know theirs."""
+    lying = (r if r.grid.picture else replace(r, grid=replace(r.grid, picture=size)) for r in layout.references)
+    return replace(layout, references=tuple(lying))
 
 
 def _size(picture: Tensor) -> Size:

@@ -26,7 +26,7 @@ _SIGNS = {
     "recording": ("maps_of", "I²AM Record"),
     "maps": ("marginal", "I²AM Collect, Look or Load Maps"),
     "heat": ("panels", "I²AM Map, Patch Map or Threshold"),
-    "encoder": ("reference_size", "I²AM Demo Model"),
+    "encoder": ("reference_size", "I²AM Demo Model or Load Try-On"),
 }
 _SCHEMA = {field.name for field in dataclasses.fields(io.Schema)}
 

@@ -24,7 +24,7 @@ class TryOnConditioning(io.ComfyNode):
             "conditioning, so that I²AM Record knows it.",
             search_aliases=["virtual try-on", "VTON", "exemplar inpainting", "reference image"],
             inputs=[
-                field(Encoder, "encoder", tooltip="from I²AM Demo Model"),
+                field(Encoder, "encoder", tooltip="from I²AM Demo Model or Load Try-On"),
                 field(io.Vae, "vae", tooltip="of the same model"),
                 field(io.Image, "reference", tooltip="the garment or object, such as a 160 x 112 garment picture"),
                 field(
@@ -34,15 +34,15 @@ class TryOnConditioning(io.ComfyNode):
                     tooltip="gives the agnostic picture with inpaint_mask, where none is connected",
                 ),
                 field(io.Image, "agnostic", optional=True, tooltip="the person with the garment's area grey"),
-                field(io.Image, "densepose", optional=True, tooltip="the body's part map; the demo model needs it"),
-                field(io.Image, "warped", optional=True, tooltip="a garment already laid on the body; only DCI-VTON needs it"),
-                field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = to repaint"),
+                field(io.Image, "densepose", optional=True, tooltip="the body's part map, for the demo and the custom model"),
+                field(io.Image, "warped", optional=True, tooltip="the garment already laid on the body, on grey; for DCI-VTON"),
+                field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = to repaint; for Paint-by-Example and DCI-VTON"),
                 field(io.Mask, "reference_mask", optional=True, tooltip="1 = garment; no family here needs it yet"),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
                 io.Conditioning.Output(display_name="negative", tooltip="the learned tokens that stand for 'no reference'"),
-                io.Latent.Output(display_name="LATENT", tooltip="empty: sample with denoise 1"),
+                io.Latent.Output(display_name="LATENT", tooltip="sample it with denoise 1"),
             ],
         )
 

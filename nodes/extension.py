@@ -8,6 +8,7 @@ from .conditioning import TryOnConditioning
 from .demo import DemoModel, DemoPair
 from .files import LoadMaps, Report, SaveMaps
 from .levels import Map, PatchMap, Threshold
+from .load import LoadTryOn
 from .look import Look
 from .record import Collect, Record
 from .render import Animate, Grid, Overlay
@@ -16,6 +17,7 @@ from .score import IMACS
 NODES: list[type[io.ComfyNode]] = [
     DemoModel,
     DemoPair,
+    LoadTryOn,
     TryOnConditioning,
     Record,
     Look,

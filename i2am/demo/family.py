@@ -49,12 +49,14 @@ class DemoFamily:
         size: (H, W) of the generated picture in pixels.
         reference_size: (H, W) of the reference picture in pixels.
         factor: pixels of the picture a latent cell.
+        scale: the demo's autoencoder normalises its latents itself.
     """
 
     name = "demo"
     size = PICTURE
     reference_size = REFERENCE
     factor = FACTOR
+    scale = 1.0
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
         self.encoder = ReferenceEncoder().eval()

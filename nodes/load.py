@@ -1,0 +1,52 @@
+"""The paper's models from their authors' checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..i2am.tryon.checkpoint import FAMILIES
+from .base import Encoder, field, schema
+from .tryon_model import load_tryon
+
+AUTO = "auto"
+
+
+class LoadTryOn(io.ComfyNode):
+    """Loads a try-on or exemplar model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="I2AM_LoadTryOn",
+            display_name="I²AM Load Try-On",
+            description="Loads Paint-by-Example, DCI-VTON or the custom try-on model of the I²AM paper from a checkpoint in "
+            "its authors' layout, with the reference encoder that the host's own loader leaves out.",
+            search_aliases=["Paint by Example", "DCI-VTON", "virtual try-on checkpoint", "exemplar inpainting"],
+            inputs=[
+                field(
+                    io.Combo,
+                    "checkpoint",
+                    options=folder_paths.get_filename_list("checkpoints"),
+                    tooltip="a file in models/checkpoints, such as model.ckpt of Paint-by-Example; read safely",
+                ),
+                field(
+                    io.Combo,
+                    "family",
+                    options=[AUTO, *FAMILIES],
+                    tooltip="'auto' tells it from the file's keys; DCI-VTON without its vgg keys looks like Paint-by-Example",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="U-Net with 9 or 12 input channels"),
+                io.Vae.Output(display_name="VAE", tooltip="the checkpoint's own"),
+                Encoder.Output(display_name="encoder", tooltip="for I²AM Try-On Conditioning"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, family: str) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("checkpoints", checkpoint)
+        return io.NodeOutput(*load_tryon(Path(path), family))

@@ -23,7 +23,7 @@ GREY = 0.5
 
 
 Pictures = Mapping[str, Tensor]
-"""Pictures (B, 3, H, W) in 0-1, and "inpaint_mask" (B, 1, H, W), 1 = repaint, by name."""
+"""Pictures (B, 3, H, W) in 0-1, "reference" among them, and "inpaint_mask" (B, 1, H, W), 1 = repaint, by name."""
 Encode = Callable[[Tensor], Tensor]
 """Pictures (B, 3, H, W) in 0-1 to scaled latents (B, 4, h, w)."""
 
@@ -69,11 +69,20 @@ def _with_warped(pictures: Pictures, encode: Encode) -> Tensor:
     return torch.cat([latents, _keep(pictures, latents)], 1)
 
 
+def _beside_garment(pictures: Pictures, encode: Encode) -> Tensor:
+    """StableVITON: agnostic latents, mask and densepose latents; behind them the garment's, which its own encoder takes."""
+    latents = encode(pictures["agnostic"])
+    return torch.cat([latents, _keep(pictures, latents), encode(pictures["densepose"]), encode(pictures["reference"])], 1)
+
+
 KINDS = {
     "demo": Kind(("densepose",), _beside_densepose),
     "custom": Kind(("densepose",), _beside_densepose),
     "paint-by-example": Kind(("inpaint_mask",), _with_mask),
     "dci-vton": Kind(("inpaint_mask", "warped"), _with_warped, lambda pictures, encode: encode(_pasted(pictures))),
+    "stableviton": Kind(
+        ("person", "inpaint_mask", "densepose"), _beside_garment, lambda pictures, encode: encode(pictures["person"])
+    ),
 }
 """By the name of a family."""
 
@@ -98,6 +107,9 @@ class Family(Protocol):
 
     def layout(self) -> Layout:
         """What the tokens are."""
+
+    def layers(self) -> dict[str, Layout]:
+        """What the keys are in layers that attend to something else than these tokens, by layer name."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,7 @@ def assemble(
     if "agnostic" not in fitted:
         mask = fitted["inpaint_mask"]
         fitted["agnostic"] = fitted["person"] * (1 - mask) + GREY * mask
+    fitted["reference"] = as_many(to_size(reference, family.size), count, "reference")
     shown = to_size(reference, family.reference_size)
     tokens = as_many(family.encode(shown), count, "reference")
     expected = (CHANNELS, *(side // family.factor for side in family.size))
@@ -161,8 +174,9 @@ def assemble(
     layout = _on_picture(family.layout(), _size(reference))
     if layout.key_count != tokens.shape[1]:
         raise I2AMError(f"the {family.name} encoder gave {tokens.shape[1]} tokens where its layout says {layout.key_count}")
-    one = Carried(layout, family.size, thumbnails={"reference": thumbnail(shown[0])})
-    none = Carried(layout, family.size, null=True)
+    layers = {name: _on_picture(lying, _size(reference)) for name, lying in family.layers().items()}
+    one = Carried(layout, family.size, thumbnails={"reference": thumbnail(shown[0])}, layers=layers)
+    none = Carried(layout, family.size, null=True, layers=layers)
     return Ready(
         carry([[tokens, dict(options)]], one),
         carry([[family.null(count).to(tokens), dict(options)]], none),

@@ -170,7 +170,7 @@ def masked_g2r(
     """
     rules = preset_of(preset)
     heat = ulam(maps, "G2R", preset=preset, **choice)
-    selection = select(maps, rules, **choice)  # type: ignore[arg-type]
+    selection = select(maps, rules, side="G2R", **choice)  # type: ignore[arg-type]
     layers = [x for x in selection.layers if x.keys_of(selection.reference) > 1]
     recorded = maps.inpaint_mask is not None and inpaint_mask is None
     if not recorded:
@@ -219,7 +219,7 @@ def score_generated(
     if side not in SIDES or side == "G2R":
         raise UnavailableError(f"IMACS_g scores a map on the generated image, got side {side!r}")
     heat = ulam(maps, side, preset=preset, **choice)
-    names = tuple(x.name for x in select(maps, preset_of(preset), **choice).layers)  # type: ignore[arg-type]
+    names = tuple(x.name for x in select(maps, preset_of(preset), side=side, **choice).layers)  # type: ignore[arg-type]
     return _noted(imacs(heat, inpaint_mask, weight, level, "inpainting mask", names), preset), heat
 
 
@@ -243,7 +243,7 @@ def score_reference(
         heat = ulam(maps, "G2R", preset=preset, **choice)
         cells = area(reference[None], (heat.values.shape[1], heat.values.shape[2]), heat.rect or WHOLE)
         heat = replace(heat, values=heat.values * cells)
-        used = tuple(x.name for x in select(maps, rules, **choice).layers)  # type: ignore[arg-type]
+        used = tuple(x.name for x in select(maps, rules, side="G2R", **choice).layers)  # type: ignore[arg-type]
     else:
         inside = None if inpaint_mask is None else _mask(inpaint_mask, "inpainting mask")
         if inside is not None and maps.inpaint_mask is not None and _same(maps, inside, choice):

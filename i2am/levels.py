@@ -14,7 +14,7 @@ from .layout import WHOLE, Rect, TokenGrid
 from .maps import AttributionMaps, LayerInfo, Range
 from .presets import Preset, preset_of
 from .resample import Size, bicubic, bilinear, even_ranges
-from .selection import SINGLE, Selection, is_single, select, whole_ranges
+from .selection import OVER_REFERENCE, SINGLE, Selection, is_single, select, whole_ranges
 
 SIDES = ("R2G", "R2G-balanced", "mass", "G2R")
 _KINDS = {"R2G": "r2g", "R2G-balanced": "balanced", "mass": "mass", "G2R": "g2r"}
@@ -65,7 +65,7 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
         UnavailableError: every chosen layer has a single key, the reference's tokens have no places on its picture, or
             the branch's keys are null tokens.
     """
-    if what in ("G2R", "SRAM", "mirror") and selection.branch in maps.null_branches:
+    if what in OVER_REFERENCE and selection.branch in maps.null_branches:
         raise UnavailableError(
             f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "
             f"reference was looked at; use branch 'cond'"
@@ -76,7 +76,7 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
             f"{what} is unavailable: the chosen layers attend to a single token, and a softmax over one key is 1 "
             f"whatever the reference is; R2G is still defined"
         )
-    if what in ("G2R", "SRAM", "mirror") and not any(selection.reference_of(x).grid.placed for x in layers):
+    if what in OVER_REFERENCE and not any(selection.reference_of(x).grid.placed for x in layers):
         reference = selection.reference_of(layers[0])
         raise UnavailableError(
             f"{what} is unavailable: the {reference.grid.tokens} tokens of {reference.name!r} have no places on its picture, "
@@ -140,7 +140,7 @@ class _Builder:
     def __init__(self, maps: AttributionMaps, side: str, preset: str, placed_only: bool, choice: dict) -> None:
         _check_side(side)
         self.maps, self.side, self.preset = maps, side, preset_of(preset)
-        self.selection = select(maps, self.preset, **choice)
+        self.selection = select(maps, self.preset, side=side, **choice)
         self.layers = _layers_for(maps, self.selection, side, placed_only)
         self.on_reference = side == "G2R"
         self.common = _reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")

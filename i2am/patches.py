@@ -33,7 +33,7 @@ def asked_grid(maps: AttributionMaps, direction: str = "reference", *, preset: s
     """
     if direction not in ("reference", "generated"):
         raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
-    selection = select(maps, preset_of(preset), **choice)  # type: ignore[arg-type]
+    selection = select(maps, preset_of(preset), side="SRAM", **choice)  # type: ignore[arg-type]
     layers = _pairwise_layers(maps, selection, "SRAM" if direction == "reference" else "mirror")
     return common_grid(maps, "generated") if direction == "reference" else _finest_reference(selection, layers)
 
@@ -73,7 +73,7 @@ def sram(
     if direction not in ("reference", "generated"):
         raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
     rules = preset_of(preset)
-    selection = select(maps, rules, **choice)  # type: ignore[arg-type]
+    selection = select(maps, rules, side="SRAM", **choice)  # type: ignore[arg-type]
     layers = _pairwise_layers(maps, selection, "SRAM" if direction == "reference" else "mirror")
     reference = _finest_reference(selection, layers)
     generated = common_grid(maps, "generated")

@@ -15,6 +15,8 @@ class Preset:
         scaled: whether layers are scaled by their token counts, so that every layer's mean counts alike.
         middle: whether the middle block's layers belong to "all layers".
         invert_r2g: R2G pictures, and IMACS_g with them, on 1 - min-max.
+        own: layers that maps over the reference are made of, and maps on the generated image are not, where a run has
+            them: the authors take StableVITON's warp block 4.
         masked_g2r: G2R pictures times the reference mask, and IMACS_r on that instead of eq. 17.
         colours: name of the colour map.
     """
@@ -25,12 +27,15 @@ class Preset:
     invert_r2g: bool
     masked_g2r: bool
     colours: str
+    own: tuple[str, ...] = ()
 
 
 PRESETS = {
     "default": Preset("default", scaled=True, middle=True, invert_r2g=False, masked_g2r=False, colours="inferno"),
     "paper": Preset("paper", scaled=False, middle=False, invert_r2g=False, masked_g2r=False, colours="inferno"),
-    "official": Preset("official", scaled=False, middle=False, invert_r2g=True, masked_g2r=True, colours="jet"),
+    "official": Preset(
+        "official", scaled=False, middle=False, invert_r2g=True, masked_g2r=True, colours="jet", own=("warp.4",)
+    ),
 }
 
 

@@ -11,6 +11,10 @@ from .layout import Reference
 from .maps import AttributionMaps, LayerInfo, Range
 from .presets import Preset
 
+OVER_REFERENCE = ("G2R", "SRAM", "mirror")
+"""Sides that are made of A^r over the reference's places."""
+BESIDE = "warp."
+"""Layers that stand beside the U-Net's own."""
 SINGLE = "single-token reference: these weights cannot affect the picture"
 
 
@@ -38,6 +42,7 @@ def select(
     maps: AttributionMaps,
     preset: Preset,
     *,
+    side: str = "R2G",
     branch: str = "cond",
     reference: int = 0,
     image: int = 0,
@@ -45,7 +50,7 @@ def select(
     heads: Sequence[int] | None = None,
     steps: Range | None = None,
 ) -> Selection:
-    """Check a choice against what was recorded.
+    """Check a choice against what was recorded, for maps of a side; see `levels.ulam`.
 
     Raises:
         UnavailableError: something chosen does not exist, with what does.
@@ -56,7 +61,7 @@ def select(
         raise UnavailableError(f"reference {reference} does not exist; the run had {len(maps.references)}, counted from 0")
     if not 0 <= image < maps.images:
         raise UnavailableError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
-    chosen = _attending(maps, _layers(maps, preset, layers), branch, reference)
+    chosen = _attending(maps, _layers(maps, preset, layers, side), branch, reference)
     if heads is not None:
         most = max(x.heads for x in chosen)
         bad = [h for h in heads if not 0 <= h < most]
@@ -73,9 +78,13 @@ def select(
     return Selection(chosen, heads, (start, stop), branch, reference, image)  # type: ignore[arg-type]
 
 
-def _layers(maps: AttributionMaps, preset: Preset, patterns: str | Sequence[str] | None) -> tuple[LayerInfo, ...]:
+def _layers(maps: AttributionMaps, preset: Preset, patterns: str | Sequence[str] | None, side: str) -> tuple[LayerInfo, ...]:
     if patterns is None:
-        chosen = tuple(x for x in maps.layers if preset.middle or not x.middle)
+        own = tuple(x for x in maps.layers if x.name in preset.own)
+        if own and side in OVER_REFERENCE:
+            return own
+        kept = (x for x in maps.layers if not (own and x.name.startswith(BESIDE)))
+        chosen = tuple(x for x in kept if preset.middle or not x.middle)
         return chosen or maps.layers
     patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     names = [x.name for x in maps.layers]

@@ -34,9 +34,16 @@ class TryOnConditioning(io.ComfyNode):
                     tooltip="gives the agnostic picture with inpaint_mask, where none is connected",
                 ),
                 field(io.Image, "agnostic", optional=True, tooltip="the person with the garment's area grey"),
-                field(io.Image, "densepose", optional=True, tooltip="the body's part map, for the demo and the custom model"),
+                field(
+                    io.Image,
+                    "densepose",
+                    optional=True,
+                    tooltip="the body's part map, for the demo, StableVITON and the custom model",
+                ),
                 field(io.Image, "warped", optional=True, tooltip="the garment already laid on the body, on grey; for DCI-VTON"),
-                field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = to repaint; for Paint-by-Example and DCI-VTON"),
+                field(
+                    io.Mask, "inpaint_mask", optional=True, tooltip="1 = to repaint; for all but the demo and the custom model"
+                ),
                 field(io.Mask, "reference_mask", optional=True, tooltip="1 = garment; no family here needs it yet"),
             ],
             outputs=[

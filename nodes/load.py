@@ -22,9 +22,9 @@ class LoadTryOn(io.ComfyNode):
         return schema(
             node_id="I2AM_LoadTryOn",
             display_name="I²AM Load Try-On",
-            description="Loads Paint-by-Example, DCI-VTON or the custom try-on model of the I²AM paper from a checkpoint in "
+            description="Loads Paint-by-Example, DCI-VTON, StableVITON or the paper's custom try-on model from a checkpoint in "
             "its authors' layout, with the reference encoder that the host's own loader leaves out.",
-            search_aliases=["Paint by Example", "DCI-VTON", "virtual try-on checkpoint", "exemplar inpainting"],
+            search_aliases=["Paint by Example", "DCI-VTON", "StableVITON", "virtual try-on checkpoint", "exemplar inpainting"],
             inputs=[
                 field(
                     io.Combo,
@@ -40,7 +40,9 @@ class LoadTryOn(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="U-Net with 9 or 12 input channels"),
+                io.Model.Output(
+                    display_name="MODEL", tooltip="U-Net with 9, 12 or 13 input channels; StableVITON's also sees the garment"
+                ),
                 io.Vae.Output(display_name="VAE", tooltip="the checkpoint's own"),
                 Encoder.Output(display_name="encoder", tooltip="for I²AM Try-On Conditioning"),
             ],

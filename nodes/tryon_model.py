@@ -22,6 +22,7 @@ from ..i2am.tryon.checkpoint import Checkpoint, check_keys, sort_checkpoint
 from ..i2am.tryon.encoder import TryOnEncoder, vision_config
 from ..i2am.tryon.mapper import SingleTokenMapper
 from ..i2am.weights_file import read_weights
+from .tryon_garment import with_garment
 
 Weights = Mapping[str, Tensor]
 
@@ -41,7 +42,10 @@ def load_tryon(path: Path, family: str = "auto") -> tuple[Any, Any, TryOnEncoder
         I2AMError: its image encoder is none that is known.
     """
     found = sort_checkpoint(read_weights(path), family)
-    return _model(found.parts["unet"]), _vae(found.parts["vae"]), _encoder(found)
+    model = _model(found.parts["unet"])
+    if found.family == "stableviton":
+        model = with_garment(model, found.parts["control"], found.parts["warp"])
+    return model, _vae(found.parts["vae"]), _encoder(found)
 
 
 def _model(weights: dict[str, Tensor]) -> Any:

@@ -73,6 +73,10 @@ class DemoFamily:
         """The learned tokens that stand for "no reference", (batch, 281, 128)."""
         return self.encoder.null(batch).clone()
 
+    def layers(self) -> dict[str, Layout]:
+        """All layers attend to the encoder's tokens."""
+        return {}
+
     def layout(self) -> Layout:
         """See `demo_layout`."""
         return demo_layout()

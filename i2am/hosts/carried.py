@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +23,7 @@ class Carried:
 
     Attributes:
         layout: what the keys of a cross-attention call are.
+        layers: the same for layers that attend to something else, by layer name.
         generated_size: (H, W) of the picture to generate, in pixels.
         null: whether the tokens stand for "no reference".
         thumbnails: small pictures to keep with the maps, (H, W, 3) uint8.
@@ -32,6 +33,7 @@ class Carried:
     generated_size: tuple[int, int] | None = None
     null: bool = False
     thumbnails: dict[str, Tensor] | None = None
+    layers: dict[str, Layout] = field(default_factory=dict)
 
 
 def carry(conditioning: Conditioning, carried: Carried) -> Conditioning:
@@ -53,20 +55,33 @@ def carried_by(options: dict[str, Any]) -> Carried | None:
             f"the conditioning carries a token layout of format {found.get('format')!r}, this version reads {FORMAT}; "
             f"use one version of the pack"
         )
+    layers = {name: _layout(plain) for name, plain in found.get("layers", {}).items()}
+    return Carried(_layout(found), _pair(found["generated_size"]), found["null"], dict(found["thumbnails"]), layers)
+
+
+def _layout(plain: dict[str, Any]) -> Layout:
     references = tuple(
         Reference(
             TokenGrid(r["rows"], r["columns"], r["leading"], _pair(r["picture"]), _rect(r["rect"])), r["start"], r["name"]
         )
-        for r in found["references"]
+        for r in plain["references"]
     )
-    layout = Layout(references, keys=found["keys"])
-    return Carried(layout, _pair(found["generated_size"]), found["null"], dict(found["thumbnails"]))
+    return Layout(references, keys=plain["keys"])
 
 
 def _plain(carried: Carried) -> dict[str, Any]:
-    layout = carried.layout
     return {
         "format": FORMAT,
+        **_plain_layout(carried.layout),
+        "layers": {name: _plain_layout(layout) for name, layout in carried.layers.items()},
+        "generated_size": carried.generated_size,
+        "null": carried.null,
+        "thumbnails": dict(carried.thumbnails or {}),
+    }
+
+
+def _plain_layout(layout: Layout) -> dict[str, Any]:
+    return {
         "keys": layout.keys,
         "references": [
             {
@@ -80,9 +95,6 @@ def _plain(carried: Carried) -> dict[str, Any]:
             }
             for r in layout.references
         ],
-        "generated_size": carried.generated_size,
-        "null": carried.null,
-        "thumbnails": dict(carried.thumbnails or {}),
     }
 
 

@@ -25,7 +25,7 @@ from ..recorder import BUDGET, Recorder
 from .carried import Carried, carried_by
 from .comfy_adapters import Adapter, Key, adapters_of, with_adapters
 from .comfy_call import Call, Rows
-from .comfy_layers import check_layers, token_widths
+from .comfy_layers import GARMENT, WARPS, check_layers, token_widths
 from .registry import REGISTRY, bare, fingerprint
 
 log = logging.getLogger("i2am")
@@ -107,7 +107,8 @@ def attach(model: Any, options: Options) -> tuple[Any, ComfyRecording]:
             f"this MODEL is a {type(network).__name__}, and only U-Nets (SD1.5, SD2, SDXL and models built like them) can be "
             f"recorded so far; connect one of those"
         )
-    check_layers(network, options.layers or ())
+    beside = WARPS if GARMENT in getattr(model, "additional_models", {}) else ()
+    check_layers(network, options.layers or (), beside)
     recording = ComfyRecording(options)
     model = model.clone()
 
@@ -260,7 +261,8 @@ class _Run:
             if chosen is not None:
                 self.note(f"{branch} has several conditionings with reference tokens; the first is recorded")
                 break
-            chosen = self.rows[entry["uuid"]] = Rows(branch, layout, tokens)
+            layers = {} if carried is None or self.options.layout is not None else carried.layers
+            chosen = self.rows[entry["uuid"]] = Rows(branch, layout, tokens, layers)
             if carried is not None:
                 self.carried[branch] = carried
         if chosen is None and limited:
@@ -331,7 +333,7 @@ class _Run:
                 # a negative with a real reference is no "no reference"; what other packs put there is unknown
                 null = [b for b in self.options.branches if b != "cond" and (b not in self.carried or self.carried[b].null)]
                 self.recorder = Recorder(
-                    next(iter(self.rows.values())).layout,
+                    next(iter(self.rows.values())).layout_of,
                     steps=self.steps,
                     images=self.latent[0],
                     branches=self.options.branches,

@@ -21,11 +21,16 @@ from .comfy_layers import layer_name
 
 @dataclass
 class Rows:
-    """What the rows of one conditioning are: their branch, their layout, and how many tokens their context has."""
+    """What the rows of one conditioning are: their branch, their layouts, and how many tokens their context has."""
 
     branch: str
     layout: Layout
     tokens: int
+    layers: dict[str, Layout] = field(default_factory=dict)
+
+    def layout_of(self, layer: str) -> Layout:
+        """What a layer's keys are: most attend to the context."""
+        return self.layers.get(layer, self.layout)
 
 
 class Run(Protocol):
@@ -149,10 +154,10 @@ class Call:
             scale = kwargs.get("scale")
             batch = q.shape[0] // len(self.rows)
             for i, row in enumerate(self.rows):
-                if row is None or not row.layout.indices(softmax):
+                if row is None or not row.layout_of(layer).indices(softmax):
                     continue
                 part = slice(i * batch, (i + 1) * batch)
-                keys = k.shape[2] if softmax else _folded(k.shape[2], row)
+                keys = k.shape[2] if softmax or layer in row.layers else _folded(k.shape[2], row)
                 with self.run.lock:
                     recorder.observe(
                         layer,

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..errors import WeightsFileError
 
 PREFIXES = {
+    "model.diffusion_model.warp_": "warp",
+    "control_model.": "control",
     "model.diffusion_model.": "unet",
     "first_stage_model.": "vae",
     "cond_stage_model.transformer.vision_model.": "vision",
@@ -20,8 +22,14 @@ PREFIXES = {
     "learnable_vector": "null",
 }
 """The authors' own names for the parts of their models."""
-KEPT = ("cond_stage_model.final_ln.", "proj_out.")
-"""Prefixes of which the last word stays, to tell a part's pieces apart."""
+KEPT = {
+    "model.diffusion_model.warp_": "model.diffusion_model.",
+    "cond_stage_model.final_ln.": "cond_stage_model.",
+    "proj_out.": "",
+}
+"""Prefixes that do not go off whole, to tell a part's pieces apart, and what of them goes."""
+GARMENT = ("warp", "control")
+"""The parts that StableVITON alone has."""
 SCHEDULE = {
     "betas",
     "alphas_cumprod",
@@ -41,9 +49,8 @@ SCHEDULE = {
 """Tables that every host computes itself."""
 UNUSED = ("vgg.", "model_ema.", "lastzc.", "cond_stage_model.transformer.vision_model.embeddings.position_ids")
 """What training needed, or what says nothing."""
-STABLEVITON = ("control_model.", "model.diffusion_model.warp_")
 FIRST = "input_blocks.0.0.weight"
-FAMILIES = {"paint-by-example": 9, "dci-vton": 9, "custom": 12}
+FAMILIES = {"paint-by-example": 9, "dci-vton": 9, "stableviton": 13, "custom": 12}
 """Input channels of each family's U-Net."""
 
 
@@ -53,7 +60,8 @@ class Checkpoint:
 
     Attributes:
         family: of `FAMILIES`.
-        parts: "unet", "vae", "vision", "mapper" and "null" to their state dicts, without the part's prefix.
+        parts: "unet", "vae", "vision", "mapper" and "null" to their state dicts, without the part's prefix; StableVITON's
+            also "control" and "warp".
         unused: groups of keys that are not needed, with how many there were.
     """
 
@@ -72,8 +80,6 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
     Raises:
         WeightsFileError: the keys are another model's, a part is missing, or keys are left over; listed by group.
     """
-    if any(key.startswith(STABLEVITON) for key in state):
-        raise WeightsFileError("this is a checkpoint of StableVITON, whose warp is not supported yet; choose another family's")
     parts: dict[str, dict[str, Tensor]] = {name: {} for name in dict.fromkeys(PREFIXES.values())}
     unused: Counter[str] = Counter()
     unknown: list[str] = []
@@ -84,19 +90,20 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
         elif prefix is None:
             unknown.append(key)
         else:
-            cut = (
-                prefix.rsplit(".", 2)[0] + "." if prefix in KEPT and prefix.count(".") > 1 else "" if prefix in KEPT else prefix
-            )
+            cut = KEPT.get(prefix, prefix)
             parts[PREFIXES[prefix]][key[len(cut) :] or "vector"] = value
-    missing = [prefix for prefix, part in PREFIXES.items() if not parts[part]]
-    if missing and len(missing) == len(PREFIXES):
+    if not any(parts.values()):
         raise WeightsFileError(
             f"this file holds none of the paper's models: its keys are {_listed(state)}; choose a checkpoint of "
             f"{', '.join(FAMILIES)}"
         )
+    name = _family(parts["unet"], unused, family)
+    needed = [part for part in parts if part not in GARMENT or name == "stableviton"]
+    missing = [prefix for prefix, part in PREFIXES.items() if part in needed and not parts[part]]
+    unknown += [part for part in GARMENT if parts[part] and part not in needed]
     if missing or unknown:
         raise WeightsFileError("; ".join(filter(None, (_said("missing", missing), _said("unknown", _groups(unknown))))))
-    return Checkpoint(_family(parts["unet"], unused, family), parts, dict(unused))
+    return Checkpoint(name, parts, dict(unused))
 
 
 def _family(unet: Mapping[str, Tensor], unused: Mapping[str, int], wanted: str) -> str:

@@ -17,8 +17,11 @@ MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2
 HEAD = 64
 """Channels of one of CLIP's heads."""
 LATENT_SCALE = 0.18215
-SIZES = {"paint-by-example": (512, 512), "dci-vton": (512, 512), "custom": (512, 384)}
+SIZES = {"paint-by-example": (512, 512), "dci-vton": (512, 512), "stableviton": (512, 384), "custom": (512, 384)}
 """(H, W) that each model was trained at."""
+
+WARPED = (4, 4, 4, 2, 2, 2, 1, 1, 1)
+"""How many latent cells a side of a token is, for each of StableVITON's warp blocks."""
 
 Vision = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Normalised pictures (B, 3, 224, 224) to (its last tokens (B, 1 + n, width), the normed class token (B, width))."""
@@ -91,6 +94,14 @@ class TryOnEncoder:
     def null(self, batch: int) -> Tensor:
         """The learned token that stands for "no reference", (batch, 1 or 257, context)."""
         return self._null.float().cpu().expand(batch, self.layout().key_count, -1).clone()
+
+    def layers(self) -> dict[str, Layout]:
+        """StableVITON's warp blocks attend to the garment's latents on a grid of their own: by layer name, in their order."""
+        if self.name != "stableviton":
+            return {}
+        cells = [side // self.factor for side in self.size]
+        grids = [TokenGrid(cells[0] // cut, cells[1] // cut) for cut in WARPED]
+        return {f"warp.{k}": Layout.of(grid) for k, grid in enumerate(grids)}
 
     def layout(self) -> Layout:
         """One token, or a class token and the vision model's patches; the picture is squashed onto its square."""

@@ -41,6 +41,9 @@ SIZES = paper.Sizes(
 )  # fmt: skip
 
 
+FAMILIES = ["paint-by-example", "dci-vton", "stableviton", "custom"]
+
+
 @pytest.fixture(scope="module")
 def lib(pack: ModuleType) -> Any:
     names = {"comfy": "hosts.comfy", "errors": "errors", "levels": "levels", "patches": "patches", "carried": "hosts.carried"}
@@ -50,7 +53,7 @@ def lib(pack: ModuleType) -> Any:
 @pytest.fixture(scope="module")
 def states() -> dict[str, dict[str, Tensor]]:
     """A checkpoint of each family."""
-    return {family: paper.checkpoint(family, SIZES) for family in ("paint-by-example", "dci-vton", "custom")}
+    return {family: paper.checkpoint(family, SIZES) for family in FAMILIES}
 
 
 def write(state: dict[str, Tensor], name: str) -> str:
@@ -85,13 +88,13 @@ def conditioning(encoder: Any, vae: Any, **given: Any) -> tuple[Any, Any, dict[s
         return nodes.NODE_CLASS_MAPPINGS["I2AM_TryOnConditioning"].execute(encoder, vae, picture(1, 56), **given).result
 
 
-@pytest.mark.parametrize("family", ["paint-by-example", "dci-vton", "custom"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_loaded_parts_equal_the_statement(states: dict[str, dict[str, Tensor]], family: str) -> None:
     state = states[family]
     model, _, encoder = load(state)
     assert encoder.name == family
     source = torch.Generator().manual_seed(3)
-    channels = 12 if family == "custom" else 9
+    channels = paper.CHANNELS[family]
     x, context = torch.randn(2, channels, 16, 16, generator=source), torch.randn(2, 5, SIZES.context, generator=source)
     t = torch.tensor([981, 1])
     with torch.inference_mode():
@@ -110,6 +113,8 @@ def given_to(family: str) -> dict[str, Tensor]:
     """The pictures that a family needs."""
     if family == "custom":
         return {"agnostic": picture(4), "densepose": picture(5)}
+    if family == "stableviton":
+        return {"person": picture(4), "agnostic": picture(6), "densepose": picture(5), "inpaint_mask": hole()}
     return {"person": picture(4), "inpaint_mask": hole(), **({"warped": picture(5)} if family == "dci-vton" else {})}
 
 
@@ -122,28 +127,52 @@ def channels_of(family: str, vae: Any, given: dict[str, Tensor]) -> tuple[Tensor
 
     if family == "custom":
         return torch.cat([encode(given["agnostic"]), encode(given["densepose"])], 1), torch.zeros(1, 4, 16, 16)
+    # bilinear at an eighth: the mean of the two middle rows and columns of a cell
+    cells = (1 - hole()).reshape(1, 16, 8, 16, 8)[:, :, 3:5, :, 3:5].mean((2, 4))
+    if family == "stableviton":
+        return torch.cat([encode(given["agnostic"]), cells[:, None], encode(given["densepose"])], 1), encode(given["person"])
     mask = given["inpaint_mask"][..., None]
     filling = given["warped"] if family == "dci-vton" else torch.full_like(given["person"], 0.5)
     latents = encode(given["person"] * (1 - mask) + filling * mask)
-    # bilinear at an eighth: the mean of the two middle rows and columns of a cell
-    cells = (1 - hole()).reshape(1, 16, 8, 16, 8)[:, :, 3:5, :, 3:5].mean((2, 4))
     return torch.cat([latents, cells[:, None]], 1), latents if family == "dci-vton" else torch.zeros(1, 4, 16, 16)
 
 
-def ddim(state: dict[str, Tensor], known: Tensor, start: Tensor, noise: Tensor, contexts: list[Tensor], cfg: float) -> Tensor:
+def on_vae(vae: Any, shown: Tensor) -> Tensor:
+    """A picture of another size as scaled latents."""
+    resized = torch.nn.functional.interpolate(shown.movedim(-1, 1), (SIDE, SIDE), mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        return vae.encode(resized.clamp(0, 1).movedim(1, -1)) * 0.18215
+
+
+def predicted(state: dict[str, Tensor], x: Tensor, t: int, context: Tensor, garment: Tensor | None) -> Tensor:
+    """The noise that the model sees, in float64."""
+    time = torch.tensor([t])
+    hints = None if garment is None else paper.control(state, x, garment, time, context)
+    return paper.unet(state, x, time, context, hints).double()
+
+
+def ddim(
+    state: dict[str, Tensor],
+    known: Tensor,
+    start: Tensor,
+    noise: Tensor,
+    contexts: list[Tensor],
+    cfg: float,
+    garment: Tensor | None,
+) -> Tensor:
     """DDIM with eta 0 over timesteps 901, 801, … 1, and the clean end."""
     alphas = state["alphas_cumprod"].double()
     steps = list(range(1, 1000, 1000 // STEPS))[::-1]
     z = alphas[steps[0]].sqrt() * start + (1 - alphas[steps[0]]).sqrt() * noise
     for i, t in enumerate(steps):
-        model = [paper.unet(state, torch.cat([z.float(), known], 1), torch.tensor([t]), c).double() for c in contexts]
+        model = [predicted(state, torch.cat([z.float(), known], 1), t, c, garment) for c in contexts]
         eps = model[1] + cfg * (model[0] - model[1])
         a, after = alphas[t], alphas[steps[i + 1]] if i + 1 < len(steps) else torch.tensor(1.0)
         z = after.sqrt() * (z - (1 - a).sqrt() * eps) / a.sqrt() + (1 - after).sqrt() * eps
     return z
 
 
-@pytest.mark.parametrize("family", ["paint-by-example", "dci-vton", "custom"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_ddim_run_equals_the_familys_own_arithmetic(lib: Any, states: dict[str, dict[str, Tensor]], family: str) -> None:
     state, given = states[family], given_to(family)
     model, vae, encoder = load(state)
@@ -155,21 +184,32 @@ def test_a_ddim_run_equals_the_familys_own_arithmetic(lib: Any, states: dict[str
         ]
     known, start = channels_of(family, vae, given)
     noise = torch.randn(1, 4, 16, 16, generator=torch.manual_seed(5))
-    expected = ddim(state, known, start, noise, [positive[0][0], negative[0][0]], 5.0) / 0.18215
+    garment = on_vae(vae, picture(1, 56)) if family == "stableviton" else None
+    expected = ddim(state, known, start, noise, [positive[0][0], negative[0][0]], 5.0, garment) / 0.18215
     assert float((sampled - expected).norm() / expected.norm()) < 1e-4
     maps = recording.maps_of(sampled)
-    assert len([x for x in maps.layers if not x.middle]) == 15
+    assert len([x for x in maps.layers if not x.middle and not x.name.startswith("warp.")]) == 15
     r2g = lib.levels.ulam(maps, "R2G")
     if family == "custom":
         assert (maps.references[0].grid.rows, maps.references[0].grid.leading) == (4, 1)
         assert lib.patches.sram(maps, (3, 4)).values.shape == (1, 4, 4)
+    elif family == "stableviton":
+        warped = {x.name: (x.grid.rows, x.references[0].grid.rows, x.keys) for x in maps.layers if x.name.startswith("warp.")}
+        assert warped == {f"warp.{k}": (side, side, side**2) for k, side in enumerate([4] * 3 + [8] * 3 + [16] * 3)}
+        assert lib.levels.llam(maps, "G2R").values.shape == (9, 16, 16)
+        assert lib.patches.sram(maps, (3, 4), layers="warp.4").values.shape == (1, 8, 8)
+        assert "single-token reference: these weights cannot affect the picture" in r2g.notes
+        layers = {side: lib.levels.llam(maps, side, preset="official").labels for side in ("R2G", "G2R")}
+        assert [label.split(" ")[0] for label in layers["G2R"]] == ["warp.4"]
+        assert len(layers["R2G"]) == 15
+        assert not any(label.startswith("warp.") for label in layers["R2G"])
     else:
         assert "single-token reference: these weights cannot affect the picture" in r2g.notes
         with pytest.raises(lib.errors.UnavailableError, match="attend to a single token"):
             lib.levels.ulam(maps, "G2R")
 
 
-@pytest.mark.parametrize("name", ["07_paint_by_example", "08_dci_vton"])
+@pytest.mark.parametrize("name", ["07_paint_by_example", "08_dci_vton", "09_stableviton"])
 def test_the_workflow_runs_at_the_models_own_size(run_graph: Graphs, states: dict[str, dict[str, Tensor]], name: str) -> None:
     """With narrow weights in a file of torch.save, and one step."""
     twin = json.loads((Path(__file__).parents[1] / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
@@ -186,8 +226,27 @@ def test_the_workflow_runs_at_the_models_own_size(run_graph: Graphs, states: dic
     Image.fromarray(shown.numpy(), "RGBA").save(inputs / "example.png")
     by_class["KSampler"]["steps"] = 1
     out = run_graph(twin, watch={"maps": (look, 1), "sheet": (look, 0)})
-    assert out["maps"].generated_size == (512, 512)
+    assert out["maps"].generated_size == (512, 384 if name[:2] == "09" else 512)
     assert out.ui[look]["images"]
+
+
+def test_the_warp_can_be_recorded_alone_and_shows_the_garment(lib: Any, states: dict[str, dict[str, Tensor]]) -> None:
+    model, vae, encoder = load(states["stableviton"])
+    positive, negative, latent = conditioning(encoder, vae, **given_to("stableviton"))
+    recorded, recording = lib.comfy.attach(model, lib.comfy.Options(layers=("warp.[3-5]",), branches=("cond", "uncond")))
+
+    def sample(used: Any, positive: Any) -> Tensor:
+        with torch.inference_mode():
+            return nodes.common_ksampler(used, 5, 2, 5.0, "ddim", "ddim_uniform", positive, negative, latent)[0]["samples"]
+
+    latents = sample(recorded, positive)
+    assert torch.equal(latents, sample(model, positive))
+    assert [x.name for x in recording.maps_of(latents).layers] == ["warp.3", "warp.4", "warp.5"]
+    known = positive[0][1]["noise_concat"].clone()
+    known[:, -4:] += 1  # the garment's latents
+    assert not torch.equal(latents, sample(model, [[positive[0][0], {**positive[0][1], "noise_concat": known}]]))
+    with pytest.raises(lib.errors.RecordingError, match=r"matches 'warp.9'; it has: .*warp.8"):
+        lib.comfy.attach(model, lib.comfy.Options(layers=("warp.9",)))
 
 
 def test_half_precision_weights_load(states: dict[str, dict[str, Tensor]]) -> None:
@@ -223,7 +282,7 @@ WRONG = {
         r"the weights of the token mapper do not fit: missing: resblocks.1.\* \(2\)",
     ),
     "something is left over": (lambda s: {**s, "adapter.weight": torch.zeros(1)}, "auto", "unknown: adapter.weight"),
-    "StableVITON": (lambda s: {**s, "control_model.x": torch.zeros(1)}, "auto", "StableVITON"),
+    "a garment encoder without its U-Net": (lambda s: {**s, "control_model.x": torch.zeros(1)}, "auto", "unknown: control"),
 }
 
 

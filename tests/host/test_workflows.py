@@ -42,8 +42,8 @@ def is_link(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def test_there_are_eight() -> None:
-    assert [name[:2] for name in EVERY] == [f"0{i}" for i in range(1, 9)]
+def test_there_are_nine() -> None:
+    assert [name[:2] for name in EVERY] == [f"0{i}" for i in range(1, 10)]
 
 
 @every_workflow

@@ -217,6 +217,10 @@ class AttributionMaps:
         """Whether a tensor was recorded."""
         return (kind, layer, branch, reference) in self._tensors
 
+    def attends(self, layer: str, branch: str = "cond", reference: int = 0) -> bool:
+        """Whether anything was recorded of a layer and a reference: an adapter need not be in all layers."""
+        return any(self.has(kind, layer, branch, reference) for kind in (*MARGINALS, *GROUPED))
+
     def marginal(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
         """A marginal, (images, bins, heads or 1, N or S): the sum over each bin's recorded steps divided by their count.
 

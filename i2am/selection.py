@@ -98,9 +98,9 @@ def _layers(maps: AttributionMaps, preset: Preset, patterns: str | Sequence[str]
 
 def _attending(maps: AttributionMaps, layers: tuple[LayerInfo, ...], branch: str, reference: int) -> tuple[LayerInfo, ...]:
     """The layers that attend to a reference: an adapter need not be in all."""
-    found = tuple(x for x in layers if maps.has("r2g", x.name, branch, reference))
+    found = tuple(x for x in layers if maps.attends(x.name, branch, reference))
     if not found:
-        names = ", ".join(x.name for x in maps.layers if maps.has("r2g", x.name, branch, reference))
+        names = ", ".join(x.name for x in maps.layers if maps.attends(x.name, branch, reference))
         where = f"layers that do: {names}" if names else "no layer does: its weight is 0, or it was off in all steps"
         raise UnavailableError(
             f"none of the chosen layers attends to reference {reference}, {maps.references[reference].name!r} ({where})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -110,6 +111,16 @@ class Bench:
         for name, inputs in changes.items():
             graph[name]["inputs"].update(inputs)
         return graph
+
+    def checkpoint(self, name: str, content: bytes | dict[str, Any], family: str = "auto") -> Prompt:
+        """Load Try-On with this in a file of the host's checkpoints."""
+        folder = Path(folder_paths.get_folder_paths("checkpoints")[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            torch.save(content, folder / name)
+        return {"node": {"class_type": "I2AM_LoadTryOn", "inputs": {"checkpoint": name, "family": family}}}
 
     def demo_weights(self, content: bytes | None) -> Prompt:
         """The demo model's node where its weights' folder holds this instead."""
@@ -627,6 +638,40 @@ CASES: dict[str, Case] = {
         "downloaded the demo model's weights in part",
         "I2AM_DemoModel", r"unet\.safetensors is not a whole safetensors file.*ship with the pack: install it anew",
         lambda b: b.demo_weights(b"version https://git-lfs.github.com/spec/v1\n"),
+    ),
+    "checkpoint that is a pointer": Case(
+        "cloned a repository of weights without git-lfs",
+        "I2AM_LoadTryOn", r"pointer\.ckpt is a git-lfs pointer \(.*run `git lfs pull`",
+        lambda b: b.checkpoint("pointer.ckpt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+    ),
+    "checkpoint that was cut off": Case(
+        "downloaded a checkpoint in part",
+        "I2AM_LoadTryOn", r"part\.ckpt is cut off or damaged.*download or copy it again",
+        lambda b: b.checkpoint("part.ckpt", b"PK\x03\x04" + bytes(500)),
+    ),
+    "checkpoint that could run programs": Case(
+        "chose a checkpoint that needs unsafe pickle",
+        "I2AM_LoadTryOn", r"it names argparse\.Namespace.*i2am convert ",
+        lambda b: b.checkpoint("unsafe.ckpt", {"state_dict": {}, "callbacks": argparse.Namespace()}),
+    ),
+    "checkpoint of another model": Case(
+        "chose an inpainting checkpoint of Stable Diffusion for Load Try-On",
+        "I2AM_LoadTryOn", r"missing: cond_stage_model\.transformer\.vision_model\..*unknown: cond_stage_model\.transformer",
+        lambda b: b.checkpoint(
+            "inpainting.ckpt",
+            {
+                "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3),
+                "first_stage_model.quant_conv.weight": torch.zeros(8, 8, 1, 1),
+                "cond_stage_model.transformer.text_model.final_layer_norm.weight": torch.zeros(8),
+            },
+        ),
+    ),
+    "checkpoint of another family": Case(
+        "chose the family custom for a checkpoint of Paint-by-Example",
+        "I2AM_LoadTryOn", r"family is 'custom' with 12 channels, but this file's U-Net takes 9; set family to paint-by-example",
+        lambda b: b.checkpoint(
+            "example.ckpt", {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, 9, 3, 3)}, "custom"
+        ),
     ),
     # ------------------------------------------------------------------ files
     "save elsewhere": Case(

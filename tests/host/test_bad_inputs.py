@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import folder_paths
 import pytest
 from host_tests.bad_inputs import CASES, NO_ERRORS, Case, Said, bench
 from host_tests.boot import PACK
@@ -47,7 +48,9 @@ class Answers:
         if name not in self.known:
             with tempfile.TemporaryDirectory() as folder:
                 node, said = self._ask(CASES.get(name) or NO_ERRORS[name], Path(folder))
-                self.known[name] = node, " ".join(said.replace(f"{Path(folder).resolve()}{os.sep}", "…/").split())
+                for place in (Path(folder), *map(Path, folder_paths.get_folder_paths("checkpoints"))):
+                    said = said.replace(f"{place.resolve()}{os.sep}", "…/")
+                self.known[name] = node, " ".join(said.split())
         return self.known[name]
 
     def _ask(self, case: Case | Said, folder: Path) -> tuple[str, str]:

@@ -54,6 +54,15 @@ FAMILIES = {"paint-by-example": 9, "dci-vton": 9, "stableviton": 13, "custom": 1
 """Input channels of each family's U-Net."""
 
 
+class Part(dict[str, Tensor]):
+    """The weights of one part; asking for one that is not there says so."""
+
+    def __missing__(self, key: str) -> Tensor:
+        raise WeightsFileError(
+            f"the file has no {key!r} among its weights, which every model of the paper has; download it again"
+        )
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint's weights by part.
@@ -66,7 +75,7 @@ class Checkpoint:
     """
 
     family: str
-    parts: Mapping[str, dict[str, Tensor]]
+    parts: Mapping[str, Part]
     unused: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -80,7 +89,7 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
     Raises:
         WeightsFileError: the keys are another model's, a part is missing, or keys are left over; listed by group.
     """
-    parts: dict[str, dict[str, Tensor]] = {name: {} for name in dict.fromkeys(PREFIXES.values())}
+    parts = {name: Part() for name in dict.fromkeys(PREFIXES.values())}
     unused: Counter[str] = Counter()
     unknown: list[str] = []
     for key, value in state.items():

@@ -281,6 +281,16 @@ WRONG = {
         "auto",
         r"the weights of the token mapper do not fit: missing: resblocks.1.\* \(2\)",
     ),
+    "what tells the autoencoder's width is missing": (
+        lambda s: {k: v for k, v in s.items() if k != "first_stage_model.encoder.conv_in.weight"},
+        "auto",
+        "the file has no 'encoder.conv_in.weight' among its weights",
+    ),
+    "what tells the image encoder's precision is missing": (
+        lambda s: {k: v for k, v in s.items() if not k.endswith("embeddings.class_embedding")},
+        "auto",
+        "the file has no 'embeddings.class_embedding' among its weights",
+    ),
     "something is left over": (lambda s: {**s, "adapter.weight": torch.zeros(1)}, "auto", "unknown: adapter.weight"),
     "a garment encoder without its U-Net": (lambda s: {**s, "control_model.x": torch.zeros(1)}, "auto", "unknown: control"),
 }

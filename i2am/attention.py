@@ -1,9 +1,9 @@
 """Reduces one cross-attention call to what is kept of it, in fp32 and in chunks, never the whole N x S x heads block.
 
 With L = Q K^T * scale (DESIGN 4): A^r is the softmax of L over all keys, A^g the softmax of L over the
-generated positions. Two ways give the same numbers: where |L| is bounded well inside fp32's range, one
-matrix E = exp(L) gives every map by matrix products (`_bounded`); otherwise, or with a mask, the maps are
-taken in the log domain (`_general`).
+generated positions. Two ways give the same numbers: one matrix E = exp(L - shift) gives every map by matrix
+products (`_by_products`), and its sums tell whether fp32's range was wide enough for that; where it was not,
+or with a mask, the maps are taken in the log domain (`_in_logs`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from .errors import LayoutError, RecordingError
 from .layout import Layout, Reference
 
 SAFE_LOGIT = 36.0
-"""With |L| below this, A^r = E / sum of E, at least exp(-2 |L|) / S, and one over its sum stay in fp32's normal range."""
+"""With |L| below this, E needs no shift: A^r, at least exp(-2 |L|) / S, and one over its sum stay in fp32's range."""
+ROOM_ABOVE = 40.0
+"""Else E is shifted so that the largest of a sample of L becomes this; larger ones have about as much room again."""
+LARGEST_SUM = 1e30
+LOST = 1e7
+"""What fp32 loses below its normal range must be this many times smaller than every sum that a map divides by."""
 CHUNK_BYTES = 32 << 20
 CACHE_BYTES = 4 << 20
-"""On a CPU a tile of heads of the bounded way has about this size, so that it stays in the caches from pass to pass."""
+"""For each CPU thread a tile of the bounded way has this size, so that it stays in the caches from pass to pass."""
 
 
 @dataclass
@@ -85,7 +90,7 @@ def reduce_attention(
         mask: the call's own mask, additive or boolean (True = may look), broadcastable to (B, H, N', S').
         query_weights: (N,) or (B, N) weight of each generated token for `CallMaps.g2r_masked`.
         pairwise: None, "mean" (over heads) or "heads".
-        chunk_bytes: upper bound on one chunk of the N x S' block, of which two exist at a time.
+        chunk_bytes: half of what the parts of the N x S' block that exist at a time may take.
 
     Raises:
         LayoutError: keys or queries do not match the layout.
@@ -114,27 +119,27 @@ def reduce_attention(
             "a call's queries or keys hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
             "(bfloat16 or float32)"
         )
-    bounded = mask is None and bool(bound <= SAFE_LOGIT**2)
-    reduce_heads = _bounded if bounded else _general
-    room = min(chunk_bytes, CACHE_BYTES) if bounded and q.device.type == "cpu" else chunk_bytes
-    step = min(h, max(1, room // (4 * count * k.shape[2])))
-    most = max(1, chunk_bytes // (4 * step * k.shape[2]))
-    size = step * min(most, count) * k.shape[2] if bounded else 0
-    scratch = q.new_empty(size), q.new_empty(size)
+    products = mask is None
+    tile = min(chunk_bytes, CACHE_BYTES * torch.get_num_threads()) if products and q.device.type == "cpu" else chunk_bytes
+    row_bytes = 4 * k.shape[2]
+    step = min(h, max(1, tile // (count * row_bytes)))
+    most = min(count, max(1, tile // (step * row_bytes)))
+    scratch = q.new_empty(0), q.new_empty(0)
+    if products:
+        whole = count if step * (most + count) * row_bytes <= 2 * chunk_bytes else most
+        scratch = q.new_empty(step * most * k.shape[2]), q.new_empty(step * whole * k.shape[2])
+        if bound > SAFE_LOGIT**2:
+            q, k = _shifted(q, k)
     for i in range(b):
         for first in range(0, h, step):
             heads = slice(first, min(first + step, h))
-            reduce_heads(
-                q[i, heads],
-                k[i, heads],
-                None if v is None else v[i, heads],
-                None if mask is None else mask[i, heads],
-                None if weights is None else weights[i],
-                layout.references,
-                [_View(maps, i, heads) for maps in out],
-                most,
-                scratch,
-            )
+            values = None if v is None else v[i, heads]
+            looks = None if weights is None else weights[i]
+            views = [_View(maps, i, heads) for maps in out]
+            if products and _by_products(q[i, heads], k[i, heads], values, looks, layout.references, views, most, scratch):
+                continue
+            hidden = None if mask is None else mask[i, heads]
+            _in_logs(q[i, heads], k[i, heads], values, hidden, looks, layout.references, views, most)
     for maps in out:
         if pairwise == "mean" and maps.pairwise is not None:
             maps.pairwise /= h
@@ -165,7 +170,7 @@ def _empty(q: Tensor, reference: Reference, v: Tensor | None, weights: Tensor | 
 
     columns = torch.zeros(b, h, s, device=q.device)
     unpaired = pairwise is None or not reference.grid.placed
-    pairs = None if unpaired else torch.zeros(b, 1 if pairwise == "mean" else h, n, s, device=q.device)
+    pairs = None if unpaired else torch.empty(b, 1 if pairwise == "mean" else h, n, s, device=q.device)
     return CallMaps(
         r2g=rows(),
         r2g_placed=rows(),
@@ -197,6 +202,7 @@ class _View:
         self.g2r_masked = None if maps.g2r_masked is None else maps.g2r_masked[image, heads]
         pairs = maps.pairwise
         self.pairwise = None if pairs is None else pairs[image] if pairs.shape[1] == 1 else pairs[image, heads]
+        self._fresh = pairs is not None and (heads.start == 0 or pairs.shape[1] > 1)  # nothing was written there yet
 
     def add_pairwise(self, window: slice, block: Tensor, rows: Tensor | None) -> None:
         """Add (G, n, S) weights, divided by (G, n) ``rows`` where given; heads are summed where only their mean is kept."""
@@ -207,7 +213,11 @@ class _View:
             return
         target = self.pairwise[0, window]
         for g in range(len(block)):
-            if rows is None:
+            if self._fresh and g == 0:
+                target.copy_(block[g])
+                if rows is not None:
+                    target *= rows[g][:, None]
+            elif rows is None:
                 target += block[g]
             else:
                 target.addcmul_(block[g], rows[g][:, None])
@@ -218,14 +228,6 @@ def _windows(n: int, step: int) -> Iterator[slice]:
         yield slice(first, min(first + step, n))
 
 
-def _placed_and_leading(column: Tensor, leading: int) -> Tensor:
-    """(G, S) column factors to (G, S, 2): for placed tokens, and for leading ones."""
-    both = torch.zeros(*column.shape, 2, device=column.device)
-    both[:, leading:, 0] = column[:, leading:]
-    both[:, :leading, 1] = column[:, :leading]
-    return both
-
-
 def _share_out(placed: Tensor, leading: Tensor, reference: Reference, all_: Tensor, only: Tensor) -> None:
     """Sums over placed and leading tokens to the mean over all tokens and the mean over placed ones."""
     torch.div(placed + leading, reference.grid.tokens, out=all_)
@@ -233,90 +235,161 @@ def _share_out(placed: Tensor, leading: Tensor, reference: Reference, all_: Tens
         torch.div(placed, reference.grid.placed, out=only)
 
 
-def _bounded(
+def _shifted(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H, N, d) and (B, H, S', d) with one more component, by which every logit of a head is `ROOM_ABOVE` minus its largest.
+
+    The largest of a sample of the rows: a guess, which `_by_products` checks. A^r and A^g do not change with it.
+    """
+    sample = q[:, :, :: max(1, q.shape[2] // 64)]
+    largest = (sample @ k.transpose(2, 3)).amax((2, 3), keepdim=True)
+    more = (ROOM_ABOVE - largest).expand(*q.shape[:3], 1)
+    return torch.cat([q, more], -1), torch.cat([k, torch.ones_like(k[..., :1])], -1)
+
+
+def _by_products(
     q: Tensor,
     k: Tensor,
     v: Tensor | None,
-    _mask: Tensor | None,
     weights: Tensor | None,
     references: tuple[Reference, ...],
     out: list[_View],
     chunk: int,
     scratch: tuple[Tensor, Tensor],
-) -> None:
-    """All maps of some heads, (G, N, d) and (G, S', d), from E = exp(L) by sums and products; needs |L| <= SAFE_LOGIT.
+) -> bool:
+    """All maps of some heads, (G, N, d) and (G, S', d), from E = exp(L) by sums and products; False where fp32 is too narrow.
 
-    ``scratch``, two of at least G * min(N, chunk) * S' numbers, holds L and E of a window: memory that stays is warm.
+    ``scratch`` holds L of one window, G * min(N, chunk) * S' numbers, and E: of all windows where it has G * N * S'
+    numbers, else of one, and E is computed twice.
     """
     (g, n, _), keys = q.shape, k.shape[1]
     key_t = k.transpose(1, 2)
+    stays = scratch[1].numel() >= g * n * keys
+
+    def room(window: slice) -> Tensor:
+        first = g * window.start * keys if stays else 0
+        rows = window.stop - window.start
+        return scratch[1][first : first + g * rows * keys].view(g, rows, keys)
 
     def exponentials(window: slice) -> tuple[Tensor, Tensor]:
-        size = g * (window.stop - window.start) * keys
-        logits, block = (room[:size].view(g, -1, keys) for room in scratch)
+        block = room(window)
+        logits = scratch[0][: block.numel()].view_as(block)
         torch.bmm(q[:, window], key_t, out=logits)
         return logits, torch.exp(logits, out=block)
 
     windows = list(_windows(n, chunk))
-    ones = torch.ones(g, keys, 1, device=q.device)
     inverse_rows = torch.empty(g, n, device=q.device)
     sums = [torch.zeros(g, 2 if weights is None else 3, r.grid.tokens, device=q.device) for r in references]
-    block = torch.empty(0)
+    values = [_values(k, v, r) for r in references]
+    alone = sum(r.grid.tokens for r in references) == keys
+    least = torch.full((), float("inf"), device=q.device)
     for window in windows:
         logits, block = exponentials(window)
-        inverse = torch.bmm(block, ones)[..., 0].reciprocal_()
+        parts = [block[:, :, r.start : r.stop] for r in references]
+        products = [torch.bmm(part, right) for part, right in zip(parts, values, strict=True)]
+        leading = [part[:, :, : r.grid.leading].sum(-1) for part, r in zip(parts, references, strict=True)]
+        rows = sum(o[..., -1] + lead for o, lead in zip(products, leading, strict=True)) if alone else block.sum(-1)
+        inverse = rows.reciprocal()
         inverse_rows[:, window] = inverse
         left = [torch.ones_like(inverse), inverse]
         if weights is not None:
             left.append(inverse * weights[window])
         factors = torch.stack(left, 1)
-        for reference, view, total in zip(references, out, sums, strict=True):
-            mine = slice(reference.start, reference.stop)
-            part = block[:, :, mine]
-            total += torch.bmm(factors, part)
-            _rows_bounded(logits[:, :, mine], v, part, inverse, reference, view, window)
-            view.add_pairwise(window, part, inverse)
+        for i, (reference, view) in enumerate(zip(references, out, strict=True)):
+            sums[i] += torch.bmm(factors, parts[i])
+            mine = logits[:, :, reference.start : reference.stop]
+            _rows_by_products(mine, parts[i], products[i], leading[i], inverse, reference.grid.leading, view, window)
+            if reference.grid.placed:
+                least = torch.minimum(least, products[i][..., -1].amin())
+    if not _wide_enough(inverse_rows, least, sums, keys):
+        return False
     columns = []
-    for reference, view, total in zip(references, out, sums, strict=True):
+    for view, total in zip(out, sums, strict=True):
         view.g2r.copy_(total[:, 1] / n)
         if view.g2r_masked is not None:
             view.g2r_masked.copy_(total[:, 2])
-        columns.append(torch.cat([_placed_and_leading(1 / total[:, i], reference.grid.leading) for i in (0, 1)], -1))
+        columns.append(total[:, :2].reciprocal_().unsqueeze(-1).unbind(1))
     for window in windows:
-        if len(windows) > 1:
-            _, block = exponentials(window)
-        for reference, view, column in zip(references, out, columns, strict=True):
-            got = torch.bmm(block[:, :, reference.start : reference.stop], column)  # (G, n, 4)
-            got[..., 2:] *= inverse_rows[:, window, None]
-            _share_out(got[..., 0], got[..., 1], reference, view.r2g[:, window], view.r2g_placed[:, window])
-            _share_out(got[..., 2], got[..., 3], reference, view.balanced[:, window], view.balanced_placed[:, window])
+        block = room(window) if stays else exponentials(window)[1]
+        rows = inverse_rows[:, window]
+        for reference, view, (in_g, in_r) in zip(references, out, columns, strict=True):
+            part = block[:, :, reference.start : reference.stop]
+            view.add_pairwise(window, part, rows)
+            placed, leading = _weighed(part, in_g, reference.grid.leading)
+            _share_out(placed, leading, reference, view.r2g[:, window], view.r2g_placed[:, window])
+            placed, leading = _weighed(part, in_r, reference.grid.leading)
+            _share_out(placed * rows, leading * rows, reference, view.balanced[:, window], view.balanced_placed[:, window])
+    return True
 
 
-def _rows_bounded(
-    logits: Tensor, v: Tensor | None, part: Tensor, inverse: Tensor, reference: Reference, view: _View, window: slice
+def _wide_enough(inverse_rows: Tensor, least_placed: Tensor, sums: list[Tensor], keys: int) -> bool:
+    """Whether all sums of E are inside fp32's range, so far above its end that what was lost below it does not count."""
+    lost = LOST * torch.finfo(torch.float32).tiny * max(keys, inverse_rows.shape[1])
+    least_row = 1 / inverse_rows.amax()
+    fine = (inverse_rows.amin() >= 1 / LARGEST_SUM) & (least_row >= lost) & (least_placed >= lost)
+    for total in sums:
+        fine = fine & (total[:, 0].amin() >= lost) & (total[:, 1].amin() * least_row >= lost)
+    return bool(fine)
+
+
+def _weighed(part: Tensor, column: Tensor, lead: int) -> tuple[Tensor, Tensor]:
+    """Sums of (G, n, S) ``part`` times (G, S, 1) ``column`` over placed and over leading tokens, (G, n) each."""
+    placed = torch.bmm(part[:, :, lead:], column[:, lead:])[..., 0]
+    return placed, torch.bmm(part[:, :, :lead], column[:, :lead])[..., 0] if lead else torch.zeros_like(placed)
+
+
+def _values(k: Tensor, v: Tensor | None, reference: Reference) -> Tensor:
+    """What a reference's tokens bring to the head's output, (G, S, dv), and a last column that adds up its placed tokens."""
+    placed = torch.ones(len(k), reference.grid.tokens, 1, device=k.device)
+    placed[:, : reference.grid.leading] = 0
+    return placed if v is None else torch.cat([v[:, reference.start : reference.stop], placed], -1)
+
+
+def _rows_by_products(
+    logits: Tensor,
+    part: Tensor,
+    product: Tensor,
+    leading: Tensor,
+    inverse: Tensor,
+    lead: int,
+    view: _View,
+    window: slice,
 ) -> None:
-    """The maps per query, from (G, n, S) ``part`` = exp(``logits``); what the logits hold is used up."""
-    lead = reference.grid.leading
-    at_places, scratch = part[:, :, lead:], logits[:, :, lead:]
-    placed = at_places.sum(-1)
+    """The maps per query, from (G, n, S) ``part`` = exp(``logits``) and its ``product`` with `_values`; uses up the logits."""
+    placed = product[..., -1]
     view.mass_placed[:, window] = placed * inverse
-    view.mass[:, window] = (placed + part[:, :, :lead].sum(-1)) * inverse
-    if v is not None and view.norm is not None:
-        output = torch.bmm(part, v[:, reference.start : reference.stop])
-        view.norm[:, window] = torch.linalg.vector_norm(output, dim=-1) * inverse
-    if not reference.grid.placed:
+    view.mass[:, window] = (placed + leading) * inverse
+    if view.norm is not None:
+        view.norm[:, window] = torch.linalg.vector_norm(product[..., :-1], dim=-1) * inverse
+    if part.shape[-1] == lead:
         return
-    view.entropy[:, window] = (placed.log() - scratch.mul_(at_places).sum(-1) / placed).clamp_min_(0)
-    value = at_places.amax(-1, keepdim=True)
-    view.peak_value[:, window] = value[..., 0] * inverse
-    # `max` also says where, but its CPU kernel takes longer than these three passes
-    tokens = reference.grid.placed
-    countdown = torch.arange(tokens, 0, -1, device=part.device, dtype=part.dtype)
-    found = torch.eq(at_places, value, out=scratch).mul_(countdown).amax(-1)
-    view.peak_index[:, window] = (tokens - found).int()
+    at_places = part[:, :, lead:]
+    weighed = logits[:, :, lead:].mul_(at_places)
+    view.entropy[:, window] = (placed.log() - weighed.sum(-1) / placed).clamp_min_(0)
+    value, index = _peak(at_places, weighed)
+    view.peak_value[:, window] = value * inverse
+    view.peak_index[:, window] = index.int()
 
 
-def _general(
+def _peak(a: Tensor, scratch: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest of each row of (G, n, S), and a place where it is, with ``scratch`` of the same shape.
+
+    `Tensor.max` also says where, but its CPU kernel takes longer than either way here: long rows are folded up so that
+    one pass finds the column of the largest, short ones are compared with it.
+    """
+    tokens = a.shape[-1]
+    height = next((x for x in range(64, 15, -1) if tokens % (32 * x) == 0), 0)
+    if not height:
+        value = a.amax(-1, keepdim=True)
+        countdown = torch.arange(tokens, 0, -1, device=a.device, dtype=a.dtype)
+        return value[..., 0], tokens - torch.eq(a, value, out=scratch).mul_(countdown).amax(-1)
+    folded = a.unflatten(-1, (height, -1))
+    value, column = folded.amax(-2).max(-1)
+    rows = folded.flatten(0, 1)
+    inside = rows[torch.arange(len(rows), device=a.device), :, column.flatten()].argmax(-1)
+    return value, inside.view_as(column) * folded.shape[-1] + column
+
+
+def _in_logs(
     q: Tensor,
     k: Tensor,
     v: Tensor | None,
@@ -325,7 +398,6 @@ def _general(
     references: tuple[Reference, ...],
     out: list[_View],
     chunk: int,
-    _scratch: tuple[Tensor, Tensor],
 ) -> None:
     """All maps of some heads in the log domain: any logits, any mask; a row or column that may look nowhere gives 0."""
     g, n, _ = q.shape
@@ -334,6 +406,11 @@ def _general(
     rows = torch.empty(g, n, device=q.device)
     over_g = [torch.full((g, r.grid.tokens), float("-inf"), device=q.device) for r in references]
     over_r = [t.clone() for t in over_g]
+
+    for view in out:
+        view.g2r.zero_()
+        if view.g2r_masked is not None:
+            view.g2r_masked.zero_()
 
     def logits(window: slice) -> Tensor:
         block = torch.bmm(q[:, window], key_t)
@@ -351,7 +428,7 @@ def _general(
             view.g2r.add_(a.sum(1) / n)
             if weights is not None and view.g2r_masked is not None:
                 view.g2r_masked.add_((a * weights[window][None, :, None]).sum(1))
-            _rows_general(a, part, v, reference, view, window)
+            _rows_in_logs(a, part, v, reference, view, window)
             view.add_pairwise(window, a, None)
     for window in windows:
         block = logits(window)
@@ -377,7 +454,7 @@ def _finite(log: Tensor) -> Tensor:
     return log.nan_to_num_(nan=float("-inf"), posinf=float("-inf"), neginf=float("-inf"))
 
 
-def _rows_general(a: Tensor, part: Tensor, v: Tensor | None, reference: Reference, view: _View, window: slice) -> None:
+def _rows_in_logs(a: Tensor, part: Tensor, v: Tensor | None, reference: Reference, view: _View, window: slice) -> None:
     lead = reference.grid.leading
     view.mass[:, window] = a.sum(-1)
     view.mass_placed[:, window] = a[..., lead:].sum(-1)

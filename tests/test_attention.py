@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import statement
 import torch
-from attention_call import BLIND_TO_A_COMMON_KEY, POSITIVE, Call, assert_equals_statement, call, calls, close, few
+from attention_call import BLIND_TO_A_COMMON_KEY, POSITIVE, TINY, Call, assert_equals_statement, call, calls, close, few
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from i2am import attention
 from i2am.attention import reduce_attention
 from i2am.errors import I2AMError, LayoutError
 from i2am.layout import Layout, Reference, TokenGrid
@@ -76,7 +77,28 @@ def test_both_ways_of_reducing_agree() -> None:
     one = call(TokenGrid(3, 4, 1), TokenGrid(2, 2), n=20)
     for plain, masked in zip(one.reduced(), replace(one, mask=torch.zeros(1)).reduced(), strict=True):
         for name in (*POSITIVE, "entropy", "norm"):
-            close(getattr(masked, name), getattr(plain, name), 1e-5, what=name)
+            close(getattr(masked, name), getattr(plain, name), 1e-5, 1e-5 if name == "entropy" else TINY, name)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 20])
+def test_heads_outside_the_range_of_products_are_taken_in_logs(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int) -> None:
+    in_logs = []
+    real = attention._in_logs
+    monkeypatch.setattr(attention, "_in_logs", lambda q, *rest: (in_logs.append(len(q)), real(q, *rest)))
+    wide = call(TokenGrid(3, 4, 1), TokenGrid(2, 2), images=1, n=20, spread=16.0)
+    assert wide.largest_logit > 2 * attention.SAFE_LOGIT
+    wide.reduced(chunk_bytes=chunk_bytes)
+    assert in_logs == []  # far above the bound, and still one matrix of exponentials
+    lone_row = replace(wide, q=wide.q.clone(), k=wide.k.abs())
+    lone_row.q[:, 1] = lone_row.q[:, 1].abs()
+    lone_row.q[:, 1, 7] = -100.0
+    assert_equals_statement(lone_row, chunk_bytes=chunk_bytes)
+    assert 1 in in_logs or 3 in in_logs
+    lone_token = replace(wide, q=wide.q.abs(), k=wide.k.clone())
+    lone_token.k[:, 2, 5] = -10.0
+    count = len(in_logs)
+    assert_equals_statement(lone_token, chunk_bytes=chunk_bytes)
+    assert len(in_logs) > count
 
 
 @few

@@ -287,8 +287,8 @@ def _by_products(
         parts = [block[:, :, r.start : r.stop] for r in references]
         products = [torch.bmm(part, right) for part, right in zip(parts, values, strict=True)]
         leading = [part[:, :, : r.grid.leading].sum(-1) for part, r in zip(parts, references, strict=True)]
-        rows = sum(o[..., -1] + lead for o, lead in zip(products, leading, strict=True)) if alone else block.sum(-1)
-        inverse = rows.reciprocal()
+        mine = [product[..., -1] + lead for product, lead in zip(products, leading, strict=True)]
+        inverse = (torch.stack(mine).sum(0) if alone else block.sum(-1)).reciprocal_()
         inverse_rows[:, window] = inverse
         left = [torch.ones_like(inverse), inverse]
         if weights is not None:
@@ -296,8 +296,8 @@ def _by_products(
         factors = torch.stack(left, 1)
         for i, (reference, view) in enumerate(zip(references, out, strict=True)):
             sums[i] += torch.bmm(factors, parts[i])
-            mine = logits[:, :, reference.start : reference.stop]
-            _rows_by_products(mine, parts[i], products[i], leading[i], inverse, reference.grid.leading, view, window)
+            raw = logits[:, :, reference.start : reference.stop]
+            _rows_by_products(raw, parts[i], products[i], leading[i], inverse, reference.grid.leading, view, window)
             if reference.grid.placed:
                 least = torch.minimum(least, products[i][..., -1].amin())
     if not _wide_enough(inverse_rows, least, sums, keys):
@@ -314,10 +314,10 @@ def _by_products(
         for reference, view, (in_g, in_r) in zip(references, out, columns, strict=True):
             part = block[:, :, reference.start : reference.stop]
             view.add_pairwise(window, part, rows)
-            placed, leading = _weighed(part, in_g, reference.grid.leading)
-            _share_out(placed, leading, reference, view.r2g[:, window], view.r2g_placed[:, window])
-            placed, leading = _weighed(part, in_r, reference.grid.leading)
-            _share_out(placed * rows, leading * rows, reference, view.balanced[:, window], view.balanced_placed[:, window])
+            placed, led = _weighed(part, in_g, reference.grid.leading)
+            _share_out(placed, led, reference, view.r2g[:, window], view.r2g_placed[:, window])
+            placed, led = _weighed(part, in_r, reference.grid.leading)
+            _share_out(placed * rows, led * rows, reference, view.balanced[:, window], view.balanced_placed[:, window])
     return True
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m i2am demo | show | score | convert | bench`, also installed as `i2am`."""
+"""The command line: `python -m i2am demo | run | show | score | convert | bench`, also installed as `i2am`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from . import __version__, bench
 from .commands import add_score, add_show
 from .convert import add_convert
 from .errors import I2AMError
+from .tryon.command import add_run
 
 DESCRIPTION = """\
 I2AM shows why an image-to-image diffusion model (virtual try-on, exemplar inpainting) made what it made:
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"i2am {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
+    add_run(commands)
     add_show(commands)
     add_score(commands)
     add_convert(commands)

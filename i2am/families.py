@@ -36,11 +36,15 @@ class Kind:
         pictures: what must be given beside the reference and the person without the garment.
         known: the channels that stand behind the noisy ones, (B, C, h, w).
         start: latents to start from, (B, 4, h, w); None: empty ones.
+        cfg: the authors' scale of classifier-free guidance; 1 is without.
+        steps: the authors' number of sampler steps.
     """
 
     pictures: tuple[str, ...]
     known: Callable[[Pictures, Encode], Tensor]
     start: Callable[[Pictures, Encode], Tensor] | None = None
+    cfg: float = 5.0
+    steps: int = 50
 
 
 def _beside_densepose(pictures: Pictures, encode: Encode) -> Tensor:
@@ -79,9 +83,14 @@ KINDS = {
     "demo": Kind(("densepose",), _beside_densepose),
     "custom": Kind(("densepose",), _beside_densepose),
     "paint-by-example": Kind(("inpaint_mask",), _with_mask),
-    "dci-vton": Kind(("inpaint_mask", "warped"), _with_warped, lambda pictures, encode: encode(_pasted(pictures))),
+    "dci-vton": Kind(
+        ("inpaint_mask", "warped"), _with_warped, lambda pictures, encode: encode(_pasted(pictures)), cfg=1.0, steps=100
+    ),
     "stableviton": Kind(
-        ("person", "inpaint_mask", "densepose"), _beside_garment, lambda pictures, encode: encode(pictures["person"])
+        ("person", "inpaint_mask", "densepose"),
+        _beside_garment,
+        lambda pictures, encode: encode(pictures["person"]),
+        cfg=1.0,
     ),
 }
 """By the name of a family."""

@@ -14,7 +14,8 @@ import comfy.utils
 import torch
 
 from ..i2am.demo.family import FACTOR, DemoFamily, load_part
-from ..i2am.demo.ldm_keys import UNET_CONFIG, VAE_CONFIG, vae_keys
+from ..i2am.demo.ldm_keys import UNET_CONFIG, VAE_CONFIG
+from ..i2am.tryon.ldm_keys import vae_to_ldm
 
 
 class _Latents(comfy.latent_formats.LatentFormat):
@@ -52,7 +53,7 @@ def load_demo_model() -> tuple[Any, Any, DemoFamily]:
         inner, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
     params = {"ddconfig": dict(VAE_CONFIG), "embed_dim": VAE_CONFIG["z_channels"]}
-    weights = vae_keys(load_part("vae"))
+    weights = vae_to_ldm(load_part("vae"))
     vae = comfy.sd.VAE(sd=weights, config={"params": params}, dtype=torch.float32)
     missing = set(vae.first_stage_model.state_dict()) ^ set(weights)
     if missing:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..i2am.tryon.checkpoint import Checkpoint, check_keys, sort_checkpoint
 from ..i2am.tryon.encoder import TryOnEncoder, vision_config
-from ..i2am.tryon.mapper import SingleTokenMapper
+from ..i2am.tryon.mapper import project_of
 from ..i2am.weights_file import read_weights
 from .tryon_garment import with_garment
 
@@ -94,15 +94,7 @@ class _Parts(torch.nn.Module):
         self.vision = comfy.clip_model.CLIPVision(vision_config(vision), dtype, device, operations)
         check_keys("image encoder", self.vision.state_dict(), vision)
         self.vision.load_state_dict(vision)
-        context, width = mapper["proj_out.weight"].shape
-        if found.family == "custom":
-            self.mapper = operations.Linear(width, context, device=device, dtype=dtype)
-            mapper = {key.removeprefix("proj_out."): value for key, value in mapper.items()}
-        else:
-            layers = len({key.split(".")[1] for key in mapper if key.startswith("resblocks.")})
-            self.mapper = SingleTokenMapper(width, context, layers, operations, device=device, dtype=dtype)
-        check_keys("token mapper", self.mapper.state_dict(), mapper)
-        self.mapper.load_state_dict(mapper)
+        self.mapper = project_of(found.family, mapper, operations, device=device, dtype=dtype)
 
 
 def _encoder(found: Checkpoint) -> TryOnEncoder:

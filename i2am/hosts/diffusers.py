@@ -139,7 +139,7 @@ class DiffusersRecording:
             self._stack.callback(handle.remove)
             for name, module in self._unet.named_modules():
                 if name.endswith(".attn2"):
-                    _Watch(self, name.removesuffix(".attn2"), module, self._stack)
+                    _Watch(self, _layer_name(name), module, self._stack)
         except BaseException:
             self._stack.close()
             self._stack = None
@@ -305,6 +305,12 @@ class _Watch:
                 log.warning("the processor of %s was replaced while it was recorded; the new one stays", layer)
 
         stack.callback(restore)
+
+
+def _layer_name(module: str) -> str:
+    """A layer's name from that of its ``attn2``; StableVITON's warp blocks are "warp.0" to "warp.8", as in every host."""
+    name = module.removesuffix(".attn2")
+    return ".".join(name.split(".")[:2]) if name.startswith("warp.") else name
 
 
 def _after_self(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:

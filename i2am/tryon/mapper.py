@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .checkpoint import check_keys
 
 
 class _Attention(nn.Module):
@@ -72,3 +75,28 @@ class SingleTokenMapper(nn.Module):
             x = block(x)
         out: Tensor = self.proj_out(self.final_ln(x))
         return out
+
+
+def project_of(family: str, weights: Mapping[str, Tensor], operations: Any = nn, **placed: Any) -> nn.Module:
+    """What leads from the vision model's width to the U-Net's: the custom model's projection of all tokens, or the mapper.
+
+    Args:
+        family: of `checkpoint.FAMILIES`.
+        weights: a checkpoint's part "mapper".
+        operations: see `SingleTokenMapper`.
+        placed: ``device`` and ``dtype`` of the weights.
+
+    Raises:
+        WeightsFileError: keys are missing or left over; listed by group.
+    """
+    context, width = weights["proj_out.weight"].shape
+    made: nn.Module
+    if family == "custom":
+        made = operations.Linear(width, context, **placed)
+        weights = {key.removeprefix("proj_out."): value for key, value in weights.items()}
+    else:
+        layers = len({key.split(".")[1] for key in weights if key.startswith("resblocks.")})
+        made = SingleTokenMapper(width, context, layers, operations, **placed)
+    check_keys("token mapper", made.state_dict(), weights)
+    made.load_state_dict(weights)
+    return made

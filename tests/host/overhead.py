@@ -1,21 +1,25 @@
-"""What recording costs inside ComfyUI: a U-Net of SD1.5's size, random weights, interleaved runs with and without I²AM Record.
+"""What recording costs inside ComfyUI: real sizes, random weights, interleaved runs with and without I²AM Record.
 
 By hand, in a host's folder and with its Python, nothing else running:
 
-    cd ComfyUI && python <this repository>/tests/host/overhead.py [--rounds 4] [--json FILE]
+    cd ComfyUI && python <this repository>/tests/host/overhead.py [--model stableviton] [--rounds 4] [--json FILE]
 
-The setup is that of `python -m i2am bench`: 512 x 384, guidance in one batch of 2, 257 reference tokens.
+`sd15` has the setup of `python -m i2am bench`: 512 x 384, guidance in one batch of 2, 257 reference tokens. `stableviton`
+is that model at its full width (1.8 billion weights in fp32, some 10 GB of memory), without guidance, as its authors run it:
+each of three layers of its warp has 3072 queries and 3072 keys.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +48,56 @@ SD15 = {
     "legacy": False,
 }
 DETAIL = {"none": None, "marginals": "marginals", "pairwise": "pairwise"}
+
+
+@dataclass
+class Setup:
+    """A model and what a run of it is given."""
+
+    model: Any
+    positive: Any
+    negative: Any
+    cfg: float
+    facts: dict[str, Any]
+
+
+def _sd15(pack: str, torch: Any) -> Setup:
+    carried = importlib.import_module(f"{pack}.i2am.hosts.carried")
+    layout = importlib.import_module(f"{pack}.i2am.layout")
+    told = carried.Carried(layout.Layout.of(layout.TokenGrid(16, 16, leading=1)), (512, 384))
+    positive, negative = (carried.carry([[torch.randn(1, 257, 768), {}]], told) for _ in range(2))
+    return Setup(_model(torch), positive, negative, 5.0, {"model": "SD1.5's size", "tokens": 257})
+
+
+def _stableviton(pack: str, torch: Any) -> Setup:
+    """Loaded by the pack's own node from a checkpoint of random weights."""
+    import folder_paths
+
+    import nodes
+
+    path = Path(__file__).resolve().parents[1] / "paper_models.py"
+    spec = importlib.util.spec_from_file_location("paper_models", path)
+    assert spec is not None
+    assert spec.loader is not None
+    paper = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(paper)
+    folder = Path(folder_paths.get_folder_paths("checkpoints")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    importlib.import_module("safetensors.torch").save_file(
+        {k: v.contiguous() for k, v in paper.checkpoint("stableviton", paper.Sizes()).items()}, folder / "full.safetensors"
+    )
+    given = nodes.NODE_CLASS_MAPPINGS
+    with torch.inference_mode():
+        model, vae, encoder = given["I2AM_LoadTryOn"].execute("full.safetensors", "auto").result
+        person, cloth, dense = (torch.rand(1, 512, 384, 3) for _ in range(3))
+        mask = torch.zeros(1, 512, 384)
+        mask[:, 128:384, 96:288] = 1
+        made = given["I2AM_TryOnConditioning"].execute(encoder, vae, cloth, person=person, inpaint_mask=mask, densepose=dense)
+    (folder / "full.safetensors").unlink()
+    return Setup(model, made[0], made[1], 1.0, {"model": "StableVITON", "tokens": 3072})
+
+
+SETUPS = {"sd15": _sd15, "stableviton": _stableviton}
 
 
 def _model(torch: Any) -> Any:
@@ -87,6 +141,7 @@ def _meter(library: str) -> list[float]:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=sorted(SETUPS), default="sd15", help="what to run (default sd15)")
     parser.add_argument("--rounds", type=int, default=4, help="runs of each mode that count (default 4)")
     parser.add_argument("--threads", type=int, help="processor threads (default: PyTorch's choice)")
     parser.add_argument("--json", type=Path, help="file to write")
@@ -95,14 +150,14 @@ def main(argv: list[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory() as scratch:
         boot(Path(scratch))
-        figures = _measure(load().__name__, args.rounds, args.threads)
+        figures = _measure(load().__name__, args.model, args.rounds, args.threads)
     print(json.dumps(figures, indent=2))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def _measure(pack: str, rounds: int, threads: int | None) -> dict[str, Any]:
+def _measure(pack: str, which: str, rounds: int, threads: int | None) -> dict[str, Any]:
     import comfy.sample
     import comfyui_version
     import torch
@@ -112,11 +167,7 @@ def _measure(pack: str, rounds: int, threads: int | None) -> dict[str, Any]:
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model, spent = _model(torch), _meter(f"{pack}.i2am")
-    carried = importlib.import_module(f"{pack}.i2am.hosts.carried")
-    layout = importlib.import_module(f"{pack}.i2am.layout")
-    told = carried.Carried(layout.Layout.of(layout.TokenGrid(16, 16, leading=1)), (512, 384))
-    positive, negative = (carried.carry([[torch.randn(1, 257, 768), {}]], told) for _ in range(2))
+    setup, spent = SETUPS[which](pack, torch), _meter(f"{pack}.i2am")
     noise = torch.randn(1, 4, 64, 48)
     seconds: dict[str, list[float]] = {name: [] for name in DETAIL}
     shares: dict[str, list[float]] = {name: [] for name in DETAIL}
@@ -124,10 +175,10 @@ def _measure(pack: str, rounds: int, threads: int | None) -> dict[str, Any]:
     for turn in range(rounds + 1):
         shift = turn % len(DETAIL)  # no mode always follows the same one
         for name in [*DETAIL][shift:] + [*DETAIL][:shift]:
-            used = model
+            used = setup.model
             if DETAIL[name]:
                 record = nodes.NODE_CLASS_MAPPINGS["I2AM_Record"]
-                used = record.execute(model, DETAIL[name], "", "cond", 300, 5, "auto", 16, 16, 1)[0]
+                used = record.execute(setup.model, DETAIL[name], "", "cond", 300, 5, "auto", 16, 16, 1)[0]
             ends: list[tuple[float, float, float]] = []
 
             def step(*_: Any, ends: list[tuple[float, float, float]] = ends) -> None:
@@ -138,11 +189,11 @@ def _measure(pack: str, rounds: int, threads: int | None) -> dict[str, Any]:
                     used,
                     noise,
                     STEPS,
-                    5.0,
+                    setup.cfg,
                     "ddim",
                     "normal",
-                    positive,
-                    negative,
+                    setup.positive,
+                    setup.negative,
                     torch.zeros_like(noise),
                     callback=step,
                     seed=1,
@@ -166,7 +217,7 @@ def _measure(pack: str, rounds: int, threads: int | None) -> dict[str, Any]:
         "setup": {
             "host": f"ComfyUI {comfyui_version.__version__}",
             "size": [512, 384],
-            "tokens": 257,
+            **setup.facts,
             "steps": rounds * (STEPS - 1),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,

@@ -20,13 +20,11 @@ from torch import Tensor
 
 import nodes
 
-SIDE = 128  # pixels of the small runs; the families' own sizes take minutes here
-STEPS = 10
 
-
-def _statement() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "paper_models.py"
-    spec = importlib.util.spec_from_file_location("paper_models", path)
+def _beside(name: str) -> ModuleType:
+    """A module of the library's own tests."""
+    path = Path(__file__).resolve().parents[1] / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
@@ -34,14 +32,10 @@ def _statement() -> ModuleType:
     return module
 
 
-paper = _statement()
-SIZES = paper.Sizes(
-    width=32, context=48, clip_width=128, clip_layers=2, clip_heads=2, clip_mlp=256, patch=14, picture=56, mapper_layers=2,
-    vae_width=32,
-)  # fmt: skip
-
-
-FAMILIES = ["paint-by-example", "dci-vton", "stableviton", "custom"]
+paper = _beside("paper_models")
+runs = _beside("paper_runs")
+FAMILIES, SIDE, SIZES, STEPS = runs.FAMILIES, runs.SIDE, runs.SIZES, runs.STEPS
+given_to, hole, picture = runs.given_to, runs.hole, runs.picture
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +66,6 @@ def load(state: dict[str, Tensor], family: str = "auto") -> tuple[Any, Any, Any]
     return model, vae, encoder
 
 
-def picture(seed: int, side: int = SIDE) -> Tensor:
-    """(1, side, side, 3) in 0-1."""
-    return torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(seed))
-
-
-def hole() -> Tensor:
-    mask = torch.zeros(1, SIDE, SIDE)
-    mask[:, 37:90, 30:99] = 1
-    return mask
-
-
 def conditioning(encoder: Any, vae: Any, **given: Any) -> tuple[Any, Any, dict[str, Tensor]]:
     with torch.inference_mode():
         return nodes.NODE_CLASS_MAPPINGS["I2AM_TryOnConditioning"].execute(encoder, vae, picture(1, 56), **given).result
@@ -109,67 +92,18 @@ def test_the_loaded_parts_equal_the_statement(states: dict[str, dict[str, Tensor
     assert torch.equal(encoder.null(2), state["learnable_vector"].expand(2, expected.shape[1], -1))
 
 
-def given_to(family: str) -> dict[str, Tensor]:
-    """The pictures that a family needs."""
-    if family == "custom":
-        return {"agnostic": picture(4), "densepose": picture(5)}
-    if family == "stableviton":
-        return {"person": picture(4), "agnostic": picture(6), "densepose": picture(5), "inpaint_mask": hole()}
-    return {"person": picture(4), "inpaint_mask": hole(), **({"warped": picture(5)} if family == "dci-vton" else {})}
-
-
-def channels_of(family: str, vae: Any, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """What stands behind the noisy latents, and the latents that the sampler starts from, by the families' own descriptions."""
-
-    def encode(shown: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return vae.encode(shown) * 0.18215
-
-    if family == "custom":
-        return torch.cat([encode(given["agnostic"]), encode(given["densepose"])], 1), torch.zeros(1, 4, 16, 16)
-    # bilinear at an eighth: the mean of the two middle rows and columns of a cell
-    cells = (1 - hole()).reshape(1, 16, 8, 16, 8)[:, :, 3:5, :, 3:5].mean((2, 4))
-    if family == "stableviton":
-        return torch.cat([encode(given["agnostic"]), cells[:, None], encode(given["densepose"])], 1), encode(given["person"])
-    mask = given["inpaint_mask"][..., None]
-    filling = given["warped"] if family == "dci-vton" else torch.full_like(given["person"], 0.5)
-    latents = encode(given["person"] * (1 - mask) + filling * mask)
-    return torch.cat([latents, cells[:, None]], 1), latents if family == "dci-vton" else torch.zeros(1, 4, 16, 16)
-
-
-def on_vae(vae: Any, shown: Tensor) -> Tensor:
-    """A picture of another size as scaled latents."""
-    resized = torch.nn.functional.interpolate(shown.movedim(-1, 1), (SIDE, SIDE), mode="bilinear", antialias=True)
+def test_both_hosts_have_the_same_autoencoder(pack: ModuleType, states: dict[str, dict[str, Tensor]]) -> None:
+    pytest.importorskip("diffusers")
+    networks = importlib.import_module(f"{pack.__name__}.i2am.tryon.networks")
+    checkpoint = importlib.import_module(f"{pack.__name__}.i2am.tryon.checkpoint")
+    _, vae, _ = load(states["custom"])
+    other = networks.vae_of(checkpoint.sort_checkpoint(states["custom"]).parts["vae"])
     with torch.inference_mode():
-        return vae.encode(resized.clamp(0, 1).movedim(1, -1)) * 0.18215
-
-
-def predicted(state: dict[str, Tensor], x: Tensor, t: int, context: Tensor, garment: Tensor | None) -> Tensor:
-    """The noise that the model sees, in float64."""
-    time = torch.tensor([t])
-    hints = None if garment is None else paper.control(state, x, garment, time, context)
-    return paper.unet(state, x, time, context, hints).double()
-
-
-def ddim(
-    state: dict[str, Tensor],
-    known: Tensor,
-    start: Tensor,
-    noise: Tensor,
-    contexts: list[Tensor],
-    cfg: float,
-    garment: Tensor | None,
-) -> Tensor:
-    """DDIM with eta 0 over timesteps 901, 801, … 1, and the clean end."""
-    alphas = state["alphas_cumprod"].double()
-    steps = list(range(1, 1000, 1000 // STEPS))[::-1]
-    z = alphas[steps[0]].sqrt() * start + (1 - alphas[steps[0]]).sqrt() * noise
-    for i, t in enumerate(steps):
-        model = [predicted(state, torch.cat([z.float(), known], 1), t, c, garment) for c in contexts]
-        eps = model[1] + cfg * (model[0] - model[1])
-        a, after = alphas[t], alphas[steps[i + 1]] if i + 1 < len(steps) else torch.tensor(1.0)
-        z = after.sqrt() * (z - (1 - a).sqrt() * eps) / a.sqrt() + (1 - after).sqrt() * eps
-    return z
+        latents = vae.encode(picture(1))
+        theirs = other.encode(picture(1).movedim(-1, 1) * 2 - 1).latent_dist.mode()
+        shown, seen = vae.decode(latents), (other.decode(latents).sample / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+    assert torch.allclose(latents, theirs, atol=1e-5)
+    assert torch.allclose(shown, seen, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -182,10 +116,10 @@ def test_a_ddim_run_equals_the_familys_own_arithmetic(lib: Any, states: dict[str
         sampled = nodes.common_ksampler(recorded, 5, STEPS, 5.0, "ddim", "ddim_uniform", positive, negative, latent)[0][
             "samples"
         ]
-    known, start = channels_of(family, vae, given)
+    known, start = runs.channels_of(family, vae.encode, given)
     noise = torch.randn(1, 4, 16, 16, generator=torch.manual_seed(5))
-    garment = on_vae(vae, picture(1, 56)) if family == "stableviton" else None
-    expected = ddim(state, known, start, noise, [positive[0][0], negative[0][0]], 5.0, garment) / 0.18215
+    garment = runs.on_vae(vae.encode, picture(1, 56)) if family == "stableviton" else None
+    expected = runs.ddim(state, known, start, noise, [positive[0][0], negative[0][0]], 5.0, garment) / runs.SCALE
     assert float((sampled - expected).norm() / expected.norm()) < 1e-4
     maps = recording.maps_of(sampled)
     assert len([x for x in maps.layers if not x.middle and not x.name.startswith("warp.")]) == 15

@@ -1,0 +1,97 @@
+"""Small runs of the paper's models: their pictures, what stands behind the noise, and DDIM, by the families' descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import paper_models as paper
+import torch
+from torch import Tensor
+
+SIDE = 128  # pixels of the small runs; the families' own sizes take minutes here
+STEPS = 10
+SIZES = paper.Sizes(
+    width=32, context=48, clip_width=128, clip_layers=2, clip_heads=2, clip_mlp=256, patch=14, picture=56, mapper_layers=2,
+    vae_width=32,
+)  # fmt: skip
+FAMILIES = ["paint-by-example", "dci-vton", "stableviton", "custom"]
+SCALE = 0.18215
+Encode = Callable[[Tensor], Tensor]
+"""Pictures (B, H, W, 3) in 0-1 to a VAE's latents."""
+
+
+def picture(seed: int, side: int = SIDE) -> Tensor:
+    """(1, side, side, 3) in 0-1."""
+    return torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def hole() -> Tensor:
+    mask = torch.zeros(1, SIDE, SIDE)
+    mask[:, 37:90, 30:99] = 1
+    return mask
+
+
+def given_to(family: str) -> dict[str, Tensor]:
+    """The pictures that a family needs."""
+    if family == "custom":
+        return {"agnostic": picture(4), "densepose": picture(5)}
+    if family == "stableviton":
+        return {"person": picture(4), "agnostic": picture(6), "densepose": picture(5), "inpaint_mask": hole()}
+    return {"person": picture(4), "inpaint_mask": hole(), **({"warped": picture(5)} if family == "dci-vton" else {})}
+
+
+def channels_of(family: str, vae: Encode, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """What stands behind the noisy latents, and the latents that the sampler starts from, by the families' own descriptions."""
+
+    def encode(shown: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return vae(shown) * SCALE
+
+    if family == "custom":
+        return torch.cat([encode(given["agnostic"]), encode(given["densepose"])], 1), torch.zeros(1, 4, 16, 16)
+    # bilinear at an eighth: the mean of the two middle rows and columns of a cell
+    cells = (1 - hole()).reshape(1, 16, 8, 16, 8)[:, :, 3:5, :, 3:5].mean((2, 4))
+    if family == "stableviton":
+        return torch.cat([encode(given["agnostic"]), cells[:, None], encode(given["densepose"])], 1), encode(given["person"])
+    mask = given["inpaint_mask"][..., None]
+    filling = given["warped"] if family == "dci-vton" else torch.full_like(given["person"], 0.5)
+    latents = encode(given["person"] * (1 - mask) + filling * mask)
+    return torch.cat([latents, cells[:, None]], 1), latents if family == "dci-vton" else torch.zeros(1, 4, 16, 16)
+
+
+def on_vae(vae: Encode, shown: Tensor) -> Tensor:
+    """A picture of another size as scaled latents."""
+    resized = torch.nn.functional.interpolate(shown.movedim(-1, 1), (SIDE, SIDE), mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        return vae(resized.clamp(0, 1).movedim(1, -1)) * SCALE
+
+
+def predicted(state: dict[str, Tensor], x: Tensor, t: int, context: Tensor, garment: Tensor | None) -> Tensor:
+    """The noise that the model sees, in float64."""
+    time = torch.tensor([t])
+    hints = None if garment is None else paper.control(state, x, garment, time, context)
+    return paper.unet(state, x, time, context, hints).double()
+
+
+def ddim(
+    state: dict[str, Tensor],
+    known: Tensor,
+    start: Tensor,
+    noise: Tensor,
+    contexts: list[Tensor],
+    cfg: float,
+    garment: Tensor | None,
+    first: int | None = None,
+    last: float = 1.0,
+) -> Tensor:
+    """DDIM with eta 0 over timesteps 901, 801, … 1, from the start noised to ``first`` and to ``last`` as the end's ᾱ."""
+    alphas = state["alphas_cumprod"].double()
+    steps = list(range(1, 1000, 1000 // STEPS))[::-1]
+    begin = alphas[steps[0] if first is None else first]
+    z = begin.sqrt() * start + (1 - begin).sqrt() * noise
+    for i, t in enumerate(steps):
+        model = [predicted(state, torch.cat([z.float(), known], 1), t, c, garment) for c in contexts]
+        eps = model[1] + cfg * (model[0] - model[1])
+        a, after = alphas[t], alphas[steps[i + 1]] if i + 1 < len(steps) else torch.tensor(last)
+        z = after.sqrt() * (z - (1 - a).sqrt() * eps) / a.sqrt() + (1 - after).sqrt() * eps
+    return z

@@ -13,9 +13,11 @@ import folder_paths
 from ..i2am.errors import I2AMError
 from ..i2am.files import is_maps_file
 from ..i2am.names import check_prefix, inside
+from ..i2am.tryon.folder import PARTS, is_folder
 
 SUFFIX = ".safetensors"
 _OUTPUT = " [output]"  # the host's own mark of names in its output folder
+_FOLDER = " [diffusers]"
 
 
 def new_file(prefix: str, suffix: str) -> tuple[Path, str]:
@@ -55,6 +57,33 @@ def maps_path(name: str) -> Path:
         where = "output" if output else "input"
         raise I2AMError(f"there is no file {name!r} in the {where} folder; press R to read the list anew, or save maps first")
     return path
+
+
+def weights_names() -> list[str]:
+    """Checkpoints, and folders in diffusers' layout that hold an image encoder, by the names that `weights_path` takes."""
+    folders = {
+        found.parent.relative_to(base).as_posix()
+        for base in map(Path, folder_paths.get_folder_paths("diffusers"))
+        for pattern in (f"*/{PARTS[-1]}", f"*/*/{PARTS[-1]}")
+        for found in base.glob(pattern)
+        if is_folder(found.parent)
+    }
+    return [*folder_paths.get_filename_list("checkpoints"), *(name + _FOLDER for name in sorted(folders))]
+
+
+def weights_path(name: str) -> Path:
+    """The path of a checkpoint or folder by its name.
+
+    Raises:
+        I2AMError: the name leads out of its folder, or there is no such folder.
+    """
+    if not name.endswith(_FOLDER):
+        return Path(folder_paths.get_full_path_or_raise("checkpoints", name))
+    for base in folder_paths.get_folder_paths("diffusers"):
+        path = inside(base, name[: -len(_FOLDER)])
+        if path.is_dir():
+            return path
+    raise I2AMError(f"there is no folder {name!r} in models/diffusers; press R to read the list anew")
 
 
 def _found(folder: str) -> Iterator[str]:

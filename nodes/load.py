@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import folder_paths
 from comfy_api.latest import io
 
 from ..i2am.tryon.checkpoint import FAMILIES
 from .base import Encoder, field, schema
+from .folders import weights_names, weights_path
 from .tryon_model import load_tryon
 
 AUTO = "auto"
@@ -22,15 +20,17 @@ class LoadTryOn(io.ComfyNode):
         return schema(
             node_id="I2AM_LoadTryOn",
             display_name="I²AM Load Try-On",
-            description="Loads Paint-by-Example, DCI-VTON, StableVITON or the paper's custom try-on model from a checkpoint in "
-            "its authors' layout, with the reference encoder that the host's own loader leaves out.",
+            description="Loads Paint-by-Example, DCI-VTON, StableVITON or the paper's custom try-on model from its authors' "
+            "checkpoint, or Paint-by-Example from a diffusers folder, with the reference encoder that the host's own loader "
+            "leaves out.",
             search_aliases=["Paint by Example", "DCI-VTON", "StableVITON", "virtual try-on checkpoint", "exemplar inpainting"],
             inputs=[
                 field(
                     io.Combo,
                     "checkpoint",
-                    options=folder_paths.get_filename_list("checkpoints"),
-                    tooltip="a file in models/checkpoints, such as model.ckpt of Paint-by-Example; read safely",
+                    options=weights_names(),
+                    tooltip="a file in models/checkpoints, such as model.ckpt of Paint-by-Example, read safely; or a folder in "
+                    "models/diffusers, marked [diffusers]",
                 ),
                 field(
                     io.Combo,
@@ -50,5 +50,4 @@ class LoadTryOn(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, family: str) -> io.NodeOutput:
-        path = folder_paths.get_full_path_or_raise("checkpoints", checkpoint)
-        return io.NodeOutput(*load_tryon(Path(path), family))
+        return io.NodeOutput(*load_tryon(weights_path(checkpoint), family))

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..i2am.tryon.checkpoint import Checkpoint, check_keys, sort_checkpoint
 from ..i2am.tryon.encoder import TryOnEncoder, vision_config
+from ..i2am.tryon.folder import read_model
 from ..i2am.tryon.mapper import project_of
-from ..i2am.weights_file import read_weights
 from .tryon_garment import with_garment
 
 Weights = Mapping[str, Tensor]
@@ -35,13 +35,13 @@ class _Config(comfy.supported_models.SD15):
 
 
 def load_tryon(path: Path, family: str = "auto") -> tuple[Any, Any, TryOnEncoder]:
-    """MODEL, VAE and the reference encoder of a checkpoint.
+    """MODEL, VAE and the reference encoder of a checkpoint, or of a folder in diffusers' layout.
 
     Raises:
         WeightsFileError: the file cannot be read safely, is none of the paper's models, or its keys do not fit.
         I2AMError: its image encoder is none that is known.
     """
-    found = sort_checkpoint(read_weights(path), family)
+    found = sort_checkpoint(read_model(path), family)
     model = _model(found.parts["unet"])
     if found.family == "stableviton":
         model = with_garment(model, found.parts["control"], found.parts["warp"])

@@ -11,9 +11,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from ..families import KINDS, Ready
-from ..weights_file import read_weights
 from .checkpoint import Checkpoint, Part, sort_checkpoint
 from .encoder import TryOnEncoder, vision_config
+from .folder import read_model
 from .garment import Garment
 from .mapper import project_of
 from .networks import unet_of, vae_of, vision_of
@@ -41,10 +41,10 @@ class TryOnModel:
     def load(
         cls, path: Path, family: str = "auto", *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> TryOnModel:
-        """Read a checkpoint in the authors' layout.
+        """Read a checkpoint in the authors' layout, or Paint-by-Example's folder in diffusers' layout.
 
         Args:
-            path: a ``.safetensors`` or ``.ckpt`` file.
+            path: a ``.safetensors`` or ``.ckpt`` file, or a folder.
             family: of `checkpoint.FAMILIES`, or "auto".
             device: where to run.
             dtype: of the U-Net and the encoders; the autoencoder stays in fp32, which fp16 is too narrow for.
@@ -53,7 +53,7 @@ class TryOnModel:
             WeightsFileError: the file cannot be read safely, is none of the paper's models, or its keys do not fit.
             I2AMError: transformers is missing, or the image encoder is none that is known.
         """
-        found = sort_checkpoint(read_weights(path), family)
+        found = sort_checkpoint(read_model(path), family)
         # cast before they are placed: diffusers warns of a model that is cast as a whole
         parts = {
             name: Part({key: value.to(torch.float32 if name == "vae" else dtype) for key, value in part.items()})

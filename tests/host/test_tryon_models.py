@@ -183,6 +183,58 @@ def test_the_warp_can_be_recorded_alone_and_shows_the_garment(lib: Any, states: 
         lib.comfy.attach(model, lib.comfy.Options(layers=("warp.9",)))
 
 
+def in_diffusers_layout(folder: Path, state: dict[str, Tensor], networks: Any, parts: Any) -> None:
+    """Paint-by-Example's weights as a folder of diffusers."""
+    networks.unet_of(parts["unet"]).save_pretrained(folder / "unet")
+    networks.vae_of(parts["vae"]).save_pretrained(folder / "vae")
+    encoder = {"model.vision_model." + key: value for key, value in parts["vision"].items()}
+    names = {
+        "attn.c_proj": "attn1.to_out.0",
+        "ln_1": "norm1",
+        "ln_2": "norm3",
+        "mlp.c_fc": "ff.net.0.proj",
+        "mlp.c_proj": "ff.net.2",
+    }
+    for key, value in parts["mapper"].items():
+        if key.startswith("resblocks."):
+            _, number, rest = key.split(".", 2)
+            name, _, last = rest.rpartition(".")
+            block = f"mapper.blocks.{number}"
+            if name == "attn.c_qkv":
+                encoder |= {f"{block}.attn1.to_{x}.{last}": part for x, part in zip("qkv", value.chunk(3), strict=True)}
+            else:
+                encoder[f"{block}.{names[name]}.{last}"] = value
+        else:
+            encoder[key.replace("final_ln", "final_layer_norm")] = value
+    encoder["uncond_vector"] = parts["null"]["vector"]
+    (folder / "image_encoder").mkdir()
+    torch.save(encoder, folder / "image_encoder" / "pytorch_model.bin")
+
+
+def test_a_folder_in_diffusers_layout_loads(pack: ModuleType, lib: Any, states: dict[str, dict[str, Tensor]]) -> None:
+    pytest.importorskip("diffusers")
+    networks = importlib.import_module(f"{pack.__name__}.i2am.tryon.networks")
+    checkpoint = importlib.import_module(f"{pack.__name__}.i2am.tryon.checkpoint")
+    state = states["paint-by-example"]
+    folder = Path(folder_paths.get_folder_paths("diffusers")[0]) / "paint"
+    in_diffusers_layout(folder, state, networks, checkpoint.sort_checkpoint(state).parts)
+    node = nodes.NODE_CLASS_MAPPINGS["I2AM_LoadTryOn"]
+    assert "paint [diffusers]" in node.define_schema().inputs[0].options
+    with torch.inference_mode():
+        model, vae, encoder = node.execute("paint [diffusers]", "auto").result
+        expected, expected_vae, expected_encoder = load(state)
+        assert torch.equal(
+            encoder.encode(picture(2, 56).movedim(-1, 1)), expected_encoder.encode(picture(2, 56).movedim(-1, 1))
+        )
+        assert torch.equal(vae.encode(picture(1)), expected_vae.encode(picture(1)))
+    theirs = expected.model.diffusion_model.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in model.model.diffusion_model.state_dict().items())
+    with pytest.raises(lib.errors.I2AMError, match="there is no folder 'gone"):
+        node.execute("gone [diffusers]", "auto")
+    with pytest.raises(lib.errors.I2AMError, match="leads out of its folder"):
+        node.execute("../../x [diffusers]", "auto")
+
+
 def test_half_precision_weights_load(states: dict[str, dict[str, Tensor]]) -> None:
     half = {k: v.half() if v.is_floating_point() else v for k, v in states["paint-by-example"].items()}
     model, vae, encoder = load(half)

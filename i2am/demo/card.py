@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from .family import WEIGHTS
+from .guidance_text import guidance_text
 
 EVALUATION = WEIGHTS / "evaluation.json"
 PLAIN = WEIGHTS / "evaluation-plain.json"
 BENCH = WEIGHTS.parent / "bench.json"
 IN_COMFYUI = WEIGHTS.parent / "bench-comfyui.json"
+GUIDANCE = WEIGHTS.parent / "guidance.json"
 README = Path(__file__).parents[2] / "README.md"
 
 Rows = list[tuple[str, ...]]
@@ -173,6 +175,8 @@ def build(readme: str) -> tuple[str, str]:
     body = figures_text(figures, plain) if figures else ""
     readme = _replace(readme, "figures", f"\n{body}\n" if body else "")
     readme = _replace(readme, "bench", f"\n{bench_text(bench)}{comfyui_text(inside) if inside else ''}\n" if bench else "")
+    guidance = _load(GUIDANCE)
+    readme = _replace(readme, "guidance", f"\n{guidance_text(guidance)}\n" if guidance else "")
     return CARD + body, readme
 
 

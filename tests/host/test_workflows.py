@@ -42,8 +42,8 @@ def is_link(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def test_there_are_nine() -> None:
-    assert [name[:2] for name in EVERY] == [f"0{i}" for i in range(1, 10)]
+def test_there_are_ten() -> None:
+    assert [name[:2] for name in EVERY] == [f"{i:02}" for i in range(1, 11)]
 
 
 @every_workflow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -137,9 +138,13 @@ def _scale(preset: Preset, side: str, layer: LayerInfo, selection: Selection, co
 class _Builder:
     """Brings one side's maps of a selection to the common grid, head by head."""
 
-    def __init__(self, maps: AttributionMaps, side: str, preset: str, placed_only: bool, choice: dict) -> None:
+    def __init__(
+        self, maps: AttributionMaps, side: str, preset: str, placed_only: bool, choice: dict, over_time: bool = False
+    ) -> None:
         _check_side(side)
         self.maps, self.side, self.preset = maps, side, preset_of(preset)
+        if over_time:
+            self.preset = replace(self.preset, own=self.preset.own_over_time)
         self.selection = select(maps, self.preset, side=side, **choice)
         self.layers = _layers_for(maps, self.selection, side, placed_only)
         self.on_reference = side == "G2R"
@@ -230,7 +235,7 @@ def tlam(
         UnavailableError: as `ulam`; or there are fewer steps than groups; or memory was short at recording and a
             group is not a union of the step ranges that were kept.
     """
-    b = _Builder(maps, side, preset, placed_only, choice)
+    b = _Builder(maps, side, preset, placed_only, choice, over_time=True)
     start, stop = b.selection.steps
     if not 1 <= groups <= stop - start:
         raise UnavailableError(f"{groups} time groups were asked for; the chosen steps can make 1 to {stop - start}")

@@ -17,6 +17,7 @@ class Preset:
         invert_r2g: R2G pictures, and IMACS_g with them, on 1 - min-max.
         own: layers that maps over the reference are made of, and maps on the generated image are not, where a run has
             them: the authors take StableVITON's warp block 4.
+        own_over_time: the same for TLAM, where the authors take the three warp blocks at 32 x 24.
         masked_g2r: G2R pictures times the reference mask, and IMACS_r on that instead of eq. 17.
         colours: name of the colour map.
     """
@@ -28,13 +29,21 @@ class Preset:
     masked_g2r: bool
     colours: str
     own: tuple[str, ...] = ()
+    own_over_time: tuple[str, ...] = ()
 
 
 PRESETS = {
     "default": Preset("default", scaled=True, middle=True, invert_r2g=False, masked_g2r=False, colours="inferno"),
     "paper": Preset("paper", scaled=False, middle=False, invert_r2g=False, masked_g2r=False, colours="inferno"),
     "official": Preset(
-        "official", scaled=False, middle=False, invert_r2g=True, masked_g2r=True, colours="jet", own=("warp.4",)
+        "official",
+        scaled=False,
+        middle=False,
+        invert_r2g=True,
+        masked_g2r=True,
+        colours="jet",
+        own=("warp.4",),
+        own_over_time=("warp.3", "warp.4", "warp.5"),
     ),
 }
 

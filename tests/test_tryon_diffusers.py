@@ -17,7 +17,7 @@ from torch import Tensor
 
 from i2am.cli import main
 from i2am.errors import I2AMError, UnavailableError, WeightsFileError
-from i2am.levels import llam, ulam
+from i2am.levels import llam, tlam, ulam
 from i2am.maps import AttributionMaps
 from i2am.patches import sram
 from i2am.tryon.checkpoint import sort_checkpoint
@@ -117,6 +117,11 @@ def test_a_run_equals_the_familys_own_arithmetic(
         warped = {x.name: (x.grid.rows, x.references[0].grid.rows, x.keys) for x in maps.layers if x.name.startswith("warp.")}
         assert warped == {f"warp.{k}": (side, side, side**2) for k, side in enumerate([4] * 3 + [8] * 3 + [16] * 3)}
         assert llam(maps, "G2R").values.shape == (9, 16, 16)
+        official = {"side": "G2R", "preset": "official"}
+        assert torch.equal(ulam(maps, **official).values, ulam(maps, layers="warp.4", **official).values)
+        times = tlam(maps, **official).values
+        assert torch.equal(times, tlam(maps, layers="warp.[345]", **official).values)
+        assert not torch.equal(times, tlam(maps, layers="warp.4", **official).values)
     else:
         with pytest.raises(UnavailableError, match="attend to a single token"):
             ulam(maps, "G2R")

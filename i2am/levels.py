@@ -15,7 +15,7 @@ from .layout import WHOLE, Rect, TokenGrid
 from .maps import AttributionMaps, LayerInfo, Range
 from .presets import Preset, preset_of
 from .resample import Size, bicubic, bilinear, even_ranges
-from .selection import OVER_REFERENCE, SINGLE, Selection, is_single, select, whole_ranges
+from .selection import BESIDE, OVER_REFERENCE, SINGLE, Selection, is_single, select, whole_ranges
 
 SIDES = ("R2G", "R2G-balanced", "mass", "G2R")
 _KINDS = {"R2G": "r2g", "R2G-balanced": "balanced", "mass": "mass", "G2R": "g2r"}
@@ -66,12 +66,15 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
         UnavailableError: every chosen layer has a single key, the reference's tokens have no places on its picture, or
             the branch's keys are null tokens.
     """
+    chosen = selection.layers
     if what in OVER_REFERENCE and selection.branch in maps.null_branches:
-        raise UnavailableError(
-            f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "
-            f"reference was looked at; use branch 'cond'"
-        )
-    layers = tuple(x for x in selection.layers if not is_single(x, selection.reference))
+        chosen = tuple(x for x in chosen if x.name.startswith(BESIDE))  # these see the garment in both branches
+        if not chosen:
+            raise UnavailableError(
+                f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "
+                f"reference was looked at; use branch 'cond'"
+            )
+    layers = tuple(x for x in chosen if not is_single(x, selection.reference))
     if not layers:
         raise UnavailableError(
             f"{what} is unavailable: the chosen layers attend to a single token, and a softmax over one key is 1 "

@@ -181,7 +181,11 @@ def test_the_warp_can_be_recorded_alone_and_shows_the_garment(lib: Any, states: 
 
     latents = sample(recorded, positive)
     assert torch.equal(latents, sample(model, positive))
-    assert [x.name for x in recording.maps_of(latents).layers] == ["warp.3", "warp.4", "warp.5"]
+    maps = recording.maps_of(latents)
+    assert [x.name for x in maps.layers] == ["warp.3", "warp.4", "warp.5"]
+    seen = [lib.levels.ulam(maps, "G2R", branch=branch).values for branch in ("cond", "uncond")]  # both see the garment
+    assert not torch.equal(*seen)
+    assert seen[1].sum() == pytest.approx(float(seen[0].sum()), rel=1e-3)
     known = positive[0][1]["noise_concat"].clone()
     known[:, -4:] += 1  # the garment's latents
     assert not torch.equal(latents, sample(model, [[positive[0][0], {**positive[0][1], "noise_concat": known}]]))

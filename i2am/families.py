@@ -13,7 +13,7 @@ from .batch import check_shape
 from .errors import I2AMError
 from .hosts.carried import Carried, Conditioning, carry
 from .layout import Layout
-from .pictures import as_many, mask_to_size, thumbnail, to_size
+from .pictures import as_many, mask_to_size, thumbnail, to_size, to_size_cropped
 from .resample import Size
 
 CHANNELS = 4
@@ -38,6 +38,7 @@ class Kind:
         start: latents to start from, (B, 4, h, w); None: empty ones.
         cfg: the authors' scale of classifier-free guidance; 1 is without.
         steps: the authors' number of sampler steps.
+        cropped: whether the reference encoder sees the reference cut to its mask, where there is one.
     """
 
     pictures: tuple[str, ...]
@@ -45,6 +46,7 @@ class Kind:
     start: Callable[[Pictures, Encode], Tensor] | None = None
     cfg: float = 5.0
     steps: int = 50
+    cropped: bool = False
 
 
 def _beside_densepose(pictures: Pictures, encode: Encode) -> Tensor:
@@ -84,7 +86,12 @@ KINDS = {
     "custom": Kind(("densepose",), _beside_densepose),
     "paint-by-example": Kind(("inpaint_mask",), _with_mask),
     "dci-vton": Kind(
-        ("inpaint_mask", "warped"), _with_warped, lambda pictures, encode: encode(_pasted(pictures)), cfg=1.0, steps=100
+        ("inpaint_mask", "warped"),
+        _with_warped,
+        lambda pictures, encode: encode(_pasted(pictures)),
+        cfg=1.0,
+        steps=100,
+        cropped=True,
     ),
     "stableviton": Kind(
         ("person", "inpaint_mask", "densepose"),
@@ -131,7 +138,11 @@ class Ready:
 
 
 def assemble(
-    family: Family, encode: Callable[[Tensor], Tensor], reference: Tensor, pictures: Mapping[str, Tensor | None]
+    family: Family,
+    encode: Callable[[Tensor], Tensor],
+    reference: Tensor,
+    pictures: Mapping[str, Tensor | None],
+    reference_mask: Tensor | None = None,
 ) -> Ready:
     """Conditioning for a family's U-Net, in its own order of channels, and the latent that its sampler starts from.
 
@@ -141,6 +152,7 @@ def assemble(
         reference: (B, H, W, 3) reference pictures.
         pictures: "agnostic" or "person" (B, H, W, 3) and what the family's `Kind` names, "inpaint_mask" (B, H, W) with
             1 = repaint. "agnostic" may be left out where "person" and "inpaint_mask" are given.
+        reference_mask: (B, H, W) in 0-1, 1 = the object; DCI-VTON's encoder sees the reference cut to it.
 
     Raises:
         I2AMError: a picture is missing, their numbers or shapes do not fit, or the latents are another model's.
@@ -165,7 +177,10 @@ def assemble(
         fitted["agnostic"] = fitted["person"] * (1 - mask) + GREY * mask
     fitted["reference"] = as_many(to_size(reference, family.size), count, "reference")
     shown = to_size(reference, family.reference_size)
-    tokens = as_many(family.encode(shown), count, "reference")
+    seen = shown
+    if kind.cropped and reference_mask is not None:
+        seen = to_size_cropped(reference, reference_mask, family.reference_size)
+    tokens = as_many(family.encode(seen), count, "reference")
     expected = (CHANNELS, *(side // family.factor for side in family.size))
 
     def scaled(picture: Tensor) -> Tensor:

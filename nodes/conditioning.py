@@ -44,7 +44,7 @@ class TryOnConditioning(io.ComfyNode):
                 field(
                     io.Mask, "inpaint_mask", optional=True, tooltip="1 = to repaint; for all but the demo and the custom model"
                 ),
-                field(io.Mask, "reference_mask", optional=True, tooltip="1 = garment; no family here needs it yet"),
+                field(io.Mask, "reference_mask", optional=True, tooltip="1 = garment; DCI-VTON sees the reference cut to it"),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -76,5 +76,5 @@ class TryOnConditioning(io.ComfyNode):
             "warped": warped,
             "inpaint_mask": inpaint_mask,
         }
-        ready = assemble(encoder, vae.encode, reference, pictures)
+        ready = assemble(encoder, vae.encode, reference, pictures, reference_mask)
         return io.NodeOutput(ready.positive, ready.negative, {"samples": ready.latent})

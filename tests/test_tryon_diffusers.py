@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from i2am.cli import main
-from i2am.errors import I2AMError, UnavailableError, WeightsFileError
+from i2am.errors import I2AMError, MaskError, UnavailableError, WeightsFileError
+from i2am.families import assemble
 from i2am.levels import llam, tlam, ulam
 from i2am.maps import AttributionMaps
 from i2am.patches import sram
@@ -194,3 +195,27 @@ def test_what_does_not_fit_is_refused(states: dict[str, dict[str, Tensor]], file
     model = TryOnModel.load(files["custom"])
     with pytest.raises(I2AMError, match="custom model also needs densepose"):
         run_tryon(model, {"reference": shown(picture(1)), "agnostic": shown(picture(2))}, steps=1)
+
+
+def test_dci_vton_sees_the_reference_cut_to_its_mask(files: dict[str, Path]) -> None:
+    model = TryOnModel.load(files["dci-vton"])
+    given: dict[str, Tensor | None] = {**given_to("dci-vton")}
+    reference, mask = torch.rand(1, 90, 70, 3), torch.zeros(1, 90, 70)
+    mask[:, 20:60, 10:50] = 1
+    around = reference[:, 17:63, 7:53]  # 15 % of 40 pixels more, half of it on each side
+    cut, whole, by_hand = (
+        assemble(model.encoder, model.encode, picture, given, its).positive[0][0]
+        for picture, its in ((reference, mask), (reference, None), (around, None))
+    )
+    assert torch.equal(cut, by_hand)
+    assert not torch.equal(cut, whole)
+    with pytest.raises(MaskError, match="the reference mask is empty"):
+        assemble(model.encoder, model.encode, reference, given, 0 * mask)
+    with pytest.raises(MaskError, match="is 5 x 5 pixels, its picture 90 x 70"):
+        assemble(model.encoder, model.encode, reference, given, torch.ones(1, 5, 5))
+    other = TryOnModel.load(files["paint-by-example"])
+    tokens = [
+        assemble(other.encoder, other.encode, reference, {**given_to("paint-by-example")}, its).positive[0][0]
+        for its in (mask, None)
+    ]
+    assert torch.equal(*tokens)

@@ -19,7 +19,7 @@ PICTURES = {
     "mask": "white = to repaint; for all but the custom model",
     "densepose": "the body's part map; for StableVITON and the custom model",
     "warped": "the garment already laid on the body, on grey; for DCI-VTON",
-    "reference-mask": "white = the object; adds IMACS_r",
+    "reference-mask": "white = the object; adds IMACS_r, and DCI-VTON sees the reference cut to it",
 }
 NAMES = {"mask": "inpaint_mask", "reference-mask": "reference_mask"}
 """What the library calls a picture, where the command line has another name."""

@@ -63,7 +63,8 @@ def run_tryon(
         for name, picture in pictures.items()
         if name not in ("reference", "reference_mask")
     }
-    ready = assemble(model.encoder, model.encode, colours(pictures["reference"]), given)
+    cut_to = grey(pictures["reference_mask"]) if "reference_mask" in pictures else None
+    ready = assemble(model.encoder, model.encode, colours(pictures["reference"]), given, cut_to)
     carried = carried_by(ready.positive[0][1])
     assert carried is not None
 

@@ -50,6 +50,10 @@ SCHEDULE = {
 UNUSED = ("vgg.", "model_ema.", "lastzc.", "cond_stage_model.transformer.vision_model.embeddings.position_ids")
 """What training needed, or what says nothing."""
 FIRST = "input_blocks.0.0.weight"
+TEXT_MODEL = (
+    "it has a text encoder, so it makes pictures from text, with a mask or without; choose the checkpoint of a model that "
+    "takes a reference picture"
+)
 FAMILIES = {"paint-by-example": 9, "dci-vton": 9, "stableviton": 13, "custom": 12}
 """Input channels of each family's U-Net."""
 
@@ -111,8 +115,13 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
     missing = [prefix for prefix, part in PREFIXES.items() if part in needed and not parts[part]]
     unknown += [part for part in GARMENT if parts[part] and part not in needed]
     if missing or unknown:
-        raise WeightsFileError("; ".join(filter(None, (_said("missing", missing), _said("unknown", _groups(unknown))))))
+        told = (_said("missing", missing), _said("unknown", _groups(unknown)), TEXT_MODEL if _reads_text(state) else None)
+        raise WeightsFileError("; ".join(filter(None, told)))
     return Checkpoint(name, parts, dict(unused))
+
+
+def _reads_text(state: Iterable[str]) -> bool:
+    return any(key.startswith(("cond_stage_model.transformer.text_model.", "conditioner.")) for key in state)
 
 
 def _family(unet: Mapping[str, Tensor], unused: Mapping[str, int], wanted: str) -> str:

@@ -656,7 +656,7 @@ CASES: dict[str, Case] = {
     ),
     "checkpoint of another model": Case(
         "chose an inpainting checkpoint of Stable Diffusion for Load Try-On",
-        "I2AM_LoadTryOn", r"missing: cond_stage_model\.transformer\.vision_model\..*unknown: cond_stage_model\.transformer",
+        "I2AM_LoadTryOn", r"missing: cond_stage_model\.transformer\.vision_model\..*it has a text encoder, so",
         lambda b: b.checkpoint(
             "inpainting.ckpt",
             {

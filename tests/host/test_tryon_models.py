@@ -267,6 +267,14 @@ WRONG = {
         "auto",
         "missing: cond_stage_model.transformer.vision_model",
     ),
+    "an inpainting model of text": (
+        lambda s: {
+            **{k: v for k, v in s.items() if not k.startswith(("cond_stage_model.", "proj_out.", "learnable_vector"))},
+            "cond_stage_model.transformer.text_model.final_layer_norm.weight": torch.zeros(1),
+        },
+        "auto",
+        "it has a text encoder, so it makes pictures from text",
+    ),
     "a layer is missing": (
         lambda s: {k: v for k, v in s.items() if ".output_blocks.11.1.proj_out.bias" not in k},
         "auto",

@@ -31,7 +31,7 @@ def test_a_changed_figure_changes_the_text() -> None:
 
 def test_build_replaces_only_between_its_marks() -> None:
     text = "before\n<!-- figures -->\nold\n<!-- /figures -->\nmiddle\n<!-- bench -->\n<!-- /bench -->\n"
-    text += "<!-- guidance -->\n<!-- /guidance -->\nafter\n"
+    text += "<!-- regularisers -->\n<!-- /regularisers -->\n<!-- guidance -->\n<!-- /guidance -->\nafter\n"
     _, made = build(text)
     assert made.startswith("before\n<!-- figures -->\n")
     assert "old" not in made

@@ -15,6 +15,7 @@ PLAIN = WEIGHTS / "evaluation-plain.json"
 BENCH = WEIGHTS.parent / "bench.json"
 IN_COMFYUI = WEIGHTS.parent / "bench-comfyui.json"
 GUIDANCE = WEIGHTS.parent / "guidance.json"
+REGULARISERS = WEIGHTS.parent / "regularisers.json"
 README = Path(__file__).parents[2] / "README.md"
 
 Rows = list[tuple[str, ...]]
@@ -158,6 +159,28 @@ def comfyui_text(bench: dict[str, Any]) -> str:
     )
 
 
+def regularisers_text(figures: dict[str, Any]) -> str:
+    """What the two losses on attention did to held-out pairs, over the seeds."""
+    setup, seeds = figures["setup"], list(figures["seeds"].values())
+    names = {
+        "tv": "attention total variation",
+        "alignment": "attribution alignment",
+        "within_1": "peak within 1 patch",
+        "noise": "noise error",
+    }
+    rows: Rows = []
+    for run in ("without", "tv", "alignment"):
+        means = [sum(seed[run][name] for seed in seeds) / len(seeds) for name in names]
+        rows.append((names.get(run, "neither"), *(f"{mean:.3f}" for mean in means)))
+    lower = all(loss["lower_in_every_seed"] for loss in figures["result"].values())
+    verdict = "Each loss lowers its own figure in every seed" if lower else "Not every loss lowers its own figure in every seed"
+    return (
+        f"{verdict}; it costs some of the others. The demo model's U-Net, {setup['samples']} more samples after its first "
+        f"{setup['start_samples']:,}; means over {len(seeds)} seeds and {setup['held_out_pairs']} held-out pairs "
+        f"(`python -m i2am.train.experiments`):\n\n" + _table(("trained with", *names.values()), rows)
+    )
+
+
 def _load(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -175,7 +198,8 @@ def build(readme: str) -> tuple[str, str]:
     body = figures_text(figures, plain) if figures else ""
     readme = _replace(readme, "figures", f"\n{body}\n" if body else "")
     readme = _replace(readme, "bench", f"\n{bench_text(bench)}{comfyui_text(inside) if inside else ''}\n" if bench else "")
-    guidance = _load(GUIDANCE)
+    guidance, regularisers = _load(GUIDANCE), _load(REGULARISERS)
+    readme = _replace(readme, "regularisers", f"\n{regularisers_text(regularisers)}\n" if regularisers else "")
     readme = _replace(readme, "guidance", f"\n{guidance_text(guidance)}\n" if guidance else "")
     return CARD + body, readme
 

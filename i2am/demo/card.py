@@ -42,7 +42,7 @@ Schedule: β √-linear from 0.00085 to 0.012, ε-prediction. Attention is taugh
 the training does; three layers are never taught and are reported apart.
 Training: `make train` from scratch; seeds below 10,000,000. These weights were made in stages, as time on two processor cores allowed: the attention loss was on up
 to sample 30,000 and from 41,600 to 48,000, the coarse share of the noise came in at 32,000, two more attention layers (one taught, one not) in the
-decoder at 41,600, and the last 5,000 samples before each release let the learning rate fall.
+decoder at 41,600, and from 89,600 on the learning rate fell to the end.
 Evaluation: `make evaluate`; seeds from 10,000,000 on, asserted to be disjoint.
 
 """
@@ -175,7 +175,7 @@ def regularisers_text(figures: dict[str, Any]) -> str:
     lower = all(loss["lower_in_every_seed"] for loss in figures["result"].values())
     verdict = "Each loss lowers its own figure in every seed" if lower else "Not every loss lowers its own figure in every seed"
     return (
-        f"{verdict}; it costs some of the others. The demo model's U-Net, {setup['samples']} more samples after its first "
+        f"{verdict}. The demo model's U-Net, {setup['samples']} more samples after its first "
         f"{setup['start_samples']:,}; means over {len(seeds)} seeds and {setup['held_out_pairs']} held-out pairs "
         f"(`python -m i2am.train.experiments`):\n\n" + _table(("trained with", *names.values()), rows)
     )
@@ -199,7 +199,7 @@ def build(readme: str) -> tuple[str, str]:
     readme = _replace(readme, "figures", f"\n{body}\n" if body else "")
     readme = _replace(readme, "bench", f"\n{bench_text(bench)}{comfyui_text(inside) if inside else ''}\n" if bench else "")
     guidance, regularisers = _load(GUIDANCE), _load(REGULARISERS)
-    readme = _replace(readme, "regularisers", f"\n{regularisers_text(regularisers)}\n" if regularisers else "")
+    readme = _replace(readme, "regularisers", f"\n{regularisers_text(regularisers)}\n" if regularisers.get("result") else "")
     readme = _replace(readme, "guidance", f"\n{guidance_text(guidance)}\n" if guidance else "")
     return CARD + body, readme
 

@@ -26,7 +26,7 @@ LOST = 1e7
 """What fp32 loses below its normal range must be this many times smaller than every sum that a map divides by."""
 CHUNK_BYTES = 32 << 20
 CACHE_BYTES = 4 << 20
-"""For each CPU thread a tile of the bounded way has this size, so that it stays in the caches from pass to pass."""
+"""For each CPU thread a tile of E has this size, so that it stays in the caches from pass to pass."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ def reduce_attention(
             "a call's queries or keys hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
             "(bfloat16 or float32)"
         )
-    products = mask is None
+    products, width = mask is None, q.shape[3]
     tile = min(chunk_bytes, CACHE_BYTES * torch.get_num_threads()) if products and q.device.type == "cpu" else chunk_bytes
     row_bytes = 4 * k.shape[2]
     step = min(h, max(1, tile // (count * row_bytes)))
@@ -139,7 +139,8 @@ def reduce_attention(
             if products and _by_products(q[i, heads], k[i, heads], values, looks, layout.references, views, most, scratch):
                 continue
             hidden = None if mask is None else mask[i, heads]
-            _in_logs(q[i, heads], k[i, heads], values, hidden, looks, layout.references, views, most)
+            unshifted = q[i, heads, :, :width], k[i, heads, :, :width]
+            _in_logs(*unshifted, values, hidden, looks, layout.references, views, most)
     for maps in out:
         if pairwise == "mean" and maps.pairwise is not None:
             maps.pairwise /= h

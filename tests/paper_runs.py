@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import paper_models as paper
+import pytest
 import torch
 from torch import Tensor
 
@@ -15,6 +16,8 @@ SIZES = paper.Sizes(
     vae_width=32,
 )  # fmt: skip
 FAMILIES = ["paint-by-example", "dci-vton", "stableviton", "custom"]
+SOME_SELDOM = [pytest.param(name, marks=pytest.mark.slow) if name == "paint-by-example" else name for name in FAMILIES]
+"""For tests that take long; DCI-VTON does all that Paint-by-Example does, and more."""
 SCALE = 0.18215
 Encode = Callable[[Tensor], Tensor]
 """Pictures (B, H, W, 3) in 0-1 to a VAE's latents."""

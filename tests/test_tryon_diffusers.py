@@ -87,7 +87,7 @@ def test_the_loaded_parts_equal_the_statement(
     assert torch.equal(model.encoder.null(2), state["learnable_vector"].expand(2, expected.shape[1], -1))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", runs.SOME_SELDOM)
 def test_a_run_equals_the_familys_own_arithmetic(
     states: dict[str, dict[str, Tensor]], files: dict[str, Path], family: str
 ) -> None:

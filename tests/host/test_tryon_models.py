@@ -106,7 +106,7 @@ def test_both_hosts_have_the_same_autoencoder(pack: ModuleType, states: dict[str
     assert torch.allclose(shown, seen, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", runs.SOME_SELDOM)
 def test_a_ddim_run_equals_the_familys_own_arithmetic(lib: Any, states: dict[str, dict[str, Tensor]], family: str) -> None:
     state, given = states[family], given_to(family)
     model, vae, encoder = load(state)
@@ -143,10 +143,8 @@ def test_a_ddim_run_equals_the_familys_own_arithmetic(lib: Any, states: dict[str
             lib.levels.ulam(maps, "G2R")
 
 
-RUN_SELDOM = ["07_paint_by_example", "08_dci_vton", "10_custom"]
-
-
-@pytest.mark.parametrize("name", ["09_stableviton", *(pytest.param(name, marks=pytest.mark.slow) for name in RUN_SELDOM)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["07_paint_by_example", "08_dci_vton", "09_stableviton", "10_custom"])
 def test_the_workflow_runs_at_the_models_own_size(run_graph: Graphs, states: dict[str, dict[str, Tensor]], name: str) -> None:
     """With narrow weights, in a file of torch.save where the name says so, and one step."""
     twin = json.loads((Path(__file__).parents[1] / "workflows" / f"{name}.json").read_text(encoding="utf-8"))

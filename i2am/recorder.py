@@ -9,9 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .attention import CHUNK_BYTES, CallMaps, reduce_attention
+from .attention import CHUNK_BYTES, reduce_attention
 from .batch import check_shape
 from .budget import LayerCost, Plan, plan
+from .call_maps import CallMaps
 from .errors import RecordingError
 from .layout import Layout, TokenGrid
 from .maps import AttributionMaps, Key, LayerInfo, RunInfo

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from i2am.attention import CallMaps, reduce_attention
+from i2am.attention import reduce_attention
+from i2am.call_maps import CallMaps
 from i2am.layout import Layout, Reference, TokenGrid
 
 POSITIVE = (

@@ -7,7 +7,7 @@ the reference grid is 20x14. Only options that ComfyUI's own U-Net and VAE also 
 
 from __future__ import annotations
 
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from .encoder import CONTEXT
 
@@ -47,18 +47,4 @@ def build_vae() -> AutoencoderKL:
         norm_num_groups=32,
         sample_size=LATENT[0] * FACTOR,
         scaling_factor=1.0,
-    )
-
-
-def build_scheduler() -> DDIMScheduler:
-    """The paper's noise schedule: beta from 0.00085 to 0.012, linear in its root, epsilon prediction, eta 0."""
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type="epsilon",
     )

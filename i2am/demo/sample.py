@@ -14,9 +14,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..hosts.diffusers import DiffusersRecording, record
+from ..schedule import ddim
 from .encoder import ReferenceEncoder
 from .family import WEIGHTS, demo_layout, load_part
-from .model import FACTOR, LATENT, build_scheduler, build_unet, build_vae
+from .model import FACTOR, LATENT, build_unet, build_vae
 from .spec import PICTURE
 
 PARTS = ("unet", "vae", "encoder")
@@ -50,7 +51,7 @@ class DemoModel:
     def untrained(cls, seed: int = 0) -> DemoModel:
         """The same parts with random weights (a baseline)."""
         torch.manual_seed(seed)
-        return cls(build_unet().eval(), build_vae().eval(), ReferenceEncoder().eval(), build_scheduler(), {})
+        return cls(build_unet().eval(), build_vae().eval(), ReferenceEncoder().eval(), ddim(), {})
 
     def encode(self, picture: Tensor) -> Tensor:
         """Pictures (B, 3, 128, 96) in 0-1 to latents (B, 4, 32, 24)."""

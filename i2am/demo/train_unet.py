@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..schedule import ddim
 from .attention_loss import attention_loss, install
 from .data import read_shard
 from .encoder import ReferenceEncoder
 from .fastnorm import fast_group_norm
-from .model import build_scheduler, build_unet
+from .model import build_unet
 
 ENCODED = ("person", "agnostic", "densepose", "densepose_blank")
 BLANK_SHARE = 4
@@ -146,7 +147,7 @@ def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", sna
     model.to(device).train()
     ema.to(device)
     supervised = install(model.unet, keep=True)
-    alphas = build_scheduler().alphas_cumprod.to(device)
+    alphas = ddim().alphas_cumprod.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     rng = torch.Generator().manual_seed(recipe.seed + done)
     taught = recipe.samples // 2 if recipe.attention_samples is None else recipe.attention_samples

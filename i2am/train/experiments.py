@@ -32,8 +32,9 @@ from ..demo.family import demo_layout
 from ..demo.fastnorm import fast_group_norm
 from ..demo.sample import DemoModel
 from ..demo.spec import draw_pair
+from ..schedule import STEPS
 from .attention import Regularisers, watch
-from .noise import STEPS, Draw, draw, schedule
+from .noise import Draw, draw, schedule
 
 log = logging.getLogger("i2am")
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-STEPS = 1000
+from ..schedule import BETAS, STEPS
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,4 @@ def draw(seed: int, epoch: int, indices: Sequence[int], shape: Sequence[int], dr
 
 def schedule() -> DDPMScheduler:
     """Stable Diffusion's: beta from 0.00085 to 0.012, linear in its root, over 1000 steps; the noise is predicted."""
-    return DDPMScheduler(
-        num_train_timesteps=STEPS, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-    )
+    return DDPMScheduler(**BETAS)

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from ..families import KINDS, Ready
+from ..schedule import ddim
 from .checkpoint import Checkpoint, Part, sort_checkpoint
 from .encoder import TryOnEncoder, vision_config
 from .folder import read_model
@@ -64,7 +65,7 @@ class TryOnModel:
         garment = None
         if found.family == "stableviton":
             garment = Garment(unet, parts["unet"], parts["control"], parts["warp"]).to(device).eval()
-        return cls(_encoder(found, device), unet.to(device), vae_of(parts["vae"]).to(device), build_scheduler(), garment)
+        return cls(_encoder(found, device), unet.to(device), vae_of(parts["vae"]).to(device), ddim(), garment)
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -86,18 +87,6 @@ class TryOnModel:
             seen, garment = seen[:, :CHANNELS], seen[:, CHANNELS:]
             self.garment.see(seen, garment, t.expand(len(seen)), context)
         return self.unet(seen, t, context).sample.float()  # type: ignore[no-any-return]
-
-
-def build_scheduler() -> DDIMScheduler:
-    """The paper's schedule: beta from 0.00085 to 0.012, linear in its root, timesteps 981, 961, …, 1 for 50 steps, eta 0."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
 
 
 @torch.inference_mode()

@@ -1,0 +1,22 @@
+"""The noise schedule of the paper's models, Stable Diffusion's: beta from 0.00085 to 0.012, linear in its root."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers import DDIMScheduler
+
+STEPS = 1000
+BETAS: dict[str, Any] = {
+    "num_train_timesteps": STEPS,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+}
+"""For any of diffusers' schedulers that predict the noise."""
+
+
+def ddim() -> DDIMScheduler:
+    """DDIM as the paper samples: timesteps 981, 961, …, 1 for 50 steps, eta 0, and the first step's noise level as the end."""
+    return DDIMScheduler(**BETAS, set_alpha_to_one=False, steps_offset=1)

@@ -16,6 +16,7 @@ from .attention_products import SAFE_LOGIT, by_products, shifted
 from .call_maps import CallMaps, View, empty
 from .errors import LayoutError, RecordingError
 from .layout import Layout
+from .scratch import Scratch
 
 CHUNK_BYTES = 32 << 20
 CACHE_BYTES = 4 << 20
@@ -34,6 +35,8 @@ def reduce_attention(
     mask: Tensor | None = None,
     query_weights: Tensor | None = None,
     pairwise: str | None = None,
+    output: Tensor | None = None,
+    scratch: Scratch | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> list[CallMaps]:
     """Reduce one call to its maps, one `CallMaps` per reference of ``layout``.
@@ -48,6 +51,9 @@ def reduce_attention(
         mask: the call's own mask, additive or boolean (True = may look), broadcastable to (B, H, N', S').
         query_weights: (N,) or (B, N) weight of each generated token for `CallMaps.g2r_masked`.
         pairwise: None, "mean" (over heads) or "heads".
+        output: (B, H, N', dv), what the call gave, before heads are joined. Without a mask, a reference that has all keys to
+            itself is all that the output comes from: then the norm is the output's length, and v is not multiplied again.
+        scratch: room to work in, for callers that reduce many calls one after the other.
         chunk_bytes: half of what the parts of the N x S' block that exist at a time may take.
 
     Raises:
@@ -65,11 +71,15 @@ def reduce_attention(
     q = q[:, :, window].float() * scale
     k, v = _heads(k, h), None if v is None else _heads(v, h)
     if mask is not None:
-        mask = _additive(mask).expand(b, h, total, k.shape[2])[:, :, window]
+        mask = additive(mask).expand(b, h, total, k.shape[2])[:, :, window]
     weights = None
     if query_weights is not None:
         weights = query_weights.to(q).expand(b, count)
         weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    norm = None
+    alone = [(r.start, r.stop) for r in layout.references] == [(0, k.shape[2])]
+    if v is not None and output is not None and mask is None and alone:
+        norm, v = torch.linalg.vector_norm(output[:, :, window].float(), dim=-1), None
     out = [empty(q, r, v, weights, pairwise) for r in layout.references]
     bound = q.square().sum(-1).amax() * k.square().sum(-1).amax()
     if not bool(bound.isfinite()):
@@ -82,10 +92,12 @@ def reduce_attention(
     row_bytes = 4 * k.shape[2]
     step = min(h, max(1, tile // (count * row_bytes)))
     most = min(count, max(1, tile // (step * row_bytes)))
-    scratch = q.new_empty(0), q.new_empty(0)
+    rooms = q.new_empty(0), q.new_empty(0)
     if products:
         whole = count if step * (most + count) * row_bytes <= 2 * chunk_bytes else most
-        scratch = q.new_empty(step * most * k.shape[2]), q.new_empty(step * whole * k.shape[2])
+        scratch = scratch or Scratch()
+        logits = scratch.take("logits", step * most * k.shape[2], q.device)
+        rooms = logits, scratch.take("exponentials", step * whole * k.shape[2], q.device)
         if bound > SAFE_LOGIT**2:
             q, k = shifted(q, k)
     for i in range(b):
@@ -94,12 +106,14 @@ def reduce_attention(
             values = None if v is None else v[i, heads]
             looks = None if weights is None else weights[i]
             views = [View(maps, i, heads) for maps in out]
-            if products and by_products(q[i, heads], k[i, heads], values, looks, layout.references, views, most, scratch):
+            if products and by_products(q[i, heads], k[i, heads], values, looks, layout.references, views, most, rooms):
                 continue
             hidden = None if mask is None else mask[i, heads]
             unshifted = q[i, heads, :, :width], k[i, heads, :, :width]
             in_logs(*unshifted, values, hidden, looks, layout.references, views, most)
     for maps in out:
+        if norm is not None:
+            maps.norm = norm
         if pairwise == "mean" and maps.pairwise is not None:
             maps.pairwise /= h
     return out
@@ -114,7 +128,8 @@ def _heads(t: Tensor, heads: int) -> Tensor:
     return t.float()
 
 
-def _additive(mask: Tensor) -> Tensor:
+def additive(mask: Tensor) -> Tensor:
+    """A boolean mask (True = may look) as one that is added to logits, 0 or -inf; an additive one in fp32."""
     if mask.dtype == torch.bool:
         return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
     return mask.float()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .attention import _additive
+from .attention import additive
 from .errors import I2AMError, LayoutError, MaskError
 from .imacs import LAMBDA
 from .layout import WHOLE, Rect, Reference
@@ -40,7 +40,7 @@ def attention_probabilities(q: Tensor, k: Tensor, scale: float, mask: Tensor | N
         logits = q * scale @ k.transpose(-1, -2)
         if mask is None:
             return logits.softmax(-1)
-        logits = logits + _additive(mask)
+        logits = logits + additive(mask)
         nowhere = (logits == float("-inf")).all(-1, keepdim=True)
         return logits.masked_fill(nowhere, 0).softmax(-1).masked_fill(nowhere, 0)
 

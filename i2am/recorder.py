@@ -17,6 +17,7 @@ from .errors import RecordingError
 from .layout import Layout, TokenGrid
 from .maps import AttributionMaps, Key, LayerInfo, RunInfo
 from .resample import Size, area
+from .scratch import Scratch
 
 BUDGET = 300_000_000
 PER_GROUP = ("entropy", "norm")
@@ -77,6 +78,7 @@ class Recorder:
         self._null = tuple(b for b in null_branches if b in self.branches)
         self._layers: dict[str, LayerInfo] = {}
         self._weights: dict[tuple[int, int], Tensor] = {}
+        self._scratch = Scratch()
         self._staged: dict[Slot, list[CallMaps]] = {}
         self._seen: dict[Slot, set[int]] = {}
         self._evaluations: dict[int, dict[Slot, int]] = {}
@@ -100,11 +102,13 @@ class Recorder:
         *,
         scale: float,
         mask: Tensor | None = None,
+        output: Tensor | None = None,
         middle: bool = False,
         softmax: int = 0,
     ) -> None:
         """Reduce one branch's rows of one call: q (images, H, N, d), k and v (images, Hk, S, d).
 
+        ``output``, where the host has it, is what the call gave, (images, H, N, dv): see `reduce_attention`.
         ``softmax`` says which of the layer's calls it is, as `Reference.softmax` has it.
 
         Raises:
@@ -153,6 +157,8 @@ class Recorder:
                 mask=mask,
                 query_weights=self._query_weights(grid),
                 pairwise=self._pairwise_of(layer),
+                output=output,
+                scratch=self._scratch,
                 chunk_bytes=self._chunk,
             )
         counts = self._evaluations.setdefault(step, {})
@@ -265,6 +271,7 @@ class Recorder:
     def abandon(self) -> None:
         """Drop everything: the run was interrupted or failed."""
         self._finished = True
+        self._scratch = Scratch()
         self._staged.clear()
         self._sums.clear()
 
@@ -297,7 +304,7 @@ class Recorder:
                 "nothing was recorded: no cross-attention call of a wanted layer and branch was seen; check that the run "
                 "uses this model, and `layers` and `branches`"
             )
-        self._finished = True
+        self._finished, self._scratch = True, Scratch()
         never = [b for b in self.branches if not any(branch == b for _, branch, _ in self._seen)]
         if never:
             raise RecordingError(

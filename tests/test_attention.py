@@ -73,6 +73,37 @@ def test_a_token_that_nobody_looks_at_keeps_its_shape(height: float) -> None:
     assert_equals_statement(one)
 
 
+@few
+@given(one=calls())
+def test_every_map_equals_the_statement_where_the_output_is_given(one: Call) -> None:
+    assert_equals_statement(one, output=_output(one))
+
+
+def _output(one: Call) -> Tensor | None:
+    """What the call gives, from float64; rows that may look nowhere are NaN, as PyTorch has them."""
+    if one.v is None:
+        return None
+    groups = one.q.shape[1] // one.k.shape[1]
+    k, v = (t.double().repeat_interleave(groups, 1) for t in (one.k, one.v))
+    block = one.q.double() @ k.transpose(2, 3) * one.scale
+    if one.mask is not None:
+        block = block.masked_fill(~one.mask, -torch.inf) if one.mask.dtype == torch.bool else block + one.mask
+    return (block.softmax(-1) @ v).float()
+
+
+@pytest.mark.parametrize(("grids", "keys", "used"), [(1, None, True), (2, None, False), (1, 20, False)])
+def test_only_a_reference_that_has_all_keys_takes_its_norm_from_the_output(grids: int, keys: int | None, used: bool) -> None:
+    one = call(*[TokenGrid(3, 4, 1)] * grids)
+    if keys is not None:
+        k, v = (torch.randn(2, 3, keys, 4) for _ in range(2))
+        one = replace(one, k=k, v=v, layout=Layout(one.layout.references, keys))
+    twice = 2 * _output(one)  # type: ignore[operator]
+    plain, given_ = one.reduced()[0], one.reduced(output=twice)[0]
+    assert plain.norm is not None
+    assert given_.norm is not None
+    close(given_.norm, plain.norm * (2 if used else 1), 1e-5)
+
+
 def test_both_ways_of_reducing_agree() -> None:
     one = call(TokenGrid(3, 4, 1), TokenGrid(2, 2), n=20)
     for plain, masked in zip(one.reduced(), replace(one, mask=torch.zeros(1)).reduced(), strict=True):

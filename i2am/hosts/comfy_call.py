@@ -86,10 +86,13 @@ class Call:
 
     def _override(self, inner: Any) -> Callable[..., Any]:
         def attention(function: Callable[..., Any], q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
-            self._observe(q, k, v, heads, args, kwargs)
-            if inner is not None:
-                return inner(function, q, k, v, heads, *args, **kwargs)
-            return function(q, k, v, heads, *args, **kwargs)
+            place = self._take_place()
+            if inner is None:
+                out = function(q, k, v, heads, *args, **kwargs)
+                self._reduce(place, 0, q, k, v, heads, args, kwargs, out)
+                return out
+            self._reduce(place, 0, q, k, v, heads, args, kwargs)
+            return inner(function, q, k, v, heads, *args, **kwargs)
 
         if hasattr(inner, "container_function"):
             attention.container_function = inner.container_function  # type: ignore[attr-defined]
@@ -97,18 +100,17 @@ class Call:
 
     def _behind(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def replace(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Any:
-            place = self.place
-            self._observe(q, k, v, options["n_heads"], (), {})
+            place = self._take_place()
+            self._reduce(place, 0, q, k, v, options["n_heads"], (), {})
             called = function if place is None else watched(function, partial(self._observe_adapter, place))
             return called(q, k, v, options)
 
         return replace
 
-    def _observe(self, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """One call of an attention; only the one that follows a cross-attention's mark counts."""
+    def _take_place(self) -> dict[str, Any] | None:
+        """Where the attention that is called now is: known for the one call that follows a cross-attention's mark."""
         place, self.place = self.place, None
-        if place is not None:
-            self._reduce(place, 0, q, k, v, heads, args, kwargs)
+        return place
 
     def _observe_adapter(
         self, place: dict[str, Any], adapter: Key, others: Any, q: Any, k: Any, v: Any, heads: int, args: Any, kwargs: Any
@@ -125,7 +127,7 @@ class Call:
 
     def _reduce(
         self,
-        place: dict[str, Any],
+        place: dict[str, Any] | None,
         softmax: int,
         q: Any,
         k: Any,
@@ -133,9 +135,10 @@ class Call:
         heads: int,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        out: Any = None,
     ) -> None:
-        """Hand one call's projections to the recorder, conditioning by conditioning."""
-        if self.run.error is not None:
+        """Hand one call's projections to the recorder, conditioning by conditioning; ``out``: what the host made of them."""
+        if place is None or self.run.error is not None:
             return
         layer = layer_name(place)
         with self.run.guard():
@@ -150,6 +153,7 @@ class Call:
                     f"layer {layer!r} has {q.shape[2]} queries on a {rows} x {columns} grid, so another node pack merges or "
                     f"splits its tokens; leave the layer out with 'layers', or switch that node off"
                 )
+            output = _output(out, q, bool(kwargs.get("skip_output_reshape", False)))
             mask = kwargs.get("mask", args[0] if args else None)
             scale = kwargs.get("scale")
             batch = q.shape[0] // len(self.rows)
@@ -169,6 +173,7 @@ class Call:
                         v[part, :, :keys],
                         scale=float(q.shape[-1] ** -0.5 if scale is None else scale),
                         mask=_mask(mask, part, q.shape[0], keys),
+                        output=None if output is None else output[part],
                         middle=place["block"][0] == "middle",
                         softmax=softmax,
                     )
@@ -177,6 +182,13 @@ class Call:
 def _heads(t: Tensor, heads: int) -> Tensor:
     """(B, N, heads * d) to (B, heads, N, d)."""
     return t.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def _output(out: Any, q: Tensor, split: bool) -> Tensor | None:
+    """An attention's output as (B, heads, N, d); None for one of fewer than 32 bits, whose rounding the maps are free of."""
+    if not isinstance(out, Tensor) or out.dtype != torch.float32:
+        return None
+    return out if split else _heads(out, q.shape[1])
 
 
 def _folded(keys: int, row: Rows) -> int:

@@ -159,6 +159,27 @@ def test_other_packs_hooks_stay_and_see_the_same(lib: Any, carry: Any) -> None:
     assert names == [LAYERS, LAYERS]
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_norms_are_those_of_real_attention_whatever_another_pack_makes_of_it(lib: Any, carry: Any, factor: float) -> None:
+    """Alone, the recorder takes them from the host's output; behind another pack's override it multiplies itself."""
+
+    def override(function: Any, q: Tensor, k: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        cross = k.shape[1] != q.shape[1]
+        return function(q, k, *args, **kwargs) * (factor if cross else 1.0)
+
+    def run(model: Any) -> Any:
+        model, recording = record(lib, model, branches=("cond", "uncond"))
+        return recording.maps_of(tiny.sample(model, carry(tiny.positive()), carry(tiny.negative()), latent=(2, 4, 16, 12)))
+
+    overridden = tiny.model().clone()
+    overridden.model_options["transformer_options"]["optimized_attention_override"] = override
+    both = run(tiny.model()), run(overridden)
+    for branch in ("cond", "uncond"):
+        a, b = (maps.grouped("norm", LAYERS[0], branch)[:, 0] for maps in both)  # later layers and steps differ by the factor
+        assert a.std() > 1e-3
+        assert torch.allclose(a, b, rtol=1e-5)
+
+
 def test_areas_and_two_positives_change_nothing_and_are_said(lib: Any, carry: Any) -> None:
     area = [[tiny.context(12, 7), {"area": (8, 12, 4, 0), "strength": 1.0, "set_area_to_bounds": False}]]
     positive = [*carry(tiny.positive()), *carry(tiny.positive(seed=12)), *area]

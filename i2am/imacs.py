@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from .errors import MaskError, UnavailableError
 from .heat import THRESHOLD, Heat, fit, normalise, threshold
 from .layout import WHOLE
-from .levels import SIDES, _time_mean, ulam
+from .levels import SIDES, time_mean, ulam
 from .maps import AttributionMaps, LayerInfo
-from .patches import _pairs
+from .patches import pairwise_of
 from .presets import preset_of
 from .resample import area, bicubic, bilinear
 from .selection import Selection, select
@@ -186,7 +186,7 @@ def masked_g2r(
     for layer in layers:
         grid = selection.reference_of(layer).grid
         if recorded:
-            column = _time_mean(maps, "g2r_masked", layer, selection, selection.steps).mean(0)
+            column = time_mean(maps, "g2r_masked", layer, selection, selection.steps).mean(0)
         else:
             assert inpaint_mask is not None
             column = _pairwise_column(maps, layer, selection, inpaint_mask)
@@ -202,7 +202,7 @@ def masked_g2r(
 def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selection, mask: Tensor) -> Tensor:
     """(S,): the rows of A^r of the chosen steps and heads, weighted by the mask's area in each cell."""
     cells = area(_mask(mask, "inpainting mask")[None], (layer.grid.rows, layer.grid.columns)).flatten()
-    return cells / cells.sum() @ _pairs(maps, selection, layer)
+    return cells / cells.sum() @ pairwise_of(maps, selection, layer)
 
 
 def score_generated(

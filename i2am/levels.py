@@ -106,7 +106,7 @@ def _layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_o
     return layers
 
 
-def _time_mean(maps: AttributionMaps, kind: str, layer: LayerInfo, selection: Selection, steps: Range) -> Tensor:
+def time_mean(maps: AttributionMaps, kind: str, layer: LayerInfo, selection: Selection, steps: Range) -> Tensor:
     """(heads chosen, length): the mean over the recorded steps of a range."""
     values = maps.marginal(kind, layer.name, selection.branch, selection.reference)[selection.image]
     inside = whole_ranges(maps.bins, steps, "marginal maps")
@@ -156,7 +156,7 @@ class _Builder:
 
     def panels(self, layer: LayerInfo, steps: Range) -> tuple[Tensor, Tensor]:
         """One layer's maps on the common grid, (heads, h, w), and its unplaced shares, (heads,)."""
-        values = _time_mean(self.maps, self.kind, layer, self.selection, steps)
+        values = time_mean(self.maps, self.kind, layer, self.selection, steps)
         grid, share = layer.grid, torch.zeros(len(values))
         if self.on_reference:
             grid = self.selection.reference_of(layer).grid

@@ -142,7 +142,7 @@ def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) 
     return cells
 
 
-def _pairs(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -> Tensor:
+def pairwise_of(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -> Tensor:
     """(N, S) of one layer: the mean over the chosen groups' recorded steps and heads."""
     groups = whole_ranges(maps.groups, selection.steps, "pairwise maps")
     values = maps.pairwise(layer.name, selection.branch, selection.reference)[selection.image]
@@ -180,7 +180,7 @@ def _rows(
     for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
         grid = selection.reference_of(layer).grid
         mix = bilinear_rows(cells, (layer.grid.rows, layer.grid.columns), (generated.rows, generated.columns))
-        row = mix @ _pairs(maps, selection, layer)  # (Q, S)
+        row = mix @ pairwise_of(maps, selection, layer)  # (Q, S)
         share += weight * row[:, : grid.leading].sum(1)
         placed = row[:, grid.leading :].reshape(-1, grid.rows, grid.columns)
         scale = grid.placed / reference.placed if rules.scaled else 1.0
@@ -202,7 +202,7 @@ def _columns(
     for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
         grid = selection.reference_of(layer).grid
         mix = bilinear_rows(cells, (grid.rows, grid.columns), (reference.rows, reference.columns))
-        column = mix @ _pairs(maps, selection, layer)[:, grid.leading :].T  # (Q, N)
+        column = mix @ pairwise_of(maps, selection, layer)[:, grid.leading :].T  # (Q, N)
         size = (generated.rows, generated.columns)
         scale = grid.placed / reference.placed if rules.scaled else 1.0
         total += weight * scale * bilinear(column.reshape(-1, layer.grid.rows, layer.grid.columns), size)

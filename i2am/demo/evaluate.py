@@ -118,7 +118,7 @@ class Evaluation:
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             draft = self.file.with_name(self.file.name + ".part")
-            draft.write_text(json.dumps(_rounded(self.figures), indent=2) + "\n", encoding="utf-8")
+            draft.write_text(json.dumps(rounded(self.figures), indent=2) + "\n", encoding="utf-8")
             draft.replace(self.file)
 
     def _do(self, kind: str, count: int, picture: bool, pointing: bool) -> None:
@@ -253,13 +253,13 @@ def moved(model: DemoModel, device: torch.device | str) -> DemoModel:
     return model
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Floats to five significant digits, all the way down; None for what is not a number."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _rounded(v) for name, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
+        return {name: rounded(v) for name, v in value.items()}
+    return [rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _parser() -> argparse.ArgumentParser:

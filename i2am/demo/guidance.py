@@ -24,7 +24,7 @@ from ..heat import Heat, fit
 from ..levels import ulam
 from .cases import OTHER, Case, case_of, check_held_out
 from .data import HELD_OUT
-from .evaluate import _rounded
+from .evaluate import rounded
 from .sample import DemoModel, recording_of, try_on
 
 log = logging.getLogger("i2am")
@@ -175,7 +175,7 @@ def _sides(model: DemoModel, case: Case, cfg: float, steps: int, on_step: Callab
 def _write(file: Path, figures: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(file.name + ".part")
-    draft.write_text(json.dumps(_rounded(figures), indent=2) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(rounded(figures), indent=2) + "\n", encoding="utf-8")
     draft.replace(file)
 
 

@@ -237,7 +237,7 @@ class DiffusersRecording:
                 f"are the reference's is then unknown: leave the layer out with `layers`"
             )
         split = {name: _heads(t, attn.heads) for name, t in seen.items()}
-        grid = _grid_of(layer, self._latent, split["to_q"].shape[2])
+        grid = grid_of(layer, self._latent, split["to_q"].shape[2])
         if mask is not None:
             mask = _prepared(mask, attn, split["to_k"])
         for branch, rows in self._rows.items():
@@ -346,7 +346,7 @@ def _prepared(mask: Tensor, attn: Any, keys: Tensor) -> Tensor:
     return mask.reshape(rows, attn.heads, -1, mask.shape[-1])
 
 
-def _grid_of(layer: str, latent: tuple[int, int], tokens: int) -> tuple[int, int]:
+def grid_of(layer: str, latent: tuple[int, int], tokens: int) -> tuple[int, int]:
     """The (rows, columns) of a layer: the latent's, halved (rounding up) until the token count fits.
 
     Raises:

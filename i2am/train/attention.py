@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..hosts.diffusers import _grid_of
+from ..hosts.diffusers import grid_of
 from ..layout import Layout
 from ..losses import attention_probabilities, attention_tv, attribution_alignment
 from ..resample import Size
@@ -106,7 +106,7 @@ class Regularisers:
         for layer in layers:
             weights = layer.take(rows)
             layout.check(layer.name, weights.shape[-1])
-            grid = _grid_of(layer.name, latent, weights.shape[2])
+            grid = grid_of(layer.name, latent, weights.shape[2])
             if "tv" in found:
                 found["tv"].append(attention_tv(weights, grid, reference, masks))
             if "alignment" in found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -59,55 +61,55 @@ def by_products(
         return logits, torch.exp(logits, out=block)
 
     windows = list(windows_of(n, chunk))
-    inverse_rows = torch.empty(g, n, device=q.device)
-    sums = [torch.zeros(g, 2 if weights is None else 3, r.grid.tokens, device=q.device) for r in references]
+    factors = torch.ones(g, 2 if weights is None else 3, n, device=q.device)
+    inverse = factors[:, 1]
+    sums = [torch.zeros(g, factors.shape[1], r.grid.tokens, device=q.device) for r in references]
     values = [_values(k, v, r) for r in references]
     alone = sum(r.grid.tokens for r in references) == keys
-    least = torch.full((), float("inf"), device=q.device)
     for window in windows:
         logits, block = exponentials(window)
         parts = [block[:, :, r.start : r.stop] for r in references]
-        products = [torch.bmm(part, right) for part, right in zip(parts, values, strict=True)]
-        leading = [part[:, :, : r.grid.leading].sum(-1) for part, r in zip(parts, references, strict=True)]
-        mine = [product[..., -1] + lead for product, lead in zip(products, leading, strict=True)]
-        inverse = (torch.stack(mine).sum(0) if alone else block.sum(-1)).reciprocal_()
-        inverse_rows[:, window] = inverse
-        left = [torch.ones_like(inverse), inverse]
+        for reference, part, right, view in zip(references, parts, values, out, strict=True):
+            _sum_rows(part, right, reference.grid.leading, view, window)
+        total = reduce(torch.add, [view.mass[:, window] for view in out]) if alone else block.sum(-1)
+        torch.reciprocal(total, out=inverse[:, window])
         if weights is not None:
-            left.append(inverse * weights[window])
-        factors = torch.stack(left, 1)
-        for i, (reference, view) in enumerate(zip(references, out, strict=True)):
-            sums[i] += torch.bmm(factors, parts[i])
-            raw = logits[:, :, reference.start : reference.stop]
-            _rows_by_products(raw, parts[i], products[i], leading[i], inverse, reference.grid.leading, view, window)
+            torch.mul(inverse[:, window], weights[window], out=factors[:, 2, window])
+        for reference, part, columns, view in zip(references, parts, sums, out, strict=True):
+            columns.baddbmm_(factors[:, :, window], part)
             if reference.grid.placed:
-                least = torch.minimum(least, products[i][..., -1].amin())
-    if not _wide_enough(inverse_rows, least, sums, keys):
+                raw = logits[:, :, reference.start : reference.stop]
+                _look_at_places(raw[:, :, reference.grid.leading :], part[:, :, reference.grid.leading :], view, window)
+    least = [view.mass_placed.amin() for reference, view in zip(references, out, strict=True) if reference.grid.placed]
+    if not _wide_enough(inverse, least, sums, keys):
         return False
-    columns = []
-    for view, total in zip(out, sums, strict=True):
-        view.g2r.copy_(total[:, 1] / n)
+    over = []
+    for reference, view, columns in zip(references, out, sums, strict=True):
+        _divide_rows(view, inverse, reference.grid.placed > 0)
+        torch.div(columns[:, 1], n, out=view.g2r)
         if view.g2r_masked is not None:
-            view.g2r_masked.copy_(total[:, 2])
-        columns.append(total[:, :2].reciprocal_().unsqueeze(-1).unbind(1))
-    for window in windows:
+            view.g2r_masked.copy_(columns[:, 2])
+        over.append(columns[:, :2].reciprocal_().unsqueeze(-1).unbind(1))
+    for window in [slice(0, n)] if stays else windows:
         block = room(window) if stays else exponentials(window)[1]
-        rows = inverse_rows[:, window]
-        for reference, view, (in_g, in_r) in zip(references, out, columns, strict=True):
+        for reference, view, (in_g, in_r) in zip(references, out, over, strict=True):
             part = block[:, :, reference.start : reference.stop]
-            view.add_pairwise(window, part, rows)
+            view.add_pairwise(window, part, inverse[:, window])
             placed, led = _weighed(part, in_g, reference.grid.leading)
             share_out(placed, led, reference, view.r2g[:, window], view.r2g_placed[:, window])
             placed, led = _weighed(part, in_r, reference.grid.leading)
+            rows = inverse[:, window]
             share_out(placed * rows, led * rows, reference, view.balanced[:, window], view.balanced_placed[:, window])
     return True
 
 
-def _wide_enough(inverse_rows: Tensor, least_placed: Tensor, sums: list[Tensor], keys: int) -> bool:
+def _wide_enough(inverse: Tensor, least_placed: list[Tensor], sums: list[Tensor], keys: int) -> bool:
     """Whether all sums of E are inside fp32's range, so far above its end that what was lost below it does not count."""
-    lost = LOST * torch.finfo(torch.float32).tiny * max(keys, inverse_rows.shape[1])
-    least_row = 1 / inverse_rows.amax()
-    fine = (inverse_rows.amin() >= 1 / LARGEST_SUM) & (least_row >= lost) & (least_placed >= lost)
+    lost = LOST * torch.finfo(torch.float32).tiny * max(keys, inverse.shape[1])
+    least_row = 1 / inverse.amax()
+    fine = (inverse.amin() >= 1 / LARGEST_SUM) & (least_row >= lost)
+    for least in least_placed:
+        fine = fine & (least >= lost)
     for total in sums:
         fine = fine & (total[:, 0].amin() >= lost) & (total[:, 1].amin() * least_row >= lost)
     return bool(fine)
@@ -126,30 +128,32 @@ def _values(k: Tensor, v: Tensor | None, reference: Reference) -> Tensor:
     return placed if v is None else torch.cat([v[:, reference.start : reference.stop], placed], -1)
 
 
-def _rows_by_products(
-    logits: Tensor,
-    part: Tensor,
-    product: Tensor,
-    leading: Tensor,
-    inverse: Tensor,
-    lead: int,
-    view: View,
-    window: slice,
-) -> None:
-    """The maps per query, from (G, n, S) ``part`` = exp(``logits``) and its ``product`` with `_values`; uses up the logits."""
+def _sum_rows(part: Tensor, values: Tensor, lead: int, view: View, window: slice) -> None:
+    """Sums per query of (G, n, S) ``part`` of E: into `mass_placed`, `mass` and `norm`, for `_divide_rows` to divide."""
+    product = torch.bmm(part, values)
     placed = product[..., -1]
-    view.mass_placed[:, window] = placed * inverse
-    view.mass[:, window] = (placed + leading) * inverse
+    view.mass_placed[:, window] = placed
+    view.mass[:, window] = placed + part[:, :, :lead].sum(-1) if lead else placed
     if view.norm is not None:
-        view.norm[:, window] = torch.linalg.vector_norm(product[..., :-1], dim=-1) * inverse
-    if part.shape[-1] == lead:
-        return
-    at_places = part[:, :, lead:]
-    weighed = logits[:, :, lead:].mul_(at_places)
-    view.entropy[:, window] = (placed.log() - weighed.sum(-1) / placed).clamp_min_(0)
-    value, index = _peak(at_places, weighed)
-    view.peak_value[:, window] = value * inverse
-    view.peak_index[:, window] = index.int()
+        torch.linalg.vector_norm(product[..., :-1], dim=-1, out=view.norm[:, window])
+
+
+def _look_at_places(logits: Tensor, part: Tensor, view: View, window: slice) -> None:
+    """Sum of E * L and largest E per query, over placed tokens: into `entropy` and the peak; uses up the logits."""
+    weighed = logits.mul_(part)
+    torch.sum(weighed, -1, out=view.entropy[:, window])
+    view.peak_value[:, window], index = _peak(part, weighed)
+    view.peak_index[:, window] = index
+
+
+def _divide_rows(view: View, inverse: Tensor, placed: bool) -> None:
+    """From sums of E to the maps per query, in place."""
+    if placed:
+        entropy = view.mass_placed.log() - view.entropy / view.mass_placed
+        view.entropy.copy_(entropy.clamp_min_(0))
+    for sums in (view.mass, view.mass_placed, view.peak_value, view.norm):
+        if sums is not None:
+            sums.mul_(inverse)
 
 
 def _peak(a: Tensor, scratch: Tensor) -> tuple[Tensor, Tensor]:

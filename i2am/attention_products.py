@@ -43,7 +43,7 @@ def by_products(
     """All maps of some heads, (G, N, d) and (G, S', d), from E = exp(L) by sums and products; False where fp32 is too narrow.
 
     ``scratch`` holds L of one window, G * min(N, chunk) * S' numbers, and E: of all windows where it has G * N * S'
-    numbers, else of one, and E is computed twice.
+    numbers, else of one, and E is computed twice. Several heads come together only where one window holds all their queries.
     """
     (g, n, _), keys = q.shape, k.shape[1]
     key_t = k.transpose(1, 2)

@@ -16,6 +16,7 @@ from diffusers_run import (  # noqa: F401
     Broken,
     Run,
     Seen,
+    assert_close,
     assert_states,
     branches_of,
     normal,
@@ -29,6 +30,7 @@ from planted import LAYERS, MIDDLE, attention_of
 from torch import Tensor, nn
 
 from i2am.errors import RecordingError
+from i2am.layout import Layout, TokenGrid
 
 # --------------------------------------------------------------------------------------------- other processors
 
@@ -76,6 +78,32 @@ def test_a_custom_processor_is_chained_with_its_keyword_arguments(unet: UNet2DCo
     assert traces(unet) == before
     assert attention_of(unet, LAYERS[0]).processor is custom
     assert_states(maps, seen, run)
+
+
+class Louder(AttnProcessor2_0):
+    """Adds to the attention's output before the layer projects it, as adapters do."""
+
+    def __call__(self, attn: Any, *args: Any, **kwargs: Any) -> Tensor:
+        hook = attn.to_out[0].register_forward_pre_hook(lambda _module, given: (3 * given[0],), prepend=True)
+        try:
+            return super().__call__(attn, *args, **kwargs)
+        finally:
+            hook.remove()
+
+
+@pytest.mark.parametrize("own", [AttnProcessor, AttnProcessor2_0, Louder])
+def test_norms_are_those_of_real_attention_whatever_reaches_the_projection(unet: UNet2DConditionModel, own: type) -> None:
+    """A reference with all keys to itself: from the output where that is known, else multiplied by the recorder."""
+    run, layout = Run(images=2), Layout.of(TokenGrid(5, 5, 1))
+    attention_of(unet, LAYERS[0]).set_processor(own())
+    with Seen(unet) as seen:
+        _, maps = recorded(unet, run, layout=layout)
+    for branch in maps.branches:
+        for step in range(len(TIMES)):
+            part = seen.rows(LAYERS[0], step, branch, run)
+            q, k, v = (part[name].double() for name in ("to_q", "to_k", "to_v"))
+            stated = ((q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(-1) @ v).norm(dim=-1)
+            assert_close(maps.grouped("norm", LAYERS[0], branch)[:, step].double(), stated, 1e-5, f"{branch}, step {step}")
 
 
 def test_a_processor_that_is_a_module_is_chained(unet: UNet2DConditionModel) -> None:

@@ -20,6 +20,7 @@ from ..recorder import Recorder
 log = logging.getLogger("i2am")
 
 PROJECTIONS = ("to_q", "to_k", "to_v")
+OUTPUT = "output"
 
 
 def record(
@@ -237,6 +238,7 @@ class DiffusersRecording:
                 f"are the reference's is then unknown: leave the layer out with `layers`"
             )
         split = {name: _heads(t, attn.heads) for name, t in seen.items()}
+        output = split.get(OUTPUT)
         grid = grid_of(layer, self._latent, split["to_q"].shape[2])
         if mask is not None:
             mask = _prepared(mask, attn, split["to_k"])
@@ -251,6 +253,7 @@ class DiffusersRecording:
                 split["to_v"][rows] if "to_v" in split else None,
                 scale=attn.scale,
                 mask=None if mask is None else mask[rows],
+                output=None if output is None else output[rows],
                 middle=layer.startswith("mid_block"),
             )
 
@@ -292,6 +295,13 @@ class _Watch:
         watch.inner, watch.ended = inner, False
         for name, module in _projections(attn):
             stack.callback(module.register_forward_hook(keep(name)).remove)
+        if _is_plain(inner):
+
+            def attended(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+                if args[0].dtype == torch.float32:  # the maps are free of a shorter one's rounding
+                    seen[OUTPUT] = args[0].detach()
+
+            stack.callback(attn.to_out[0].register_forward_pre_hook(attended).remove)
         attn.set_processor(watch)
 
         def restore() -> None:
@@ -305,6 +315,13 @@ class _Watch:
                 log.warning("the processor of %s was replaced while it was recorded; the new one stays", layer)
 
         stack.callback(restore)
+
+
+def _is_plain(processor: Any) -> bool:
+    """Whether a processor hands the attention's output to the layer's `to_out` as it is; others may have added to it."""
+    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
+    return type(processor) in (AttnProcessor, AttnProcessor2_0)
 
 
 def _layer_name(module: str) -> str:

@@ -13,7 +13,7 @@ from .guidance_text import guidance_text
 EVALUATION = WEIGHTS / "evaluation.json"
 PLAIN = WEIGHTS / "evaluation-plain.json"
 BENCH = WEIGHTS.parent / "bench.json"
-IN_COMFYUI = WEIGHTS.parent / "bench-comfyui.json"
+IN_COMFYUI = tuple(WEIGHTS.parent / f"bench-comfyui{model}.json" for model in ("", "-stableviton"))
 GUIDANCE = WEIGHTS.parent / "guidance.json"
 REGULARISERS = WEIGHTS.parent / "regularisers.json"
 README = Path(__file__).parents[2] / "README.md"
@@ -145,18 +145,26 @@ def bench_text(bench: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
-def comfyui_text(bench: dict[str, Any]) -> str:
-    """One sentence: what the same costs inside a host."""
-    setup = bench["setup"]
-    shares = [
-        f"{name} {figures['ratio']:.3f} of the time unwatched, {figures['recorder_share']:.3f} of the model's processor time"
+def comfyui_text(benches: list[dict[str, Any]]) -> str:
+    """What it costs inside a host."""
+    rows: Rows = [
+        (
+            bench["setup"]["model"],
+            f"{bench['setup']['tokens']:,}",
+            bench["setup"]["host"],
+            f"{bench['setup']['steps']}",
+            name,
+            _number(figures["ratio"], ".3f"),
+            _number(figures["recorder_share"], ".3f"),
+        )
+        for bench in benches
         for name, figures in bench["modes"].items()
         if name != "none"
     ]
-    return (
-        f"\nInside {setup['host']}, with a U-Net of the same size, picture and tokens, medians of {setup['steps']} steps "
-        f"(`tests/host/overhead.py`): {'; '.join(shares)}.\n"
-    )
+    head = (
+        "model", "reference tokens", "host", "steps", "mode", "time ÷ unwatched, medians", "recorder ÷ model, processor time"
+    )  # fmt: skip
+    return f"\nInside ComfyUI (`tests/host/overhead.py`), the same picture size:\n\n{_table(head, rows)}" if rows else ""
 
 
 def regularisers_text(figures: dict[str, Any]) -> str:
@@ -194,10 +202,11 @@ def _replace(text: str, name: str, body: str) -> str:
 
 def build(readme: str) -> tuple[str, str]:
     """The model card and the README, from the committed JSON files; ``readme`` is its present text."""
-    figures, plain, bench, inside = _load(EVALUATION), _load(PLAIN), _load(BENCH), _load(IN_COMFYUI)
+    figures, plain, bench = _load(EVALUATION), _load(PLAIN), _load(BENCH)
+    inside = [_load(path) for path in IN_COMFYUI if path.is_file()]
     body = figures_text(figures, plain) if figures else ""
     readme = _replace(readme, "figures", f"\n{body}\n" if body else "")
-    readme = _replace(readme, "bench", f"\n{bench_text(bench)}{comfyui_text(inside) if inside else ''}\n" if bench else "")
+    readme = _replace(readme, "bench", f"\n{bench_text(bench)}{comfyui_text(inside)}\n" if bench else "")
     guidance, regularisers = _load(GUIDANCE), _load(REGULARISERS)
     readme = _replace(readme, "regularisers", f"\n{regularisers_text(regularisers)}\n" if regularisers.get("result") else "")
     readme = _replace(readme, "guidance", f"\n{guidance_text(guidance)}\n" if guidance else "")

@@ -134,17 +134,13 @@ class DiffusersRecording:
         self._step, self._calls = -1, 0
         self._rows: dict[str, slice] = {}
         self._latent = (0, 0)
-        self._stack = ExitStack()
-        try:
+        with ExitStack() as stack:  # what breaks off in here leaves nothing behind
             handle = self._unet.register_forward_pre_hook(self._before, with_kwargs=True)
-            self._stack.callback(handle.remove)
+            stack.callback(handle.remove)
             for name, module in self._unet.named_modules():
                 if name.endswith(".attn2"):
-                    _Watch(self, _layer_name(name), module, self._stack)
-        except BaseException:
-            self._stack.close()
-            self._stack = None
-            raise
+                    _Watch(self, _layer_name(name), module, stack)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None) -> None:

@@ -1,6 +1,6 @@
 """I²AM: attribution maps of image-to-image diffusion models, from their own cross-attention.
 
-Record a run (`i2am.hosts`), then look at its `AttributionMaps`: `ulam`, `tlam`, `hlam`, `llam`, `sram`,
+Record a run (`i2am.hosts`), then look at its `AttributionMaps`: `ulam`, `tlam`, `hlam`, `llam`, `sram`, `mirror_of_object`,
 scored with `imacs_pair`. After Park and Jang, "I²AM" (arXiv 2407.12331).
 """
 
@@ -11,6 +11,7 @@ from .layout import Layout, Reference, TokenGrid
 from .levels import common_grid, hlam, llam, tlam, ulam
 from .maps import AttributionMaps, LayerInfo, RunInfo
 from .patches import sram
+from .pointed import mirror_of_object
 from .presets import PRESETS
 from .recorder import Recorder
 
@@ -40,6 +41,7 @@ __all__ = [
     "imacs_pair",
     "llam",
     "masked_g2r",
+    "mirror_of_object",
     "normalise",
     "sram",
     "threshold",

@@ -22,6 +22,7 @@ from .imacs import imacs_pair
 from .levels import LEVELS, SIDES, level_of
 from .maps import AttributionMaps
 from .patches import asked_grid, sram
+from .pointed import patch_heat
 from .points import marked
 from .presets import PRESETS
 from .render import COLOURS, OPACITY, overlay
@@ -99,6 +100,9 @@ def add_show(commands: Commands) -> None:
         "--at", type=_pair_of("ROW,COLUMN", ","), metavar="ROW,COLUMN", help="the patch of sram or mirror, as a cell"
     )
     place.add_argument("--pixel", type=_pair_of("X,Y", ","), metavar="X,Y", help="the same, as a pixel of the picture")
+    place.add_argument(
+        "--region", type=Path, metavar="MASK", help="a whole region instead: a mask of the picture, white = meant"
+    )
     _add_choice(parser)
     look = parser.add_argument_group("how to draw it")
     look.add_argument("--image", type=Path, help="the picture below (default: the one kept in the maps file)")
@@ -132,14 +136,17 @@ def _show(args: argparse.Namespace) -> int:
 def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
     if args.level in ("sram", "mirror"):
         direction = "reference" if args.level == "sram" else "generated"
-        grid = asked_grid(maps, direction, **_choice(args))
+        if args.region is not None:
+            return patch_heat(maps, direction, (0, 0), region=_mask(args.region), **_choice(args))[0]
         if args.pixel:
-            cell = grid.cell_of(*args.pixel)
+            cell = asked_grid(maps, direction, **_choice(args)).cell_of(*args.pixel)
         elif args.at:
             cell = args.at
         else:
             asked_on = "generated" if args.level == "sram" else "reference"
-            raise I2AMError(f"{args.level} shows one patch of the {asked_on} picture: give --at ROW,COLUMN or --pixel X,Y")
+            raise I2AMError(
+                f"{args.level} shows a place on the {asked_on} picture: give --at ROW,COLUMN, --pixel X,Y or --region MASK"
+            )
         return sram(maps, cell, direction, **_choice(args))
     return level_of(maps, args.level.upper(), args.side, groups=args.groups, placed_only=args.placed_only, **_choice(args))
 

@@ -12,12 +12,13 @@ from torch import Tensor
 from .animate import same_size
 from .backdrop import backdrop
 from .batch import images_of, one_of
-from .errors import UnavailableError
+from .errors import MaskError, UnavailableError
 from .grid import sheet
 from .heat import Heat
 from .levels import ulam
 from .maps import AttributionMaps
 from .overlays import check_pictures
+from .pointed import mirror_of_object
 from .presets import preset_of
 from .render import enlarge, overlay
 from .scores import ImageScores, score_image
@@ -45,7 +46,7 @@ def first_look(
     reference_mask: Tensor | None = None,
     **choice: Any,
 ) -> FirstLook:
-    """Both sides' ULAM on their pictures, and IMACS where there are masks.
+    """Both sides' ULAM on their pictures, and what the masks allow: IMACS, and the mirror of the reference's object.
 
     Args:
         maps: a recording.
@@ -65,7 +66,7 @@ def first_look(
         notes: list[str] = []
         scored = _scores(maps, inpaint_mask, reference_mask, image, choice, notes)
         scores += [] if scored is None else [scored]
-        sheets.append(_sheet(maps, generated, references, notes, image, choice))
+        sheets.append(_sheet(maps, generated, references, reference_mask, notes, image, choice))
     return FirstLook(same_size(sheets), scores)
 
 
@@ -94,6 +95,7 @@ def _sheet(
     maps: AttributionMaps,
     generated: Sequence[Image.Image],
     references: Sequence[Image.Image] | None,
+    reference_mask: Tensor | None,
     said: Sequence[str],
     image: int,
     choice: dict[str, Any],
@@ -101,11 +103,14 @@ def _sheet(
     picture = one_of(generated, image, maps.images)
     items = [(_tall(picture), "generated")]
     notes: list[str] = []
-    for side in ("R2G", "R2G-balanced"):
-        heat = _map(maps, side, image, choice, notes)
+    on_generated = {}
+    if reference_mask is not None:
+        on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, image, choice, notes)
+    on_generated |= {f"{side}: where it went": _map(maps, side, image, choice, notes) for side in ("R2G", "R2G-balanced")}
+    for label, heat in on_generated.items():
         if heat is not None:
             check_pictures(heat, [picture])
-            items.append((_drawn(picture, heat), f"{side}: where it went\n{_remark(heat)}"))
+            items.append((_drawn(picture, heat), f"{label}\n{_remark(heat)}"))
     index = choice.get("reference", 0)
     size = maps.references[index].grid.picture or (picture.height, picture.width)
     kept = backdrop(maps, "reference", index, size)
@@ -125,6 +130,15 @@ def _map(maps: AttributionMaps, side: str, image: int, choice: dict[str, Any], n
         return ulam(maps, side, image=image, **choice)
     except UnavailableError as error:
         notes.append(f"no {side}: {error}")
+        return None
+
+
+def _mirror(maps: AttributionMaps, reference_mask: Tensor, image: int, choice: dict[str, Any], notes: list[str]) -> Heat | None:
+    """The mirror of the object, or why the run has none among the notes."""
+    try:
+        return mirror_of_object(maps, reference_mask, image=image, **choice)
+    except (MaskError, UnavailableError) as error:
+        notes.append(f"no mirror: {error}")
         return None
 
 

@@ -66,6 +66,26 @@ def patch_heat(
     return _noted(heat, grid.rect is None), marked(picture, grid, *cells)
 
 
+def mirror_of_object(maps: AttributionMaps, reference_mask: Tensor, *, image: int = 0, **choice: Any) -> Heat:
+    """Where an object on the reference went: the mirror, as the mean over the patches that its mask covers.
+
+    It is R2G-balanced with votes of the object's patches alone, of the pairwise layers.
+
+    Args:
+        maps: a recording with pairwise maps.
+        reference_mask: MASK (1 or images, H, W), 1 = the object.
+        image: which image of the batch.
+        **choice: see `sram`.
+
+    Raises:
+        MaskError: the mask does not fit the run, is empty or lies outside of what the tokens cover.
+        UnavailableError: as `sram`.
+    """
+    mask = mask_of(reference_mask, image, maps.images, "reference mask")
+    grid = asked_grid(maps, "generated", image=image, **choice)
+    return sram(maps, cells_under(mask, grid), "generated", image=image, **choice)
+
+
 def _picture(
     maps: AttributionMaps,
     asked: str,

@@ -33,7 +33,12 @@ class Look(io.ComfyNode):
                 field(io.Image, "image", tooltip="the generated picture, from VAE Decode"),
                 field(io.Image, "reference", optional=True, tooltip="the reference picture; empty: the recording's own"),
                 field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = repainted; for IMACS_g"),
-                field(io.Mask, "reference_mask", optional=True, tooltip="1 = the object on the reference; for IMACS_r"),
+                field(
+                    io.Mask,
+                    "reference_mask",
+                    optional=True,
+                    tooltip="1 = the object on the reference; for IMACS_r, and to see where it went",
+                ),
                 branch(),
                 field(
                     io.Int,

@@ -47,7 +47,7 @@ class Run:
     groups: int = 3
     layout: dict[str, Layout] = field(default_factory=dict)
     seen: range | None = None
-    heads: str = "heads"
+    heads: str | None = "heads"
     budget: int = 300_000_000
     branches: tuple[str, ...] = ("uncond", "cond")
     null_branches: tuple[str, ...] = ("uncond",)

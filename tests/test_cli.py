@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,14 @@ def test_show_takes_filters_and_says_what_it_drew(run: Path, tmp_path: Path, cap
     said = capsys.readouterr().out
     assert "comparative, not causal" in said
     assert "patch (15, 12)" in said  # pixel (50, 60) of 96 x 128 on the 24 x 32 grid
+
+
+def test_show_takes_a_region(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["show", str(run / "maps.safetensors"), "--level", "mirror", "--out", str(tmp_path / "a.png")]
+    assert main([*asked, "--region", str(run / "garment.png")]) == 0
+    assert re.search(r"mean of \d\d+ patches", capsys.readouterr().out)
+    assert main([*asked, "--region", str(run / "empty.png")]) == 2
+    assert "the region is" in capsys.readouterr().err
 
 
 def test_show_writes_an_animation(run: Path, tmp_path: Path) -> None:

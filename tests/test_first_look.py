@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,39 @@ def test_without_masks_there_are_maps_and_no_scores() -> None:
     assert len(look.sheets) == 2
 
 
+@dataclass
+class Drawn:
+    """What was drawn on sheets: the first lines of their labels, sheet by sheet, and all notes."""
+
+    labels: list[list[str]]
+    notes: list[str]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    out = Drawn([], [])
+
+    def spy(items: Any, *args: Any, notes: Sequence[str], **kwargs: Any) -> Image.Image:
+        out.labels.append([label.partition("\n")[0] for _, label in items])
+        out.notes.extend(notes)
+        return sheet(items, *args, notes=notes, **kwargs)
+
+    monkeypatch.setattr("i2am.first_look.sheet", spy)
+    return out
+
+
+def test_the_objects_mask_adds_where_it_went(drawn: Drawn) -> None:
+    first_look(run().maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
+    first_look(run().maps, [SHOWN], [GARMENT], INSIDE)
+    with_mask, without = drawn.labels[0], drawn.labels[2]
+    assert with_mask[:2] == ["generated", "mirror: where the object went"]
+    assert without == with_mask[:1] + with_mask[2:]
+    assert not any("mirror" in line for line in drawn.notes)
+    first_look(Run(heads=None).maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
+    assert drawn.labels[-1] == without
+    assert any(line.startswith("no mirror: none of the layers has pairwise maps") for line in drawn.notes)
+
+
 def test_a_mask_given_at_recording_is_enough() -> None:
     maps = Run(inpaint_mask=INSIDE[0]).maps
     assert first_look(maps, [SHOWN]).scores[0].scores["g"].score is not None
@@ -53,14 +87,8 @@ def test_a_single_token_reference_shows_what_it_has() -> None:
     assert alone.sheets[0].width < usual.sheets[0].width  # no map on the reference, none that is balanced
 
 
-def test_the_sheet_says_why_masks_gave_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    def spy(*args: Any, notes: Sequence[str], **kwargs: Any) -> Image.Image:
-        said.extend(notes)
-        return sheet(*args, notes=notes, **kwargs)
-
-    monkeypatch.setattr("i2am.first_look.sheet", spy)
+def test_the_sheet_says_why_masks_gave_no_scores(drawn: Drawn) -> None:
+    said = drawn.notes
     first_look(run().maps, [SHOWN])
     assert said[0] == "Connect the masks to score the maps (IMACS)."
     said.clear()

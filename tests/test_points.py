@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from levels_run import run
+from levels_run import FINE, Run, run
 from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.heat import Heat
 from i2am.layout import TokenGrid
+from i2am.levels import ulam
 from i2am.patches import asked_grid, sram
-from i2am.pointed import patch_heat
+from i2am.pointed import mirror_of_object, patch_heat
 from i2am.points import cells_at, cells_under, draw_outline, marked, outlined
 from i2am.resample import area
 
@@ -133,3 +134,24 @@ def test_an_unknown_rectangle_is_said() -> None:
     object.__setattr__(unknown := maps.with_thumbnails({}), "_layers", layers)
     heat, _ = patch_heat(unknown, "generated", (1, 1))
     assert any("picture pointed at the tokens cover is unknown" in note for note in heat.notes)
+
+
+def test_the_mirror_of_an_object_is_the_mean_over_its_patches() -> None:
+    maps = run().maps
+    grid = asked_grid(maps, "generated", image=1)
+    mask = torch.zeros(2, 10 * grid.rows, 10 * grid.columns)
+    mask[1, :20, 10:30] = 1
+    assert not mask[0].any()
+    found = mirror_of_object(maps, mask, image=1)
+    each = sram(maps, [(0, 1), (0, 2), (1, 1), (1, 2)], "generated", True, image=1)
+    assert torch.allclose(found.values[0], each.values.mean(0), atol=1e-7)
+    with pytest.raises(I2AMError, match="the region is empty"):
+        mirror_of_object(maps, mask, image=0)
+
+
+def test_the_mirror_of_the_whole_reference_is_balanced_r2g() -> None:
+    maps = Run(network=(replace(FINE, heads=1),), steps=1, groups=1).maps
+    found = mirror_of_object(maps, torch.ones(1, 30, 50))
+    balanced = ulam(maps, "R2G-balanced", placed_only=True).values[0]
+    assert float(balanced.std() / balanced.mean()) > 0.05
+    assert torch.allclose(found.values[0], balanced / balanced.sum(), atol=1e-6)

@@ -24,6 +24,7 @@ from ..imacs import Score, imacs_pair
 from ..levels import common_grid, hlam, llam, tlam, ulam
 from ..maps import AttributionMaps
 from ..patches import sram
+from ..pointed import mirror_of_object
 from ..presets import PRESETS
 from ..render import enlarge, marker, overlay
 from ..report import write_report
@@ -92,7 +93,7 @@ def run_demo(
     _draw_levels(out, maps, pictures["generated"], pictures["reference"])
     patches = telling_patches(case, common_grid(maps, "generated"))
     _draw_patches(out, maps, pictures["generated"], pictures["reference"], patches)
-    _draw_panels(out, maps, pictures)
+    _draw_panels(out, maps, pictures, case.worn.reference_mask[0])
     blocks = min(blocks, len(usable_blocks(case.worn)))
     if blocks:
         result = _causal(model, case, maps, generated, steps, cfg, blocks, progress)
@@ -218,17 +219,18 @@ def _peak_cell(heat: Heat) -> tuple[int, int]:
     return index // columns, index % columns
 
 
-def _draw_panels(out: Path, maps: AttributionMaps, pictures: dict[str, Image.Image]) -> None:
+def _draw_panels(out: Path, maps: AttributionMaps, pictures: dict[str, Image.Image], reference_mask: Tensor) -> None:
     """One sheet with the inputs, the result and both sides."""
+    below, reference = pictures["generated"], pictures["reference"]
     items = [
         (_large(pictures["agnostic"]), "agnostic person"),
-        (_large(pictures["densepose"]), "densepose"),
-        (_large(pictures["reference"]), "reference"),
-        (_large(pictures["generated"]), "generated"),
-        (overlay(pictures["generated"], ulam(maps, "R2G-balanced"), caption=False), "R2G-balanced: where the reference went"),
-        (overlay(pictures["generated"], ulam(maps, "R2G"), caption=False), "R2G, as in the paper (comparative, not causal)"),
-        (overlay(pictures["reference"], ulam(maps, "G2R"), caption=False), "G2R: what of it was used"),
+        (_large(below), "generated"),
         (_large(pictures["truth"]), "truth (drawn)"),
+        (_large(reference), "reference"),
+        (overlay(below, mirror_of_object(maps, reference_mask), caption=False), "mirror: where the garment went"),
+        (overlay(below, ulam(maps, "R2G-balanced"), caption=False), "R2G-balanced: where all of the reference went"),
+        (overlay(below, ulam(maps, "R2G"), caption=False), "R2G, as in the paper (comparative, not causal)"),
+        (overlay(reference, ulam(maps, "G2R"), caption=False), "G2R: what of the reference was used"),
     ]
     sheet(items, columns=4, title="I²AM: one try-on, both sides").save(out / "overview.png")
 

@@ -35,6 +35,7 @@ def write_report(
     title: str = "I²AM report",
     images: Mapping[str, Image.Image] | None = None,
     truth: Tensor | None = None,
+    reference_mask: Tensor | None = None,
     branch: str = "cond",
     image: int = 0,
 ) -> Path:
@@ -49,6 +50,7 @@ def write_report(
         title: heading of the page.
         images: further pictures to show, by caption.
         truth: (2, H, W) true place (x, y) of each generated pixel in pixels of the first reference, NaN where none.
+        reference_mask: (H, W), 1 = the object on the first reference; the page then starts with where it went.
         branch: half of classifier-free guidance to show.
         image: which image of the batch to show.
 
@@ -56,7 +58,7 @@ def write_report(
         The path written.
 
     Raises:
-        I2AMError: pictures do not fit the recording, or the viewer's files are missing.
+        I2AMError: pictures or the mask do not fit the recording, or the viewer's files are missing.
         UnavailableError: branch or image was not recorded.
     """
     data = viewer_data(
@@ -67,6 +69,7 @@ def write_report(
         title=title,
         images=images,
         truth=truth,
+        reference_mask=reference_mask,
         branch=branch,
         image=image,
     )

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from .backdrop import backdrop
-from .batch import check_shape, one_of
+from .batch import check_shape, mask_of, one_of
 from .errors import I2AMError
 from .levels import picture_size, reference_grid
 from .maps import AttributionMaps
@@ -30,7 +30,7 @@ def report_of_run(
     branch: str = "cond",
     title: str = "",
 ) -> Path:
-    """Write the page of one image of a run, with its scores where there are masks.
+    """Write the page of one image of a run, with its scores, and where the object went, where there are masks.
 
     Args:
         path: the file to write.
@@ -63,4 +63,6 @@ def report_of_run(
         found = score_image(maps, inpaint_mask, reference_mask, image=image, branch=branch)
         scores = {"imacs": {"default": {side: score.as_dict() for side, score in found.scores.items()}}}
     title = title.strip() or "I²AM report"
-    return write_report(path, maps, picture, references, scores=scores, title=title, branch=branch, image=image)
+    mask = None if reference_mask is None else mask_of(reference_mask, image, maps.images, "reference mask")
+    look: dict[str, Any] = {"reference_mask": mask, "branch": branch, "image": image}
+    return write_report(path, maps, picture, references, scores=scores, title=title, **look)

@@ -22,6 +22,7 @@ from .layout import TokenGrid
 from .levels import common_grid, reference_grid, ulam
 from .maps import AttributionMaps, LayerInfo
 from .patches import DIFFUSE, sram
+from .points import cells_under
 from .resample import area
 from .selection import SINGLE, is_single
 
@@ -50,6 +51,7 @@ def viewer_data(
     title: str = "I²AM report",
     images: Mapping[str, Image.Image] | None = None,
     truth: Tensor | None = None,
+    reference_mask: Tensor | None = None,
     branch: str = "cond",
     image: int = 0,
     fine: int = FINE,
@@ -58,17 +60,22 @@ def viewer_data(
     """What web/viewer/viewer.js shows, as plain JSON values (its form is described there).
 
     Args:
+        reference_mask: (H, W), 1 = the object on the first reference: the page then starts with where it went.
         fine: patch maps keep 16 bits up to this many bytes.
         most: patch maps that would take more bytes with 8 bits are coarsened, with a note.
 
     Raises:
         I2AMError: the number of reference pictures is not that of the recording, or nothing can be shown.
+        MaskError: the mask is empty or lies outside of what the tokens cover.
     """
     if len(references) != len(maps.references):
         raise I2AMError(f"the recording has {len(maps.references)} reference(s), but {len(references)} picture(s) were given")
     embedded = _Embedded(maps, branch, image, fine, most)
     ours = common_grid(maps, "generated")
     theirs = [reference_grid(maps, i) for i in range(len(references))]
+    objects: list[list[int] | None] = [None] * len(references)
+    if reference_mask is not None and "mirror" not in embedded.unavailable[0]:
+        objects[0] = [row * theirs[0].columns + column for row, column in cells_under(reference_mask, theirs[0])]
     return {
         "format": "i2am-viewer",
         "version": 1,
@@ -83,6 +90,7 @@ def viewer_data(
                 "name": reference.name,
                 "leading": grid.leading,
                 "steps": [maps.steps_seen(maps.groups[group], i) for group in embedded.shown],
+                "object": objects[i],
                 "unavailable": embedded.unavailable[i],
                 "remarks": embedded.remarks[i],
             }

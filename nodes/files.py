@@ -110,7 +110,10 @@ class Report(io.ComfyNode):
                 ),
                 field(io.Mask, "inpaint_mask", optional=True, tooltip="On the generated image, 1 = repainted; adds IMACS_g."),
                 field(
-                    io.Mask, "reference_mask", optional=True, tooltip="On the reference image, 1 = the object; adds IMACS_r."
+                    io.Mask,
+                    "reference_mask",
+                    optional=True,
+                    tooltip="On the reference image, 1 = the object; adds IMACS_r, and where the object went.",
                 ),
                 field(io.String, "title", default="I²AM report", tooltip="Heading of the page."),
                 field(io.String, "filename_prefix", default="I2AM/report", tooltip=PREFIX),

@@ -191,3 +191,15 @@ def test_pictures_that_do_not_fit_are_refused(maps: AttributionMaps) -> None:
         viewer_data(maps, PICTURES[0], PICTURES[1][:1])
     with pytest.raises(I2AMError, match=r"truth is \(2, H, W\)"):
         viewer_data(maps, *PICTURES, truth=torch.zeros(3, 64, 48))
+
+
+def test_the_objects_mask_names_its_patches(maps: AttributionMaps) -> None:
+    mask = torch.zeros(100, 80)
+    mask[20:60, 20:80] = 1  # over patches of 20 x 20 pixels
+    references = viewer_data(maps, *PICTURES, reference_mask=mask)["references"]
+    assert references[0]["object"] == [5, 6, 7, 9, 10, 11]
+    assert references[1]["object"] is None
+    assert viewer_data(maps, *PICTURES)["references"][0]["object"] is None
+    assert viewer_data(record(None), *PICTURES, reference_mask=mask)["references"][0]["object"] is None
+    with pytest.raises(I2AMError, match="the region is empty"):
+        viewer_data(maps, *PICTURES, reference_mask=torch.zeros(100, 80))

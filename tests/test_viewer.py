@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from report_case import PICTURES, SHIRT, UNEVEN, Scripts, record
 
 from i2am.levels import ulam
 from i2am.maps import AttributionMaps
 from i2am.patches import DIFFUSE, sram
+from i2am.pointed import mirror_of_object
 from i2am.report import write_report
 from i2am.resample import bilinear
 
@@ -79,14 +81,14 @@ await built;
 const root = document.querySelector(".i2am-viewer");
 const canvas = (name) => root.querySelector(`.i2am-${name} canvas`);
 const seen = () => ({ ...root.dataset, hash: location.hash, text: root.querySelector(".i2am-readout").textContent });
-function pointer(kind, name, u, v) {
+function pointer(kind, name, u, v, more = {}) {
   const box = canvas(name).getBoundingClientRect();
-  const where = { clientX: box.left + u * box.width, clientY: box.top + v * box.height, bubbles: true };
+  const where = { clientX: box.left + u * box.width, clientY: box.top + v * box.height, bubbles: true, ...more };
   canvas(name).dispatchEvent(new PointerEvent(kind, where));
   return seen();
 }
-function key(target, name) {
-  target.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+function key(target, name, shiftKey = false) {
+  target.dispatchEvent(new KeyboardEvent("keydown", { key: name, shiftKey, bubbles: true, cancelable: true }));
   return seen();
 }
 const did = {};
@@ -101,6 +103,24 @@ did.arrow = key(canvas("generated"), "ArrowDown");
 did.arrows = key(canvas("generated"), "ArrowDown");
 did.edge = [...Array(9)].map(() => key(canvas("generated"), "ArrowDown")).pop();
 did.enter = key(canvas("generated"), "Enter");
+const held = { buttons: 1, pointerType: "mouse" };
+pointer("pointerdown", "reference", 0.6, 0.9, held);
+did.still = pointer("pointermove", "reference", 0.61, 0.91, held);
+did.dragging = pointer("pointermove", "reference", 0.1, 0.5, held);
+pointer("pointerup", "reference", 0.1, 0.5, { pointerType: "mouse" });
+did.dragged = pointer("click", "reference", 0.1, 0.5);
+did.after = pointer("pointermove", "generated", 0.5, 0.5);
+did.grown = key(canvas("reference"), "ArrowUp", true);
+did.moved = [...Array(9)].map(() => key(canvas("reference"), "ArrowRight")).pop();
+pointer("pointerdown", "generated", 0.5, 0.5, { buttons: 1, pointerType: "touch" });
+did.touched = pointer("pointermove", "generated", 0.1, 0.1, { buttons: 1, pointerType: "touch" });
+did.single = pointer("click", "reference", 0.1, 0.1);
+did.gone = key(document.body, "Escape");
+location.hash = "#mirror=1,1,2,3";
+await new Promise((done) => addEventListener("hashchange", () => setTimeout(done)));
+did.linked = seen();
+key(document.body, "Escape");
+did.sides = [...(root.querySelector(".i2am-choices select")?.options ?? [])].map((option) => option.textContent);
 const sliders = Object.fromEntries(
   [...root.querySelectorAll("input[type=range]")].map((input) => [input.labels[0].textContent, input]));
 did.sliders = Object.fromEntries(Object.entries(sliders).map(([name, input]) => [name, Number(input.max)]));
@@ -120,13 +140,15 @@ document.body.append(result);
 """
 
 
-Question = tuple[str, "tuple[int, int] | None", "dict[str, int]"]
-"""The side, "sram" or "mirror"; the patch; what is chosen."""
+Question = tuple[str, "tuple[int, ...] | None", "dict[str, int]"]
+"""The side, "sram" or "mirror"; the patch, or a region as (row, column, rows, columns); what is chosen."""
+OBJECT = torch.zeros(50, 40)
+OBJECT[10:30, 10:40] = 1  # over patches of 10 x 10 pixels
 
 
-def ask(maps: AttributionMaps, asked: list[Question], folder: Path) -> dict[str, Any]:
+def ask(maps: AttributionMaps, asked: list[Question], folder: Path, mask: torch.Tensor | None = None) -> dict[str, Any]:
     """What the page's own modules answer, and what it does when it is used."""
-    path = write_report(folder / "report.html", maps, *PICTURES)
+    path = write_report(folder / "report.html", maps, *PICTURES, reference_mask=mask)
     questions = [{"what": what, "at": at, "state": state} for what, at, state in asked]
     driver = DRIVER.replace("QUESTIONS", json.dumps(questions))
     page = path.read_text(encoding="utf-8").replace("</body>", f'<script type="module">{driver}</script></body>')
@@ -136,7 +158,7 @@ def ask(maps: AttributionMaps, asked: list[Question], folder: Path) -> dict[str,
     return json.loads(found.scripts["result"])
 
 
-def expected(maps: AttributionMaps, what: str, at: tuple[int, int] | None, state: dict[str, int]) -> tuple[Any, float]:
+def expected(maps: AttributionMaps, what: str, at: tuple[int, ...] | None, state: dict[str, int]) -> tuple[Any, float]:
     """The library's map for a question to the viewer, on the viewer's grid, and its unplaced share."""
     choice: dict[str, Any] = {"reference": state.get("reference", 0)}
     if "group" in state:
@@ -145,10 +167,12 @@ def expected(maps: AttributionMaps, what: str, at: tuple[int, int] | None, state
         choice["layers"] = maps.layers[state["layer"]].name
     if "head" in state:
         choice["heads"] = [state["head"]]
-    if at is not None and what == "mirror":
-        heat = sram(maps, at, "generated", **choice)
+    if what == "object":
+        heat = mirror_of_object(maps, OBJECT, **choice)
     elif at is not None:
-        heat = sram(maps, at, **choice)
+        row, column, rows, columns = (*at, 1, 1)[:4]
+        cells = [(row + r, column + c) for r, c in np.ndindex(rows, columns)]
+        heat = sram(maps, cells, "generated" if what == "mirror" else "reference", **choice)
     else:
         heat = ulam(maps, what, **choice)
     values = heat.values
@@ -199,7 +223,9 @@ def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, t
         asked += [("sram", at, state) for at in ((0, 0), (3, 5), (7, 2))]
         # the viewer keeps the largest reference grid; the library asks for a patch of the chosen layers' own grid
         asked += [("mirror", at, state) for at in ((0, 0), (2, 3)) if state not in ({"layer": 1}, {"head": 2})]
-    got = ask(maps, asked, tmp_path)
+    for state in states[:2]:
+        asked += [("sram", (2, 1, 4, 3), state), ("mirror", (1, 2, 2, 2), state), ("object", None, state)]
+    got = ask(maps, asked, tmp_path, OBJECT)
     same(maps, asked, got)
 
     did = got["did"]
@@ -214,12 +240,23 @@ def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, t
     assert did["escaped"]["hash"] == ""
     assert [did[k]["query"] for k in ("arrow", "arrows", "edge")] == ["4,3", "5,3", "7,3"]
     assert "query" not in did["enter"]
+    assert (did["still"]["query"], did["still"]["pinned"]) == ("4,2", "false")  # within one patch: no drag yet
+    assert (did["dragging"]["query"], did["dragging"]["on"], did["dragging"]["pinned"]) == ("2,0,3,3", "generated", "true")
+    assert did["dragged"] == did["after"] == did["dragging"]
+    assert did["dragged"]["hash"] == "#mirror=2,0,3,3"
+    assert "Reference patches (2, 0) to (4, 2) are looked at most by" in did["dragged"]["text"]
+    region = sram(maps, [(2 + r, c) for r, c in np.ndindex(3, 3)], "generated").values[0]
+    assert did["dragged"]["peak"] == f"{int(region.argmax()) // 6},{int(region.argmax()) % 6}"
+    assert [did[k]["query"] for k in ("grown", "moved", "touched", "single")] == ["2,0,2,3", "2,1,2,3", "2,1,2,3", "0,0"]
+    assert "query" not in did["gone"]
+    assert (did["linked"]["query"], did["linked"]["on"], did["linked"]["pinned"]) == ("1,1,2,3", "generated", "true")
+    assert did["sides"] == ["Mirror of the object", "R2G", "R2G-balanced", "mass"]
     heat = sram(maps, (5, 3)).values[0]
     assert did["arrows"]["peak"] == f"{int(heat.argmax()) // 4},{int(heat.argmax()) % 4}"
     assert ("diffuse" in did["arrows"]["text"]) == bool(heat.max() / heat.mean() < DIFFUSE)
     assert did["sliders"] == {"Time": 3, "Layer": 3, "Head": 3, "Opacity": 1}
     assert did["layer"]["hash"] == "#layer=1"
-    assert did["layer"]["caption"] == "R2G-balanced · LLAM, mid.0"
+    assert did["layer"]["caption"] == "Mirror of the object · mid.0"
     assert "8 by 6 patches" in did["labels"][0]
     assert "5 by 4 patches" in did["labels"][1]
     assert min(did["coloured"]) > 100

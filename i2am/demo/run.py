@@ -110,6 +110,7 @@ def run_demo(
         scores=scores,
         title=f"I²AM demo, seed {seed}",
         truth=case.worn.truth[0].masked_fill(case.worn.visible[0] < 0.5, float("nan")),
+        reference_mask=case.worn.reference_mask[0, 0],
         images={
             k: pictures[k] for k in ("person", "agnostic", "densepose", "inpaint_mask", "reference_mask", "truth", "paired")
         },

@@ -4,6 +4,9 @@ import { COLOUR_MAPS } from "./colours.js";
 import { el, percent } from "./dom.js";
 import { PICTURE_OF_SIDE } from "./maths.js";
 
+/** What sides are called where their own names do not say it. */
+export const SIDE_NAMES = { object: "Mirror of the object", mirror: "Mirror" };
+
 let count = 0;
 const newId = () => `i2am-control-${++count}`;
 
@@ -80,7 +83,7 @@ export function createControls(data, maps, state, set) {
   const sides = Object.keys(PICTURE_OF_SIDE).filter((s) => PICTURE_OF_SIDE[s] === "generated");
   const present = sides.filter((side) => data.references.some((_, r) => maps.hasSide(side, r)));
   if (present.length > 1) {
-    const field = select("Generated picture", present.map((s) => [s, s]), state.side, (side) => set({ side }));
+    const field = select("Generated picture", present.map((s) => [s, SIDE_NAMES[s] ?? s]), state.side, (side) => set({ side }));
     choices.append(field.row);
     syncs.push((s) => (field.input.value = s.side));
   }

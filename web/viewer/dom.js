@@ -32,7 +32,19 @@ export function times(value) {
   return `${short(value)}×`;
 }
 
-/** A patch as "(row, column)". */
-export function place(patch) {
-  return `(${patch.row}, ${patch.column})`;
+/** Whether what is pointed at is more than one patch. */
+export function isRegion({ rows = 1, columns = 1 }) {
+  return rows * columns > 1;
+}
+
+/** A patch as "(row, column)", a region as "(row, column) to (row, column)". */
+export function place(at) {
+  const first = `(${at.row}, ${at.column})`;
+  return isRegion(at) ? `${first} to (${at.row + at.rows - 1}, ${at.column + at.columns - 1})` : first;
+}
+
+/** What is pointed at as "row,column", a region as "row,column,rows,columns". */
+export function asWritten(query) {
+  const { row, column, rows, columns } = query;
+  return (isRegion(query) ? [row, column, rows, columns] : [row, column]).join(",");
 }

@@ -11,7 +11,9 @@ import { Packed } from "./decode.js";
 import { bicubic, bilinear, linearTaps } from "./resize.js";
 
 /** Which picture the map of a side lies on. */
-export const PICTURE_OF_SIDE = { "R2G": "generated", "R2G-balanced": "generated", "mass": "generated", "G2R": "reference" };
+export const PICTURE_OF_SIDE = {
+  "object": "generated", "R2G": "generated", "R2G-balanced": "generated", "mass": "generated", "G2R": "reference",
+};
 
 const TINY = 1e-12;
 
@@ -26,6 +28,7 @@ export class Maps {
     this.pairs = new Map();
     for (const m of data.marginals) this.marginals.set(`${m.side}|${m.reference}|${m.layer}`, new Packed(m.values));
     for (const p of data.pairwise) this.pairs.set(`${p.reference}|${p.layer}`, new Packed(p.values));
+    this.object = {};
   }
 
   marginal(side, reference, layer) {
@@ -38,6 +41,7 @@ export class Maps {
 
   /** Whether a map of this side was recorded for this reference. */
   hasSide(side, reference) {
+    if (side === "object") return Boolean(this.data.references[reference].object);
     return this.data.layers.some((_, layer) => this.marginal(side, reference, layer));
   }
 
@@ -86,6 +90,7 @@ export class Maps {
 
   /** The map of a side over the chosen layers, heads and steps: {values, grid, layers, unplaced}, or null. */
   level(side, state) {
+    if (side === "object") return this.mirrorOfObject(state);
     const recorded = (i) => this.marginal(side, state.reference, i);
     const layers = this.layersWith(recorded, state);
     if (!layers.length) return null;
@@ -113,8 +118,11 @@ export class Maps {
     return { grid: this.data.layers[layer].grid, leading: 0 };
   }
 
-  /** SRAM (eq. 16): the row of A^r at generated patch (row, column): {values, grid, layers, unplaced}, or null. */
-  sram(state, row, column) {
+  /**
+   * SRAM (eq. 16): the row of A^r at generated patch (row, column), or its mean over a region of rows × columns patches
+   * from there on: {values, grid, layers, unplaced}, or null.
+   */
+  sram(state, row, column, rows = 1, columns = 1) {
     const layers = this.pairwiseLayers(state);
     if (!layers.length) return null;
     const { grid } = this.data.references[state.reference];
@@ -125,8 +133,11 @@ export class Maps {
       const { grid: from, leading } = this.data.layers[layer].references[state.reference];
       const tokens = new Float32Array(leading + cells(from));
       const queries = cells(this.data.layers[layer].grid);
-      for (const [query, mixed] of tapsOf([row, column], this.data.layers[layer].grid, this.grid)) {
-        for (const [slice, weight] of this.slices(array, state)) array.addRow(tokens, slice * queries + query, mixed * weight);
+      for (const cell of region(row, column, rows, columns)) {
+        for (const [query, mixed] of tapsOf(cell, this.data.layers[layer].grid, this.grid)) {
+          const part = mixed / (rows * columns);
+          for (const [slice, weight] of this.slices(array, state)) array.addRow(tokens, slice * queries + query, part * weight);
+        }
       }
       unplaced += share * sum(tokens.subarray(0, leading));
       addTo(total, bilinear(tokens.subarray(leading), from, grid), (share * cells(from)) / cells(grid));
@@ -134,10 +145,39 @@ export class Maps {
     return { values: total, grid, layers, unplaced };
   }
 
-  /** The mirror: the column of A^r at reference patch (row, column), made to sum to 1 over the generated picture. */
-  mirror(state, row, column) {
+  /**
+   * The mirror: the column of A^r at reference patch (row, column), made to sum to 1 over the generated picture, or the mean
+   * of these over a region of rows × columns patches from there on.
+   */
+  mirror(state, row, column, rows = 1, columns = 1) {
+    return this.mirrorOf(state, region(row, column, rows, columns));
+  }
+
+  /** The mirror of the patches under the object's mask; computed once for each choice. */
+  mirrorOfObject(state) {
+    const choice = JSON.stringify([state.reference, state.group, state.layer, state.head]);
+    if (this.object.choice !== choice) {
+      const { object, grid } = this.data.references[state.reference];
+      const patches = object?.map((cell) => [Math.floor(cell / grid[1]), cell % grid[1]]);
+      this.object = { choice, map: patches ? this.mirrorOf(state, patches) : null };
+    }
+    return this.object.map;
+  }
+
+  /** The mean over patches, [row, column] each, of their mirrors; or null. */
+  mirrorOf(state, patches) {
     const layers = this.pairwiseLayers(state);
     if (!layers.length) return null;
+    const values = new Float32Array(cells(this.grid));
+    for (const patch of patches) {
+      const column = this.columnOf(state, layers, patch);
+      addTo(values, column, 1 / (patches.length * Math.max(sum(column), TINY)));
+    }
+    return { values, grid: this.grid, layers, unplaced: 0 };
+  }
+
+  /** The column of A^r at a reference patch, as it is. */
+  columnOf(state, layers, patch) {
     const { grid } = this.data.references[state.reference];
     const total = new Float32Array(cells(this.grid));
     for (const [layer, share] of this.shares(layers, state)) {
@@ -145,15 +185,14 @@ export class Maps {
       const { grid: keys, leading } = this.data.layers[layer].references[state.reference];
       const from = this.data.layers[layer].grid;
       const map = new Float32Array(cells(from));
-      for (const [key, mixed] of tapsOf([row, column], keys, grid)) {
+      for (const [key, mixed] of tapsOf(patch, keys, grid)) {
         for (const [slice, weight] of this.slices(array, state)) {
           array.addColumn(map, slice * map.length, leading + key, mixed * weight);
         }
       }
       addTo(total, bilinear(map, from, this.grid), (share * cells(keys)) / cells(grid));
     }
-    const whole = Math.max(sum(total), TINY);
-    return { values: total.map((v) => v / whole), grid: this.grid, layers, unplaced: 0 };
+    return total;
   }
 
   /** [layer, its share of the mean over layers and heads]. */
@@ -172,6 +211,11 @@ function sum(values) {
 
 function addTo(out, values, weight) {
   for (let i = 0; i < out.length; i++) out[i] += weight * values[i];
+}
+
+/** Every [row, column] of rows × columns patches from (row, column) on. */
+function region(row, column, rows, columns) {
+  return Array.from({ length: rows * columns }, (_, i) => [row + Math.floor(i / columns), column + (i % columns)]);
 }
 
 /** [cell of `grid`, weight] that a cell of the `common` grid mixes, bilinear. */

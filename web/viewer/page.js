@@ -1,13 +1,14 @@
 /** A page that holds one viewer: reads its data from the document and keeps what is looked at in the address. */
 
 import { inflate } from "./decode.js";
+import { asWritten } from "./dom.js";
 import { createViewer } from "./viewer.js";
 
 const WHOLE = ["reference", "group", "layer", "head"]; // written as in the controls: 0 is the first
 const FLAGS = ["threshold", "smooth"];
 const WORDS = ["side", "colours"];
 
-/** The part of a viewer's state that an address hash names, as in "#query=12,7&layer=2". */
+/** The part of a viewer's state that an address hash names, as in "#query=12,7&layer=2", a region as "#mirror=3,2,5,4". */
 export function readHash(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const state = {};
@@ -17,8 +18,8 @@ export function readHash(hash) {
   if (given.has("opacity")) state.opacity = Number(given.get("opacity"));
   for (const [key, picture] of [["query", "generated"], ["mirror", "reference"]]) {
     if (!given.has(key)) continue;
-    const [row, column] = given.get(key).split(",").map(Number);
-    Object.assign(state, { query: { picture, row, column }, pinned: true });
+    const [row, column, rows = 1, columns = 1] = given.get(key).split(",").map(Number);
+    Object.assign(state, { query: { picture, row, column, rows, columns }, pinned: true });
   }
   return state;
 }
@@ -28,7 +29,7 @@ export function writeHash(state, start) {
   const out = [];
   if (state.query && state.pinned) {
     const key = state.query.picture === "generated" ? "query" : "mirror";
-    out.push(`${key}=${state.query.row},${state.query.column}`);
+    out.push(`${key}=${asWritten(state.query)}`);
   }
   for (const key of [...WHOLE, ...WORDS, "opacity"]) if (state[key] !== start[key]) out.push(`${key}=${state[key]}`);
   for (const key of FLAGS) if (state[key] !== start[key]) out.push(`${key}=${state[key] ? 1 : 0}`);

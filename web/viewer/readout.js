@@ -1,17 +1,17 @@
 /** The line between pictures and settings: what the marked patch looked at, how sharply, and how far from the truth. */
 
-import { el, percent, place, times } from "./dom.js";
+import { el, isRegion, percent, place, times } from "./dom.js";
 import { MARK_COLOURS } from "./stage.js";
 
-const HINT = "Point at a patch of either picture to see its other half. Click or tap pins it, Esc lets go, " +
-  "arrow keys move it.";
+const HINT = "Point at a patch of either picture to see its other half, or drag over several. Click or tap pins it, " +
+  "Esc lets go, arrow keys move it.";
 
 function figure(label, value, title) {
   return el("div", { class: "i2am-figure", title }, el("dd", {}, value), el("dt", {}, label));
 }
 
 const MARKS = {
-  query: "the marked patch",
+  query: "what is marked",
   peak: "its peak on the other picture",
   truth: "its true place on the reference",
 };
@@ -66,9 +66,10 @@ export function createReadout(hasTruth) {
       say(map.missing);
       return;
     }
+    const several = isRegion(query);
     const text = query.picture === "generated"
-      ? ["Generated patch ", ` looks most at reference patch `]
-      : ["Reference patch ", ` is looked at most by generated patch `];
+      ? [`Generated ${several ? "patches" : "patch"} `, ` ${several ? "look" : "looks"} most at reference patch `]
+      : [`Reference ${several ? "patches" : "patch"} `, ` ${several ? "are" : "is"} looked at most by generated patch `];
     const diffuse = found.ratio < data.diffuse;
     sentence.replaceChildren(
       text[0], el("b", { class: "i2am-query" }, place(query)), text[1], el("b", { class: "i2am-peak" }, place(found)), ".",
@@ -80,7 +81,7 @@ export function createReadout(hasTruth) {
       figure(`entropy, of ${found.most.toFixed(1)} nats`, found.entropy.toFixed(2), "0: one patch alone; most: spread evenly"),
     );
     if (other === "reference" && data.references[state.reference].leading) {
-      const title = "Share of this patch's attention that goes to tokens without a place in the reference picture";
+      const title = "Share of its attention that goes to tokens without a place in the reference picture";
       figures.append(figure("on tokens without a place", percent(map.unplaced), title));
     }
     if (truth) {

@@ -51,7 +51,8 @@ export class Stage {
    * @param canvas the canvas element to draw on
    * @param picture {src, width, height, grid, rect} with grid = [rows, columns] and rect = [left, top, right, bottom]
    *   as fractions of the picture, or null where it is unknown (then the whole picture is taken)
-   * @param on {move, leave, press}: move and press are given {row, column}, or null outside of the grid
+   * @param on {move, leave, press, drag}: move and press are given {row, column}, or null outside of the grid; drag is given
+   *   the region {row, column, rows, columns} over which a mouse or pen was dragged so far
    */
   constructor(canvas, picture, on) {
     this.canvas = canvas;
@@ -59,9 +60,18 @@ export class Stage {
     this.view = null;
     this.image = new Image();
     this.image.addEventListener("load", () => this.draw());
-    canvas.addEventListener("pointermove", (event) => on.move(this.patchAt(event), event));
-    canvas.addEventListener("pointerleave", (event) => on.leave(event));
-    canvas.addEventListener("click", (event) => on.press(this.patchAt(event), event));
+    this.drag = null; // {from: patch, region} while a button is down, and until the click that ends it
+    canvas.addEventListener("pointerdown", (event) => this.begin(event));
+    canvas.addEventListener("pointermove", (event) => this.dragged(event) || on.move(this.patchAt(event)));
+    canvas.addEventListener("pointerleave", () => {
+      this.drag = null;
+      on.leave();
+    });
+    canvas.addEventListener("click", (event) => {
+      const wasDragged = this.drag?.region;
+      this.drag = null;
+      if (!wasDragged) on.press(this.patchAt(event));
+    });
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(canvas);
     this.show(picture);
@@ -89,7 +99,28 @@ export class Stage {
     return { row: Math.floor(v * this.picture.grid[0]), column: Math.floor(u * this.picture.grid[1]) };
   }
 
-  /** Shows {heat, look, marks}; marks are [{kind: "query" | "peak" | "truth", row, column}]. Returns the raw range. */
+  begin(event) {
+    const from = event.button === 0 && event.pointerType !== "touch" ? this.patchAt(event) : null;
+    this.drag = from && { from, region: null };
+  }
+
+  /** Tells of the region dragged over so far, and returns whether there is one. */
+  dragged(event) {
+    if (!this.drag || !(event.buttons & 1)) return false;
+    const { from } = this.drag;
+    const to = this.patchAt(event) ?? from;
+    if (!this.drag.region && to.row === from.row && to.column === from.column) return false;
+    this.drag.region = {
+      row: Math.min(from.row, to.row),
+      column: Math.min(from.column, to.column),
+      rows: Math.abs(from.row - to.row) + 1,
+      columns: Math.abs(from.column - to.column) + 1,
+    };
+    this.on.drag(this.drag.region);
+    return true;
+  }
+
+  /** Shows {heat, look, marks}; marks are [{kind: "query" | "peak" | "truth", row, column, and rows, columns of a region}]. Returns the raw range. */
   update(view) {
     const { width, height } = this.picture;
     const [left, top, right, bottom] = this.rect;
@@ -123,7 +154,8 @@ export class Stage {
     }
     const cell = [width / this.picture.grid[1], height / this.picture.grid[0]];
     for (const mark of view.marks) {
-      drawMark(context, mark.kind, x + mark.column * cell[0], y + mark.row * cell[1], cell, dense);
+      const size = [cell[0] * (mark.columns ?? 1), cell[1] * (mark.rows ?? 1)];
+      drawMark(context, mark.kind, x + mark.column * cell[0], y + mark.row * cell[1], size, dense);
     }
   }
 }

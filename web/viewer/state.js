@@ -5,7 +5,7 @@ import { PICTURE_OF_SIDE } from "./maths.js";
 
 /** The state that a viewer starts with. */
 export function initialState(data, maps) {
-  const side = ["R2G-balanced", "R2G", "mass"].find((s) => data.references.some((_, i) => maps.hasSide(s, i)));
+  const side = ["object", "R2G-balanced", "R2G", "mass"].find((s) => data.references.some((_, i) => maps.hasSide(s, i)));
   return {
     side: side ?? "R2G-balanced",
     reference: 0,
@@ -16,7 +16,7 @@ export function initialState(data, maps) {
     threshold: false,
     smooth: true,
     colours: "inferno",
-    query: null, // {picture: "generated" | "reference", row, column}
+    query: null, // {picture: "generated" | "reference", row, column}, and {rows, columns} where it is a region
     pinned: false,
   };
 }
@@ -36,9 +36,10 @@ export function checked(data, state, fallback) {
   const out = { ...state };
   for (const [key, holds] of Object.entries(rules)) if (!holds(out[key])) out[key] = fallback[key];
   if (out.query) {
-    const { picture, row, column } = out.query;
+    const { picture, row, column, rows = 1, columns = 1 } = out.query;
     const grid = picture === "generated" ? data.generated.grid : data.references[out.reference].grid;
-    if (!within(row, 0, grid[0]) || !within(column, 0, grid[1])) Object.assign(out, { query: null, pinned: false });
+    const fits = (at, size, most) => within(at, 0, most) && within(size, 1, most - at + 1);
+    if (!fits(row, rows, grid[0]) || !fits(column, columns, grid[1])) Object.assign(out, { query: null, pinned: false });
   }
   return out;
 }

@@ -10,8 +10,9 @@
  *   threshold   share of a map's range above which "only above" keeps it, 0.4
  *   diffuse     a map whose peak is below this multiple of uniform is called diffuse
  *   generated   {src, width, height, grid: [rows, columns], rect: [left, top, right, bottom] | null}
- *   references  [{name, src, width, height, grid, rect, leading, steps, unavailable, remarks}]
+ *   references  [{name, src, width, height, grid, rect, leading, steps, object, unavailable, remarks}]
  *               steps: for each group, in how many of its recorded steps the reference was attended to
+ *               object: null, or the cells of grid that the object's mask covers, whose mirror is the side "object"
  *               unavailable: {side, "SRAM" or "mirror": reason}; remarks: {side: sentence to show beside it}
  *   layers      [{name, grid, heads, middle, references: [{grid, leading}]}] in network order
  *   groups      [{start, stop, steps, label}] time groups: half-open step range, how many of its steps were recorded
@@ -25,9 +26,9 @@
  * details (false: neither scores nor notes).
  */
 
-import { createControls, layerNames } from "./controls.js";
+import { SIDE_NAMES, createControls, layerNames } from "./controls.js";
 import { gradient } from "./colours.js";
-import { el, percent, place, times } from "./dom.js";
+import { asWritten, el, isRegion, percent, place, times } from "./dom.js";
 import { Maps, PICTURE_OF_SIDE, statistics } from "./maths.js";
 import { createReadout } from "./readout.js";
 import { Stage } from "./stage.js";
@@ -36,15 +37,14 @@ import { createNotes, createPictures, createScores } from "./tables.js";
 
 const OTHER = { generated: "reference", reference: "generated" };
 
-const SIDE_NAMES = { mirror: "Mirror" };
-
 const SIDE_NOTES = {
+  "object": "Where the object on the reference went: which generated patches looked at the patches under its mask.",
   "R2G": "Where the reference's information went. It compares generated patches with each other: comparative, not causal.",
   "R2G-balanced": "Where the reference's information went, with what all keys have in common left out. Comparative, not causal.",
   "mass": "Share of each generated patch's attention that goes to this reference, among all keys.",
   "G2R": "Which patches of the reference the generated picture looked at.",
-  "SRAM": "Where the marked generated patch looked.",
-  "mirror": "Which generated patches looked at the marked reference patch.",
+  "SRAM": "Where the marked place of the generated picture looked.",
+  "mirror": "Which generated patches looked at the marked place of the reference.",
 };
 
 function panel(name, title) {
@@ -96,6 +96,7 @@ class Viewer {
         move: (patch) => this.hover(name, patch),
         leave: () => this.hover(name, null),
         press: (patch) => this.press(name, patch),
+        drag: (region) => this.canLookUp() && this.set({ query: { picture: name, ...region }, pinned: true }),
       });
     }
     this.render();
@@ -114,9 +115,9 @@ class Viewer {
     this.options.onChange?.(this.state);
   }
 
-  /** Pins a patch, as a click does. */
-  pin(picture, row, column) {
-    this.set({ query: { picture, row, column }, pinned: true });
+  /** Pins a patch, as a click does, or a region of rows × columns patches from it on, as dragging does. */
+  pin(picture, row, column, rows = 1, columns = 1) {
+    this.set({ query: { picture, row, column, rows, columns }, pinned: true });
   }
 
   /** Lets go of the patch, as Esc does. */
@@ -153,7 +154,7 @@ class Viewer {
     const { query, pinned } = this.state;
     if (!patch || !this.canLookUp()) return;
     const same = pinned && query.picture === picture && query.row === patch.row && query.column === patch.column;
-    if (same) this.set({ pinned: false });
+    if (same && !isRegion(query)) this.set({ pinned: false });
     else this.set({ query: { picture, ...patch }, pinned: true });
   }
 
@@ -174,11 +175,16 @@ class Viewer {
     const { query, pinned } = this.state;
     const here = query?.picture === picture ? query : null;
     if (here && pinned && move[0] === 0 && move[1] === 0) return this.clear();
-    const from = here ?? { row: Math.floor(rows / 2), column: Math.floor(columns / 2) };
+    const from = { row: Math.floor(rows / 2), column: Math.floor(columns / 2), rows: 1, columns: 1, ...here };
     const step = here ? move : [0, 0];
-    const row = Math.min(Math.max(from.row + step[0], 0), rows - 1);
-    const column = Math.min(Math.max(from.column + step[1], 0), columns - 1);
-    this.pin(picture, row, column);
+    const within = (value, low, high) => Math.min(Math.max(value, low), high);
+    if (event.shiftKey) {
+      const size = [within(from.rows + step[0], 1, rows - from.row), within(from.columns + step[1], 1, columns - from.column)];
+      return this.pin(picture, from.row, from.column, ...size);
+    }
+    const row = within(from.row + step[0], 0, rows - from.rows);
+    const column = within(from.column + step[1], 0, columns - from.columns);
+    this.pin(picture, row, column, from.rows, from.columns);
   }
 
   /** The maps shown now: {generated, reference}, each {side, values, grid, layers, unplaced} or {side, missing}. */
@@ -195,12 +201,14 @@ class Viewer {
     }
     const onReference = query.picture === "generated";
     const side = onReference ? "SRAM" : "mirror";
-    const map = onReference ? maps.sram(state, query.row, query.column) : maps.mirror(state, query.row, query.column);
+    const at = [query.row, query.column, query.rows, query.columns];
+    const map = onReference ? maps.sram(state, ...at) : maps.mirror(state, ...at);
     return { [query.picture]: null, [OTHER[query.picture]]: of(side, map) };
   }
 
   whyMissing(side) {
-    const { layer } = this.state;
+    const { layer, reference } = this.state;
+    if (side === "object" && !this.data.references[reference].object) return "No mask of this reference was given.";
     const where = layer < 0 ? "" : ` of layer ${this.data.layers[layer].name}`;
     return `No ${SIDE_NAMES[side] ?? side}${where} was kept for this choice. Choose another layer, time or head.`;
   }
@@ -208,7 +216,7 @@ class Viewer {
   /** What a map is and what it was narrowed to: "R2G · TLAM, steps 0–9" or "SRAM · head 3". */
   level(map) {
     const { group, layer, head } = this.state;
-    const ofPatch = !PICTURE_OF_SIDE[map.side];
+    const ofPatch = !PICTURE_OF_SIDE[map.side] || map.side === "object";
     const parts = [];
     const add = (level, text) => parts.push(ofPatch ? text : `${level}, ${text}`);
     if (group >= 0) add("TLAM", this.data.groups[group].label);
@@ -221,7 +229,7 @@ class Viewer {
 
   truthOf(query) {
     const { truth, generated } = this.data;
-    if (!truth || this.state.reference !== 0 || query.picture !== "generated") return null;
+    if (!truth || this.state.reference !== 0 || query.picture !== "generated" || isRegion(query)) return null;
     const found = truth[query.row * generated.grid[1] + query.column];
     if (!found) return null;
     const { grid, rect } = this.data.references[0];
@@ -263,16 +271,16 @@ class Viewer {
     const kind = name === "generated" ? "Generated picture" : "Reference picture";
     const several = name === "reference" && this.data.references.length > 1;
     parts.heading.textContent = several ? `${kind}: ${this.data.references[reference].name}` : kind;
-    const help = this.canLookUp() ? "Arrow keys choose a patch, Escape lets go." : "";
+    const help = this.canLookUp() ? "Arrow keys choose a patch, with Shift a region, Escape lets go." : "";
     parts.canvas.classList.toggle("i2am-still", !this.canLookUp());
     parts.canvas.setAttribute("aria-label", `${kind}, ${picture.grid[0]} by ${picture.grid[1]} patches. ${help}`);
     const empty = !map || Boolean(map.missing);
     parts.scale.classList.toggle("i2am-gone", empty || span.flat);
     parts.bar.toggleAttribute("data-cut", this.state.threshold);
     parts.bar.style.setProperty("--cut", `${100 * this.data.threshold}%`);
-    parts.level.textContent = map ? this.level(map) : `Patch ${place(query)}`;
+    parts.level.textContent = map ? this.level(map) : `${isRegion(query) ? "Patches" : "Patch"} ${place(query)}`;
     const unknown = picture.rect ? "" : " The part of the picture that the patches cover is unknown.";
-    if (!map) parts.note.textContent = `The marked patch is looked up in the other picture.${unknown}`;
+    if (!map) parts.note.textContent = `What is marked is looked up in the other picture.${unknown}`;
     else if (map.missing) parts.note.textContent = map.missing;
     else {
       const flat = span.flat ? " Flat: there is nothing to show." : "";
@@ -295,7 +303,7 @@ class Viewer {
     for (const key of ["query", "on", "peak", "ratio", "entropy", "unplaced", "pinned"]) delete dataset[key];
     if (!query) return;
     const target = OTHER[query.picture];
-    dataset.query = `${query.row},${query.column}`;
+    dataset.query = asWritten(query);
     dataset.on = target;
     dataset.pinned = pinned;
     if (!found) return;

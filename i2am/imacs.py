@@ -86,8 +86,11 @@ def _eq18(values: Tensor, mask: Tensor, weight: float) -> tuple[Tensor, Tensor, 
     return inside - weight * outside, inside, outside
 
 
-def _auc(values: Tensor, mask: Tensor) -> float | None:
-    """Area under the ROC curve, ties counted half; pixels belong to the side that the mask is nearer to."""
+def roc_area(values: Tensor, mask: Tensor) -> float | None:
+    """Area under the ROC curve, ties counted half; pixels belong to the side that the mask is nearer to.
+
+    None where all of them are on one side.
+    """
     positive = (mask >= 0.5).flatten().numpy()
     if positive.all() or not positive.any():
         return None
@@ -149,7 +152,7 @@ def imacs(
         inside,
         outside,
         weight,
-        auc=_auc(shown, mask),
+        auc=roc_area(shown, mask),
         mass_ratio=float((raw * mask).sum() / raw.sum() / mask.mean()),
         shifted=float(_eq18(_shifts(kept[0]), mask, weight)[0].mean()),
         random=float(_eq18(_noise(heat, size, level), mask, weight)[0].mean()),

@@ -24,9 +24,12 @@ from i2am.demo.family import demo_layout
 from i2am.demo.quality import psnr, ssim
 from i2am.demo.sample import PARTS, DemoModel
 from i2am.demo.spec import PICTURE, REFERENCE, draw_pair
+from i2am.demo.where import WhereTally
 from i2am.layout import TokenGrid
 from i2am.maps import AttributionMaps, LayerInfo, RunInfo
 from i2am.patches import sram
+from i2am.recorder import Recorder
+from i2am.resample import area
 
 torch.set_num_threads(1)
 CELLS, TOKENS = GRID[0] * GRID[1], REFERENCE_GRID[0] * REFERENCE_GRID[1]
@@ -116,6 +119,24 @@ def test_pointing_of_planted_maps(pairs: DemoPairs) -> None:
         assert (shares["within_1"], shares["within_2"]) == (near_1, near_2), off
     assert shares["pairs"] == 2
     assert shares["cells"] == int(true_tokens(pairs)[1].sum())
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_where_the_garment_went_by_planted_attention(follows: bool) -> None:
+    case = case_of("unpaired", [HELD_OUT + 40, HELD_OUT + 41])
+    _, covered = true_tokens(case.truth)
+    of_garment = area(case.truth.reference_mask[:, 0], REFERENCE_GRID).flatten(1) >= 0.5
+    sides = torch.eye(2) * 3
+    q = sides[(covered == follows).long()][:, None]
+    k = torch.cat([torch.zeros(2, 1, 2), sides[of_garment.long()]], 1)[:, None]
+    recorder = Recorder(demo_layout(), steps=1, images=2, pairwise="mean", generated_size=PICTURE)
+    recorder.observe("a", GRID, 0, "cond", q, k, None, scale=1.0)
+    recorder.end_step(0)
+    tally = WhereTally()
+    tally.add(recorder.finish(), case)
+    figures = tally.figures()
+    assert figures["mirror"] == {"auc": float(follows), "pairs": 2}
+    assert figures["inpaint_mask"]["auc"] > 0.7
 
 
 def test_time_groups_count_by_their_recorded_steps(pairs: DemoPairs) -> None:
@@ -374,7 +395,7 @@ def test_evaluation_end_to_end(weights: Path, tmp_path: Path) -> None:
     command = ["--pairs", "2", "--steps", "2", "--causal-pairs", "1", "--blocks", "2", "--batch", "2", "--threads", "1"]
     assert evaluate.main([*command, "--weights", str(weights), "--json", str(file), "--device", "cpu", "--name", "blank"]) == 0
     figures = json.loads(file.read_text())
-    assert set(figures) == {"setup", "picture", "sram", "causal"}
+    assert set(figures) == {"setup", "picture", "sram", "where", "causal"}
     setup, picture, pointing = figures["setup"], figures["picture"], figures["sram"]
     assert setup["complete"] is True
     assert (setup["name"], setup["pairs"], setup["unpaired_pairs"], setup["steps"], setup["cfg"]) == (
@@ -407,6 +428,10 @@ def test_evaluation_end_to_end(weights: Path, tmp_path: Path) -> None:
     assert set(pointing["baselines"]) == {"chance", "same_place", "best_affine", "untrained"}
     assert set(pointing["by_layer"]) == {*SUPERVISED, *NEVER_SUPERVISED}
     assert pointing["textures_swapped"]["unmoved"]["all_layers"]["cells"] == pointing["textures_swapped"]["all_layers"]["cells"]
+    for kind, pairs in (("paired", 2), ("unpaired", 1)):
+        assert set(figures["where"][kind]) == {"mirror", "R2G-balanced", "R2G", "inpaint_mask"}
+        assert all(0 <= f["auc"] <= 1 and f["pairs"] == pairs for f in figures["where"][kind].values())
+        assert figures["where"][kind]["inpaint_mask"]["auc"] > 0.7  # the garment lies inside of it
     missed = pointing["where_same_place_misses"]["supervised"]["cells"]
     assert missed / pointing["supervised"]["cells"] == pytest.approx(
         1 - pointing["baselines"]["same_place"]["within_1"], abs=1e-4

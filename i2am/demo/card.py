@@ -101,6 +101,22 @@ def _sram(figures: dict[str, Any]) -> str:
     return _table(("SRAM points home", "within 1 patch", "within 2", "pairs"), rows)
 
 
+WHERE = {
+    "mirror": "mirror of the garment's mask",
+    "R2G-balanced": "R2G-balanced",
+    "R2G": "R2G",
+    "inpaint_mask": "baseline: the inpainting mask itself",
+}
+
+
+def _where(figures: dict[str, Any]) -> str:
+    kinds = {kind: figures["where"][kind] for kind in ("paired", "unpaired") if kind in figures.get("where", {})}
+    rows: Rows = [(label, *(_number(found[key]["auc"]) for found in kinds.values())) for key, label in WHERE.items() if kinds]
+    rows.append(("pairs", *(str(found["mirror"]["pairs"]) for found in kinds.values())))
+    head = ("which map tells where the garment went (area under the ROC curve, chance 0.50)", *kinds)
+    return _table(head, rows) if kinds else ""
+
+
 def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     columns = [(name, f["causal"]) for name, f in (("this model", figures), ("no attention loss", plain)) if "causal" in f]
     labels = {
@@ -125,7 +141,9 @@ def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         f"Measured with `python -m i2am.demo.evaluate` after {setup['samples']:,} training samples, "
         f"{setup['steps']} DDIM steps, cfg {setup['cfg']:g}, on held-out seeds. A dash: not measured.\n"
     )
-    return "\n".join(part for part in (about, _picture(figures), _sram(figures), _causal(figures, plain)) if part)
+    return "\n".join(
+        part for part in (about, _picture(figures), _sram(figures), _where(figures), _causal(figures, plain)) if part
+    )
 
 
 def bench_text(bench: dict[str, Any]) -> str:

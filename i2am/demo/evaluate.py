@@ -1,8 +1,8 @@
 """`python -m i2am.demo.evaluate`: measures the demo model on held-out pairs and writes the figures as JSON.
 
-Three sections: ``picture`` (is the right garment drawn?), ``sram`` (do the maps point home?) and ``causal``
-(does the picture follow the maps?). The file is written anew after every run, so that an evaluation that is
-stopped keeps what it has measured.
+Three sections: ``picture`` (is the right garment drawn?), ``sram`` (do the maps point home, and which of them tells
+where the garment went?) and ``causal`` (does the picture follow the maps?). The file is written anew after every run,
+so that an evaluation that is stopped keeps what it has measured.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ from .quality import PictureTally
 from .reader import Reader
 from .sample import DemoModel, recording_of, try_on
 from .spec import draw_pair
+from .where import WhereTally
 
 log = logging.getLogger("i2am")
 
 SECTIONS = ("picture", "sram", "causal")
+WHERE = ("paired", "unpaired")
+"""The kinds of runs in which the maps are asked where the garment went."""
 NOTES = (
     "unpaired and wrong_reference are the same pictures (a person, another pair's reference), read against the "
     "reference's garment and against the person's own",
@@ -44,6 +47,8 @@ NOTES = (
     "pictures are judged before the known area is pasted back; ssim and psnr over visible garment",
     "textures_swapped: the reference keeps cut and place and takes another print; unmoved = peaks within 1 or 2 tokens "
     "of where they were with the own print",
+    "where: area under the ROC curve of each map's cells (32x24) against the garment that ought to be seen, mean over "
+    "pictures; inpaint_mask is the mask itself taken for a map",
     "within_1 and within_2 are shares of the cells (32x24) that garment covers more than half, all pairs together",
 )
 
@@ -125,7 +130,7 @@ class Evaluation:
         """Sample one kind of run over the first ``count`` pairs and file what it shows."""
         if not count:
             return
-        began, tally = time.monotonic(), PointingTally()
+        began, tally, where = time.monotonic(), PointingTally(), WhereTally()
         tallies: dict[str, PictureTally] = {}
         model = moved(DemoModel.untrained(), self.model.unet.device) if kind == "untrained" else self.model
         with tqdm(total=count * self.plan.steps, desc=kind, unit="picture step", mininterval=1) as bar:
@@ -137,10 +142,14 @@ class Evaluation:
                     self._judge(kind, case, pictures, tallies)
                 if maps is not None:
                     self._point(kind, case, maps, tally)
+                    if kind in WHERE:
+                        where.add(maps, case)
         for name, judged in tallies.items():
             self.figures.setdefault("picture", {})[name] = judged.figures()
         if pointing:
             self._file_pointing(kind, tally)
+        if where.areas:
+            self.figures.setdefault("where", {})[kind] = where.figures()
         self._write(kind, time.monotonic() - began)
 
     def _sample(self, model: DemoModel, case: Case, recorded: bool, bar: tqdm) -> tuple[Tensor, AttributionMaps | None]:

@@ -24,9 +24,17 @@ def test_a_changed_figure_changes_the_text() -> None:
     two = figures_text({"setup": setup, "causal": {**causal, "retrieval": 0.875}}, {"setup": setup, "causal": causal})
     assert "| 0.50 |" in one
     assert "| 0.88 | 0.50 |" in two
-    assert "no attention loss" not in one
-    assert "no attention loss" in two
+    assert "trained without attention loss" not in one
+    assert "trained without attention loss for 1,000 samples" in two
     assert "–" in one
+    pointing = {"supervised": {"within_1": 0.125, "within_2": 0.25, "pairs": 7}}
+    pictures = {"paired": {"glyph": 0.5, "pattern": 0.625, "colour": 1.0, "ssim": 0.5, "psnr": 15.25, "pairs": 7}}
+    where = {"unpaired": {x: {"auc": 0.875, "pairs": 5} for x in ("mirror", "R2G-balanced", "R2G", "inpaint_mask")}}
+    both = figures_text({"setup": setup, "where": where}, {"setup": setup, "sram": pointing, "picture": pictures})
+    assert "| trained without attention loss, the layers supervised here | 0.12 | 0.25 | 7 |" in both
+    assert "| trained without attention loss, paired | 0.50 | 0.62 | 1.00 | 0.50 | 15.2 | 7 |" in both
+    assert "| mirror of the garment's mask | 0.88 |" in both
+    assert "| pairs | 5 |" in both
 
 
 def test_build_replaces_only_between_its_marks() -> None:

@@ -65,12 +65,14 @@ PICTURES = {
     "wrong_reference": "wrong reference, read against the person's own",
     "null_reference": "no reference",
 }
+WITHOUT = "trained without attention loss"
 
 
-def _picture(figures: dict[str, Any]) -> str:
+def _picture(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+    measured = [(label, figures.get("picture", {}).get(key)) for key, label in PICTURES.items()]
+    measured.append((f"{WITHOUT}, paired", plain.get("picture", {}).get("paired")))
     rows: Rows = []
-    for key, label in PICTURES.items():
-        f = figures.get("picture", {}).get(key)
+    for label, f in measured:
         if f is not None:
             shares = tuple(_number(f[k]) for k in ("glyph", "pattern", "colour", "ssim"))
             psnr = "same" if f["psnr"] >= 99 else _number(f["psnr"], ".1f")
@@ -78,8 +80,8 @@ def _picture(figures: dict[str, Any]) -> str:
     return _table(("picture, before pasting", "glyph", "pattern", "colour", "SSIM", "PSNR, dB", "pairs"), rows)
 
 
-def _sram(figures: dict[str, Any]) -> str:
-    section = figures.get("sram", {})
+def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+    section, beside = figures.get("sram", {}), plain.get("sram", {})
     named: list[tuple[str, Any]] = [
         ("supervised layers", section.get("supervised")),
         ("never-supervised layers", section.get("never_supervised")),
@@ -90,6 +92,8 @@ def _sram(figures: dict[str, Any]) -> str:
             named.append((f"{label}, {what}", section.get(key, {}).get(family)))
     base = section.get("baselines", {})
     named += [
+        (f"{WITHOUT}, the layers supervised here", beside.get("supervised")),
+        (f"{WITHOUT}, all layers", beside.get("all_layers")),
         ("baseline: chance", base.get("chance")),
         ("baseline: untrained model", base.get("untrained", {}).get("all_layers")),
         ("baseline: same place", base.get("same_place")),
@@ -118,7 +122,7 @@ def _where(figures: dict[str, Any]) -> str:
 
 
 def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
-    columns = [(name, f["causal"]) for name, f in (("this model", figures), ("no attention loss", plain)) if "causal" in f]
+    columns = [(name, f["causal"]) for name, f in (("this model", figures), (WITHOUT, plain)) if "causal" in f]
     labels = {
         "retrieval": "recoloured block found by the maps alone",
         "correlation": "correlation of change and map, inside the mask",
@@ -141,8 +145,15 @@ def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         f"Measured with `python -m i2am.demo.evaluate` after {setup['samples']:,} training samples, "
         f"{setup['steps']} DDIM steps, cfg {setup['cfg']:g}, on held-out seeds. A dash: not measured.\n"
     )
+    if plain:
+        about += (
+            f"Beside it stands a model of the same shape, {WITHOUT} for {plain['setup']['samples']:,} samples, with this recipe's "
+            f"noise and layers from its start.\n"
+        )
     return "\n".join(
-        part for part in (about, _picture(figures), _sram(figures), _where(figures), _causal(figures, plain)) if part
+        part
+        for part in (about, _picture(figures, plain), _sram(figures, plain), _where(figures), _causal(figures, plain))
+        if part
     )
 
 

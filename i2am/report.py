@@ -58,7 +58,7 @@ def write_report(
         The path written.
 
     Raises:
-        I2AMError: pictures or the mask do not fit the recording, or the viewer's files are missing.
+        I2AMError: pictures do not fit the recording, or the viewer's files are missing.
         UnavailableError: branch or image was not recorded.
     """
     data = viewer_data(

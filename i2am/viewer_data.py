@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from .errors import I2AMError, UnavailableError
+from .errors import I2AMError, MaskError, UnavailableError
 from .heat import THRESHOLD
 from .layout import TokenGrid
 from .levels import common_grid, reference_grid, ulam
@@ -66,16 +66,13 @@ def viewer_data(
 
     Raises:
         I2AMError: the number of reference pictures is not that of the recording, or nothing can be shown.
-        MaskError: the mask is empty or lies outside of what the tokens cover.
     """
     if len(references) != len(maps.references):
         raise I2AMError(f"the recording has {len(maps.references)} reference(s), but {len(references)} picture(s) were given")
     embedded = _Embedded(maps, branch, image, fine, most)
     ours = common_grid(maps, "generated")
     theirs = [reference_grid(maps, i) for i in range(len(references))]
-    objects: list[list[int] | None] = [None] * len(references)
-    if reference_mask is not None and "mirror" not in embedded.unavailable[0]:
-        objects[0] = [row * theirs[0].columns + column for row, column in cells_under(reference_mask, theirs[0])]
+    objects = [embedded.object_under(reference_mask, theirs[0]), *[None] * (len(references) - 1)]
     return {
         "format": "i2am-viewer",
         "version": 1,
@@ -160,6 +157,16 @@ class _Embedded:
                 label += f" · {sign} {known[start]:.3g}–{known[stop - 1]:.3g}"
             out.append({"start": start, "stop": stop, "steps": steps, "label": label})
         return out
+
+    def object_under(self, mask: Tensor | None, grid: TokenGrid) -> list[int] | None:
+        """The cells under the mask of the first reference, if their mirror can be had; notes why a mask gives none."""
+        if mask is None or "mirror" in self.unavailable[0]:
+            return None
+        try:
+            return [row * grid.columns + column for row, column in cells_under(mask, grid)]
+        except MaskError as error:
+            self.notes.append(_sentence(f"where the object went is not shown: {error}"))
+            return None
 
     def _embed_marginals(self, reference: int) -> None:
         """Embed the maps of one reference, and note why a side is missing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -21,6 +21,8 @@ from .selection import Selection, select, whole_ranges
 
 DIFFUSE = 3.0
 """A SRAM whose peak is below this multiple of a uniform map is called diffuse."""
+BLOCK = 1024
+"""The mean over a region is taken so many cells at a time: their maps need not be in memory at once."""
 
 Cell = tuple[int, int]
 
@@ -78,15 +80,13 @@ def sram(
     reference = _finest_reference(selection, layers)
     generated = common_grid(maps, "generated")
     cells = _cells(at, generated if direction == "reference" else reference, direction)
-    if direction == "reference":
-        values, shares = _rows(maps, selection, layers, rules, cells, generated, reference)
-        if not each:
-            values, shares = values.mean(0, keepdim=True), shares.mean(0, keepdim=True)
-        notes = tuple(_sureness(v) for v in values)
-    else:
-        values = _columns(maps, selection, layers, rules, cells, generated, reference)
-        values = values if each else values.mean(0, keepdim=True)
-        shares, notes = torch.empty(0), ()
+    rows_or_columns = _rows if direction == "reference" else _columns
+
+    def of(some: list[Cell]) -> tuple[Tensor, Tensor]:
+        return rows_or_columns(maps, selection, layers, rules, some, generated, reference)
+
+    values, shares = of(cells) if each else _mean(of, cells)
+    notes = tuple(_sureness(v) for v in values) if direction == "reference" else ()
     one_note = notes if len(values) == 1 else ()
     labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
     if len(notes) > 1:
@@ -101,7 +101,7 @@ def sram(
         size=picture_size(reference if direction == "reference" else generated),
         rect=reference.rect if direction == "reference" else generated.rect,
         notes=(*one_note, *maps.notes, *((f"without pairwise maps, left out: {', '.join(left_out)}",) if left_out else ())),
-        unplaced=tuple(shares.tolist()),
+        unplaced=tuple(shares.tolist()) if direction == "reference" else (),
         colours=rules.colours,
         queries=tuple(cells),
     )
@@ -165,6 +165,16 @@ def _heads_weight(layers: tuple[LayerInfo, ...], selection: Selection) -> list[f
     return [h / sum(heads) for h in heads]
 
 
+def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell]) -> tuple[Tensor, Tensor]:
+    """The mean map, (1, rows, columns), and unplaced share, (1,), over cells, some at a time."""
+    values, shares = [], []
+    for start in range(0, len(cells), BLOCK):
+        of_some, unplaced = of(cells[start : start + BLOCK])
+        values.append(of_some.sum(0, keepdim=True))
+        shares.append(unplaced.sum(0, keepdim=True))
+    return torch.cat(values).sum(0, keepdim=True) / len(cells), torch.cat(shares).sum(0, keepdim=True) / len(cells)
+
+
 def _rows(
     maps: AttributionMaps,
     selection: Selection,
@@ -196,9 +206,9 @@ def _columns(
     cells: list[Cell],
     generated: TokenGrid,
     reference: TokenGrid,
-) -> Tensor:
-    """The mirror of every reference cell, (Q, rows, columns), each summing to 1."""
-    total = torch.zeros(len(cells), generated.rows, generated.columns)
+) -> tuple[Tensor, Tensor]:
+    """The mirror of every reference cell, (Q, rows, columns), each summing to 1; none of it is unplaced, (Q,)."""
+    total, share = torch.zeros(len(cells), generated.rows, generated.columns), torch.zeros(len(cells))
     for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
         grid = selection.reference_of(layer).grid
         mix = bilinear_rows(cells, (grid.rows, grid.columns), (reference.rows, reference.columns))
@@ -206,7 +216,7 @@ def _columns(
         size = (generated.rows, generated.columns)
         scale = grid.placed / reference.placed if rules.scaled else 1.0
         total += weight * scale * bilinear(column.reshape(-1, layer.grid.rows, layer.grid.columns), size)
-    return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12), share
 
 
 def _sureness(row: Tensor) -> str:

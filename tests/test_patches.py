@@ -25,7 +25,8 @@ from levels_run import (
 
 from i2am.layout import Layout, TokenGrid
 from i2am.levels import ulam
-from i2am.patches import sram
+from i2am.patches import asked_grid, sram
+from i2am.resample import bilinear_rows
 
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
@@ -140,6 +141,27 @@ def test_the_mirror_is_the_column_of_the_same_block() -> None:
         assert (heat.side, heat.picture) == ("mirror", "generated")
     both = sram(run().maps, [(0, 0), (2, 4)], "generated", each=True)
     close(both.values, torch.stack([statement.mirror(rows, 0), statement.mirror(rows, 14)]))
+
+
+@pytest.mark.parametrize("direction", ["reference", "generated"])
+def test_a_mean_over_many_cells_is_taken_some_at_a_time(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = run().maps
+    grid = asked_grid(maps, direction)
+    every = torch.ones(grid.rows, grid.columns, dtype=torch.bool)
+    whole = sram(maps, every, direction)
+    asked: list[int] = []
+
+    def counted(cells: list[tuple[int, int]], *sizes: tuple[int, int]) -> torch.Tensor:
+        asked.append(len(cells))
+        return bilinear_rows(cells, *sizes)
+
+    monkeypatch.setattr("i2am.patches.BLOCK", 7)
+    monkeypatch.setattr("i2am.patches.bilinear_rows", counted)
+    parts = sram(maps, every, direction)
+    assert max(asked) == 7
+    assert torch.allclose(parts.values, whole.values, atol=1e-7)
+    assert parts.unplaced == pytest.approx(whole.unplaced)
+    assert len(whole.unplaced) == (direction == "reference")
 
 
 def test_sram_says_how_sure_it_is() -> None:

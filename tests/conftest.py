@@ -13,13 +13,26 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: only in make test-full")
 
 
+def _of_hosts(item: pytest.Item) -> bool:
+    return item.path.name == "test_hosts.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The hosts' results last: they run beside all other tests."""
+    items.sort(key=_of_hosts)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    session.config.stash[wanted] = any(item.path.name == "test_hosts.py" for item in session.items)
+    config = session.config
+    config.stash[wanted] = any(_of_hosts(item) for item in session.items) and not config.option.collectonly
+    if config.stash[wanted]:
+        hosts.start(config.option.markexpr)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Below pytest's own count, so that it really is the last line."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and config.stash.get(wanted, False) and not config.option.collectonly:
+    if terminal and config.stash.get(wanted, False):
         terminal.write_line(hosts.summary())
+    hosts.stop()

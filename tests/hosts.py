@@ -14,7 +14,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import DEVNULL
@@ -127,36 +127,60 @@ def run(host: Host, options: Sequence[str] = ()) -> Run:
         scratch = Path(folder)
         report = scratch / "report.xml"
         log = scratch / "log.txt"
-        with log.open("w") as out:
-            where = {"cwd": host.folder, "env": host.environment(scratch), "timeout": LONGEST}
+        where = {"cwd": host.folder, "env": host.environment(scratch)}
+        with (
+            log.open("w") as out,
+            subprocess.Popen(host.pytest(report, options), stdin=DEVNULL, stdout=out, stderr=out, **where) as process,
+        ):
+            _running.add(process)
             try:
-                code = subprocess.call(host.pytest(report, options), stdin=DEVNULL, stdout=out, stderr=out, **where)
+                code = process.wait(LONGEST)
             except subprocess.TimeoutExpired:
+                process.kill()
                 code = TIMED_OUT
+            finally:
+                _running.discard(process)
         return Run(code, log.read_text(encoding="utf-8", errors="replace"), list(_cases(report)) if report.exists() else [])
 
 
-_results: dict[Host, Run] = {}
+_running: set[subprocess.Popen[bytes]] = set()
+_runs: dict[Host, Future[Run]] = {}
+
+
+def start(marked: str = "") -> None:
+    """Begin tests/host in every host, all at once and beside whatever else runs; ``marked`` is an expression for ``-m``."""
+    every = [host for host in find() if host not in _runs]
+    if every:
+        pool = ThreadPoolExecutor(len(every))
+        _runs.update({host: pool.submit(run, host, ["-m", marked] if marked else []) for host in every})
+        pool.shutdown(wait=False)
+
+
+def stop() -> None:
+    """Break off what still runs."""
+    for process in list(_running):
+        process.terminate()
 
 
 def result(host: Host, marked: str = "") -> Run:
-    """What tests/host gave in a host; ``marked`` is an expression for ``-m``. The first question runs all hosts at once."""
-    if host not in _results:
-        every = list(dict.fromkeys([host, *find()]))
-        with ThreadPoolExecutor(len(every)) as pool:
-            done = pool.map(lambda one: run(one, ["-m", marked] if marked else []), every)
-            _results.update(zip(every, done, strict=True))
-    return _results[host]
+    """What tests/host gave in a host, when it is done; see `start`."""
+    start(marked)
+    return _runs[host].result()
 
 
 def summary() -> str:
     """One line: how many tests ran in each host."""
-    lines = [f"{host.version} {_results.get(host, 'not run')}{_without(host)}" for host in find()]
+    lines = [f"{host.version} {_done(host) or 'not run'}{_without(host)}" for host in find()]
     return f"ComfyUI hosts: {', '.join(lines) or f'skipped: {NONE}'}"
 
 
+def _done(host: Host) -> Run | None:
+    future = _runs.get(host)
+    return future.result() if future is not None and future.done() else None
+
+
 def _without(host: Host) -> str:
-    return f" (without {', '.join(host.lacks.values())})" if host in _results and host.lacks else ""
+    return f" (without {', '.join(host.lacks.values())})" if _done(host) and host.lacks else ""
 
 
 def _cases(report: Path) -> Iterator[Case]:

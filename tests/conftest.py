@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hosts
 import pytest
+import torch
 
 collect_ignore = ["host"]  # test_hosts.py runs these inside ComfyUI
 wanted = pytest.StashKey[bool]()
@@ -11,6 +12,7 @@ wanted = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: only in make test-full")
+    torch.set_num_threads(1)  # tiny models are slower on many threads, and the hosts run beside
 
 
 def _of_hosts(item: pytest.Item) -> bool:

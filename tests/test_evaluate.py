@@ -31,7 +31,6 @@ from i2am.patches import sram
 from i2am.recorder import Recorder
 from i2am.resample import area
 
-torch.set_num_threads(1)
 CELLS, TOKENS = GRID[0] * GRID[1], REFERENCE_GRID[0] * REFERENCE_GRID[1]
 
 

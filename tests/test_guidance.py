@@ -19,7 +19,6 @@ from i2am.heat import Heat
 from i2am.imacs import imacs
 from i2am.levels import ulam
 
-torch.set_num_threads(1)
 SEEDS, STEPS = [HELD_OUT + 3, HELD_OUT + 4], 3
 LEFT = torch.tensor([[1.0, 1.0, 0.0, 0.0]] * 2)
 

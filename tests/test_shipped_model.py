@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from i2am.demo.card import EVALUATION
 from i2am.demo.evaluate import Evaluation, Plan
@@ -17,7 +20,15 @@ FIRST = 12_345_678
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict:
+def every_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def measured(every_thread: None) -> dict:
     plan = Plan(
         pairs=8,
         unpaired_pairs=0,

@@ -102,11 +102,11 @@ def _sheet(
 ) -> Image.Image:
     picture = one_of(generated, image, maps.images)
     items = [(_tall(picture), "generated")]
-    notes: list[str] = []
+    missing: dict[str, list[str]] = {}  # what there is none of, by the reason
     on_generated = {}
     if reference_mask is not None:
-        on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, image, choice, notes)
-    on_generated |= {f"{side}: where it went": _map(maps, side, image, choice, notes) for side in ("R2G", "R2G-balanced")}
+        on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, image, choice, missing)
+    on_generated |= {f"{side}: where it went": _map(maps, side, image, choice, missing) for side in ("R2G", "R2G-balanced")}
     for label, heat in on_generated.items():
         if heat is not None:
             check_pictures(heat, [picture])
@@ -117,28 +117,31 @@ def _sheet(
     shown = kept if references is None else one_of(references, image, maps.images)
     if references is not None or maps.references[index].grid.placed:
         items.append((_tall(shown), "reference"))
-    heat = _map(maps, "G2R", image, choice, notes)
+    heat = _map(maps, "G2R", image, choice, missing)
     if heat is not None:
         items.append((_drawn(shown, heat), f"G2R: what was used\n{_remark(heat)}"))
+    notes = [f"no {', '.join(sides)}: {reason}" for reason, sides in missing.items()]
     title = "Attribution" if maps.images == 1 else f"Attribution · image {image}"
     return sheet(items, len(items), title, notes=list(dict.fromkeys([*said, *notes, *maps.notes])), text=PRINT)
 
 
-def _map(maps: AttributionMaps, side: str, image: int, choice: dict[str, Any], notes: list[str]) -> Heat | None:
-    """A map, or why the run has none among the notes."""
+def _map(maps: AttributionMaps, side: str, image: int, choice: dict[str, Any], missing: dict[str, list[str]]) -> Heat | None:
+    """A map, or None and why the run has none."""
     try:
         return ulam(maps, side, image=image, **choice)
     except UnavailableError as error:
-        notes.append(f"no {side}: {error}")
+        missing.setdefault(str(error).removeprefix(f"{side} is unavailable: "), []).append(side)
         return None
 
 
-def _mirror(maps: AttributionMaps, reference_mask: Tensor, image: int, choice: dict[str, Any], notes: list[str]) -> Heat | None:
-    """The mirror of the object, or why the run has none among the notes."""
+def _mirror(
+    maps: AttributionMaps, reference_mask: Tensor, image: int, choice: dict[str, Any], missing: dict[str, list[str]]
+) -> Heat | None:
+    """The mirror of the object, or None and why the run has none."""
     try:
         return mirror_of_object(maps, reference_mask, image=image, **choice)
     except (MaskError, UnavailableError) as error:
-        notes.append(f"no mirror: {error}")
+        missing.setdefault(str(error).removeprefix("mirror is unavailable: "), []).append("mirror")
         return None
 
 

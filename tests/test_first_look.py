@@ -100,6 +100,7 @@ def test_the_sheet_says_why_masks_gave_no_scores(drawn: Drawn) -> None:
     assert first_look(several, [SHOWN], None, None, OBJECT).scores == []
     assert said[0].startswith("no IMACS: ")
     assert not any("Connect the masks" in line for line in said)
+    assert any(line.startswith("no mirror, R2G-balanced, G2R: the chosen layers attend to a single token") for line in said)
 
 
 def test_pictures_that_cannot_be_meant_are_refused() -> None:

@@ -18,7 +18,7 @@ from .backdrop import backdrop
 from .errors import I2AMError
 from .filters import heads_of, steps_of
 from .heat import Heat
-from .imacs import imacs_pair
+from .imacs import SCORED, imacs_pair
 from .levels import LEVELS, SIDES, level_of
 from .maps import AttributionMaps
 from .patches import asked_grid, sram
@@ -182,7 +182,7 @@ def add_score(commands: Commands) -> None:
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a .safetensors file written by I2AM")
     parser.add_argument("--inpaint-mask", type=Path, required=True, help="white = repainted")
     parser.add_argument("--reference-mask", type=Path, required=True, help="white = the object")
-    parser.add_argument("--side", default="R2G", choices=[s for s in SIDES if s != "G2R"], help="map of IMACS_g (default R2G)")
+    parser.add_argument("--side", default="R2G", choices=SCORED, help="map of IMACS_g (default R2G)")
     parser.add_argument("--lambda", dest="weight", type=float, default=3.0, help="weight of what lies outside (default 3)")
     parser.add_argument("--threshold", type=float, default=0.4, help="default 0.4")
     parser.add_argument("--json", type=Path, help="also write the scores here")

@@ -16,10 +16,13 @@ from .layout import WHOLE
 from .levels import SIDES, time_mean, ulam
 from .maps import AttributionMaps, LayerInfo
 from .patches import pairwise_of
+from .pointed import mirror_of_object
 from .presets import preset_of
 from .resample import area, bicubic, bilinear
 from .selection import Selection, select
 
+SCORED = (*(side for side in SIDES if side != "G2R"), "mirror")
+"""The maps on the generated image that IMACS_g can be taken of; the mirror is that of the reference mask."""
 LAMBDA = 3.0
 SHIFTS = 32
 RANDOM_MAPS = 32
@@ -211,6 +214,7 @@ def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selecti
 def score_generated(
     maps: AttributionMaps,
     inpaint_mask: Tensor | np.ndarray,
+    reference_mask: Tensor | np.ndarray | None = None,
     *,
     preset: str = "default",
     side: str = "R2G",
@@ -219,10 +223,18 @@ def score_generated(
     **choice: Any,
 ) -> tuple[Score, Heat]:
     """IMACS_g: the score of a map on the generated image, and that map; see `imacs_pair`."""
-    if side not in SIDES or side == "G2R":
-        raise UnavailableError(f"IMACS_g scores a map on the generated image, got side {side!r}")
-    heat = ulam(maps, side, preset=preset, **choice)
-    names = tuple(x.name for x in select(maps, preset_of(preset), side=side, **choice).layers)  # type: ignore[arg-type]
+    if side not in SCORED:
+        raise UnavailableError(f"IMACS_g scores a map on the generated image ({', '.join(SCORED)}), got side {side!r}")
+    layers = select(maps, preset_of(preset), side="SRAM" if side == "mirror" else side, **choice).layers  # type: ignore[arg-type]
+    if side == "mirror":
+        if reference_mask is None:
+            raise UnavailableError("the mirror shows where the object went, and needs the reference mask to know the object")
+        heat = mirror_of_object(maps, _mask(reference_mask, "reference mask"), preset=preset, **choice)
+        having = maps.pairwise_layers(choice.get("branch", "cond"), choice.get("reference", 0))
+        layers = tuple(x for x in layers if x.name in having)
+    else:
+        heat = ulam(maps, side, preset=preset, **choice)
+    names = tuple(x.name for x in layers)
     return _noted(imacs(heat, inpaint_mask, weight, level, "inpainting mask", names), preset), heat
 
 
@@ -280,7 +292,7 @@ def imacs_pair(
         inpaint_mask: (H, W), 1 = repainted.
         reference_mask: (H, W), 1 = the object.
         preset: see `ulam`; "official" scores R2G inverted and G2R times the reference mask.
-        side: which map on the generated image, "R2G", "R2G-balanced" or "mass".
+        side: which map on the generated image, "R2G", "R2G-balanced", "mass" or "mirror": that of the reference mask.
         weight: lambda.
         level: the threshold.
         **choice: see `ulam`.
@@ -290,7 +302,7 @@ def imacs_pair(
         UnavailableError: a map is unavailable.
     """
     common: dict[str, Any] = {"preset": preset, "weight": weight, "level": level, **choice}
-    g, _ = score_generated(maps, inpaint_mask, side=side, **common)
+    g, _ = score_generated(maps, inpaint_mask, reference_mask, side=side, **common)
     r, _ = score_reference(maps, reference_mask, inpaint_mask, **common)
     return {"g": g, "r": r}
 

@@ -83,7 +83,7 @@ def mirror_of_object(maps: AttributionMaps, reference_mask: Tensor, *, image: in
     """
     mask = mask_of(reference_mask, image, maps.images, "reference mask")
     grid = asked_grid(maps, "generated", image=image, **choice)
-    return sram(maps, cells_under(mask, grid), "generated", image=image, **choice)
+    return sram(maps, cells_under(mask, grid, "reference mask"), "generated", image=image, **choice)
 
 
 def _picture(

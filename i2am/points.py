@@ -32,18 +32,18 @@ def cells_at(points: Sequence[Point], size: Size, grid: TokenGrid) -> list[Cell]
     return list(dict.fromkeys(on_picture.cell_of(x, y) for x, y in points))
 
 
-def cells_under(region: Tensor, grid: TokenGrid) -> list[Cell]:
+def cells_under(region: Tensor, grid: TokenGrid, name: str = "region") -> list[Cell]:
     """The cells that a painted region (H, W) in 0-1 covers by half or more; where there is none, those it covers most.
 
     Raises:
-        MaskError: the region is empty, or lies outside of what the tokens cover.
+        MaskError: the region, called ``name``, is empty, or lies outside of what the tokens cover.
     """
     if not float(region.max()) > 0:
-        raise MaskError("the region is empty: no pixel of it is 1; paint the patches that you mean")
+        raise MaskError(f"the {name} is empty: no pixel of it is 1; paint the patches that you mean")
     share = area(region.clamp(0, 1)[None], (grid.rows, grid.columns), grid.rect or WHOLE)[0]
     most = float(share.max())
     if not most > 0:
-        raise MaskError("the region lies outside of the part of the picture that the tokens cover; paint inside of it")
+        raise MaskError(f"the {name} lies outside of the part of the picture that the tokens cover; paint inside of it")
     found: list[list[int]] = (share >= min(0.5, most)).nonzero().tolist()
     return [(a, b) for a, b in found]
 

@@ -81,7 +81,7 @@ def score_image(
     if inside is None:
         missing["g"] = "no inpainting mask was given"
     else:
-        _try("g", lambda: score_generated(maps, inside, side=side, **common), found, missing)
+        _try("g", lambda: score_generated(maps, inside, reference, side=side, **common), found, missing)
     if reference is None:
         missing["r"] = "no reference mask was given"
     else:

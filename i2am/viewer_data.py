@@ -163,7 +163,7 @@ class _Embedded:
         if mask is None or "mirror" in self.unavailable[0]:
             return None
         try:
-            return [row * grid.columns + column for row, column in cells_under(mask, grid)]
+            return [row * grid.columns + column for row, column in cells_under(mask, grid, "reference mask")]
         except MaskError as error:
             self.notes.append(_sentence(f"where the object went is not shown: {error}"))
             return None

@@ -8,8 +8,7 @@ from comfy_api.latest import io
 
 from ..i2am.batch import images_of
 from ..i2am.heat import THRESHOLD
-from ..i2am.imacs import LAMBDA
-from ..i2am.levels import SIDES
+from ..i2am.imacs import LAMBDA, SCORED
 from ..i2am.score_card import score_cards
 from ..i2am.scores import mean_of, score_image, scores_text
 from .base import Maps, check, field, pictures, preview, schema
@@ -79,10 +78,11 @@ class IMACS(io.ComfyNode):
                 field(
                     io.Combo,
                     "side",
-                    options=[side for side in SIDES if side != "G2R"],
+                    options=list(SCORED),
                     default="R2G",
                     advanced=True,
-                    tooltip="Which map on the generated image IMACS_g scores; R2G is the paper's.",
+                    tooltip="Which map on the generated image IMACS_g scores; R2G is the paper's. mirror: where the object "
+                    "under reference_mask went, from a recording with pairwise detail.",
                 ),
                 branch(),
                 reference(),

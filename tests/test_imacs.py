@@ -16,10 +16,11 @@ from torch import Tensor
 
 from i2am.errors import MaskError, UnavailableError
 from i2am.heat import Heat, normalise, threshold
-from i2am.imacs import LAMBDA, Score, imacs, imacs_pair, masked_g2r, mean_scores
+from i2am.imacs import LAMBDA, Score, imacs, imacs_pair, masked_g2r, mean_scores, score_generated
 from i2am.layout import Layout, Reference, TokenGrid
 from i2am.levels import ulam
 from i2am.maps import AttributionMaps
+from i2am.pointed import mirror_of_object
 from i2am.recorder import Recorder
 from i2am.resample import area
 
@@ -464,6 +465,19 @@ def test_the_pair_scores_r2g_and_eq_17() -> None:
     assert other["g"] == imacs(ulam(maps, "R2G-balanced"), mask, 1.0, 0.2, layers=tuple(GRIDS))
     assert other["r"].weight == 1.0
     assert other["r"].score != pair["r"].score
+
+
+def test_the_mirror_of_the_reference_mask_can_be_scored() -> None:
+    maps = recorded()
+    pair = imacs_pair(maps, MASK, GARMENT, side="mirror", image=1)
+    assert pair["g"] == imacs(mirror_of_object(maps, GARMENT, image=1), MASK, layers=tuple(GRIDS))
+    assert pair["r"] == imacs_pair(maps, MASK, GARMENT, image=1)["r"]
+    with pytest.raises(MaskError, match="reference mask is empty"):
+        imacs_pair(maps, MASK, torch.zeros(40, 24), side="mirror")
+    with pytest.raises(UnavailableError, match="needs the reference mask"):
+        score_generated(maps, MASK, side="mirror")
+    with pytest.raises(UnavailableError, match="pairwise"):
+        imacs_pair(recorded(None), MASK, GARMENT, side="mirror")
 
 
 def test_the_pair_uses_the_mask_of_its_own_image() -> None:

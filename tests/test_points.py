@@ -145,7 +145,7 @@ def test_the_mirror_of_an_object_is_the_mean_over_its_patches() -> None:
     found = mirror_of_object(maps, mask, image=1)
     each = sram(maps, [(0, 1), (0, 2), (1, 1), (1, 2)], "generated", True, image=1)
     assert torch.allclose(found.values[0], each.values.mean(0), atol=1e-7)
-    with pytest.raises(I2AMError, match="the region is empty"):
+    with pytest.raises(I2AMError, match="the reference mask is empty"):
         mirror_of_object(maps, mask, image=0)
 
 

@@ -203,4 +203,4 @@ def test_the_objects_mask_names_its_patches(maps: AttributionMaps) -> None:
     assert viewer_data(record(None), *PICTURES, reference_mask=mask)["references"][0]["object"] is None
     empty = viewer_data(maps, *PICTURES, reference_mask=torch.zeros(100, 80))
     assert empty["references"][0]["object"] is None
-    assert any(note.startswith("Where the object went is not shown: the region is empty") for note in empty["notes"])
+    assert any(note.startswith("Where the object went is not shown: the reference mask is empty") for note in empty["notes"])

@@ -170,9 +170,9 @@ def _inputs(case: DemoCase, generated: Tensor, paired: Tensor) -> dict[str, Imag
 
 def _imacs(maps: AttributionMaps, case: DemoCase) -> dict[str, dict[str, Any]]:
     masks = (case.own.inpaint_mask[0, 0], case.worn.reference_mask[0, 0])
-    return {
-        name: {side: score.as_dict() for side, score in imacs_pair(maps, *masks, preset=name).items()} for name in PRESETS
-    } | {"balanced": {side: score.as_dict() for side, score in imacs_pair(maps, *masks, side="R2G-balanced").items()}}
+    pairs = {name: imacs_pair(maps, *masks, preset=name) for name in PRESETS}
+    pairs |= {name: imacs_pair(maps, *masks, side=side) for name, side in (("balanced", "R2G-balanced"), ("mirror", "mirror"))}
+    return {name: {side: score.as_dict() for side, score in pair.items()} for name, pair in pairs.items()}
 
 
 def _draw_levels(out: Path, maps: AttributionMaps, generated: Image.Image, reference: Image.Image) -> None:

@@ -78,11 +78,14 @@ def mirror_of_object(maps: AttributionMaps, reference_mask: Tensor, *, image: in
         **choice: see `sram`.
 
     Raises:
+        I2AMError: the mask has another shape than the recorded reference image.
         MaskError: the mask does not fit the run, is empty or lies outside of what the tokens cover.
         UnavailableError: as `sram`.
     """
     mask = mask_of(reference_mask, image, maps.images, "reference mask")
     grid = asked_grid(maps, "generated", image=image, **choice)
+    if grid.picture is not None:
+        check_shape("reference mask", (mask.shape[0], mask.shape[1]), grid.picture, "recorded reference image")
     return sram(maps, cells_under(mask, grid, "reference mask"), "generated", image=image, **choice)
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from levels_run import FINE, Run, run
+from levels_run import FINE, SHIRT, Run, run
 from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.heat import Heat
-from i2am.layout import TokenGrid
+from i2am.layout import Layout, Reference, TokenGrid
 from i2am.levels import ulam
 from i2am.patches import asked_grid, sram
 from i2am.pointed import mirror_of_object, patch_heat
@@ -155,3 +155,11 @@ def test_the_mirror_of_the_whole_reference_is_balanced_r2g() -> None:
     balanced = ulam(maps, "R2G-balanced", placed_only=True).values[0]
     assert float(balanced.std() / balanced.mean()) > 0.05
     assert torch.allclose(found.values[0], balanced / balanced.sum(), atol=1e-6)
+
+
+def test_a_mask_of_another_picture_is_refused() -> None:
+    shirt = Reference(replace(SHIRT.grid, picture=(30, 50)), SHIRT.start, "shirt")
+    maps = Run(network=(FINE,), steps=1, groups=1, layout={FINE.name: Layout((shirt,), keys=28)}).maps
+    assert mirror_of_object(maps, torch.ones(1, 60, 100)).side == "mirror"
+    with pytest.raises(I2AMError, match="the reference mask is 60 x 100 pixels, but the recorded reference image is 50 x 30"):
+        mirror_of_object(maps, torch.ones(1, 100, 60))

@@ -24,12 +24,9 @@ from i2am.demo.family import demo_layout
 from i2am.demo.quality import psnr, ssim
 from i2am.demo.sample import PARTS, DemoModel
 from i2am.demo.spec import PICTURE, REFERENCE, draw_pair
-from i2am.demo.where import WhereTally
 from i2am.layout import TokenGrid
 from i2am.maps import AttributionMaps, LayerInfo, RunInfo
 from i2am.patches import sram
-from i2am.recorder import Recorder
-from i2am.resample import area
 
 CELLS, TOKENS = GRID[0] * GRID[1], REFERENCE_GRID[0] * REFERENCE_GRID[1]
 
@@ -118,24 +115,6 @@ def test_pointing_of_planted_maps(pairs: DemoPairs) -> None:
         assert (shares["within_1"], shares["within_2"]) == (near_1, near_2), off
     assert shares["pairs"] == 2
     assert shares["cells"] == int(true_tokens(pairs)[1].sum())
-
-
-@pytest.mark.parametrize("follows", [True, False])
-def test_where_the_garment_went_by_planted_attention(follows: bool) -> None:
-    case = case_of("unpaired", [HELD_OUT + 40, HELD_OUT + 41])
-    _, covered = true_tokens(case.truth)
-    of_garment = area(case.truth.reference_mask[:, 0], REFERENCE_GRID).flatten(1) >= 0.5
-    sides = torch.eye(2) * 3
-    q = sides[(covered == follows).long()][:, None]
-    k = torch.cat([torch.zeros(2, 1, 2), sides[of_garment.long()]], 1)[:, None]
-    recorder = Recorder(demo_layout(), steps=1, images=2, pairwise="mean", generated_size=PICTURE)
-    recorder.observe("a", GRID, 0, "cond", q, k, None, scale=1.0)
-    recorder.end_step(0)
-    tally = WhereTally()
-    tally.add(recorder.finish(), case)
-    figures = tally.figures()
-    assert figures["mirror"] == {"auc": float(follows), "pairs": 2}
-    assert figures["inpaint_mask"]["auc"] > 0.7
 
 
 def test_time_groups_count_by_their_recorded_steps(pairs: DemoPairs) -> None:

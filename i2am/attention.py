@@ -39,7 +39,7 @@ def reduce_attention(
     scratch: Scratch | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> list[CallMaps]:
-    """Reduce one call to its maps, one `CallMaps` per reference of ``layout``.
+    """Reduce one call to its maps, one `CallMaps` per reference of ``layout``; in fp32 even under autocast.
 
     Args:
         q: (B, H, N', d) projected queries; the generated ones are ``layout.query_start`` onwards.
@@ -60,6 +60,26 @@ def reduce_attention(
         LayoutError: keys or queries do not match the layout.
         RecordingError: q or k holds NaN or infinity.
     """
+    with torch.autocast(q.device.type, enabled=False):
+        return _reduced(
+            q, k, v, layout, scale, queries, mask, query_weights, pairwise, output, scratch or Scratch(), chunk_bytes
+        )
+
+
+def _reduced(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | None,
+    layout: Layout,
+    scale: float,
+    queries: int | None,
+    mask: Tensor | None,
+    query_weights: Tensor | None,
+    pairwise: str | None,
+    output: Tensor | None,
+    scratch: Scratch,
+    chunk_bytes: int,
+) -> list[CallMaps]:
     layout.check("call", k.shape[2])
     b, h, total, _ = q.shape
     count = total - layout.query_start if queries is None else queries
@@ -95,7 +115,6 @@ def reduce_attention(
     rooms = q.new_empty(0), q.new_empty(0)
     if products:
         whole = count if step * (most + count) * row_bytes <= 2 * chunk_bytes else most
-        scratch = scratch or Scratch()
         logits = scratch.take("logits", step * most * k.shape[2], q.device)
         rooms = logits, scratch.take("exponentials", step * whole * k.shape[2], q.device)
         if bound > SAFE_LOGIT**2:

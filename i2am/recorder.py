@@ -39,7 +39,8 @@ class Recorder:
         layers: names or globs of the layers to record; None: all.
         pairwise: None, "mean" (over heads) or "heads".
         groups: time groups of the pairwise maps.
-        budget: bytes that the recording may take (see `budget.plan`).
+        budget: bytes that the recording may take (see `budget.plan`). While it runs, one step's maps, which take no more
+            than that, and the chunks in work come on top.
         inpaint_mask: (h, w) or (images, h, w), 1 = repainted, for eq. 17.
         generated_size: (H, W) of the generated picture in pixels.
         null_branches: branches whose reference tokens stand for "no reference".
@@ -82,6 +83,7 @@ class Recorder:
         self._staged: dict[Slot, list[CallMaps]] = {}
         self._seen: dict[Slot, set[int]] = {}
         self._evaluations: dict[int, dict[Slot, int]] = {}
+        self._costs: dict[str, LayerCost] = {}
         self._plan: Plan | None = None
         self._sums: dict[Key, Tensor] = {}
         self._finished = False
@@ -165,9 +167,26 @@ class Recorder:
         counts[layer, branch, softmax] = counts.get((layer, branch, softmax), 0) + 1
 
     def _pairwise_of(self, layer: str) -> str | None:
-        if self._plan is None:
-            return self._pairwise
+        """What is taken of a layer's pairs: as planned, or in the first step what the layers seen so far leave room for.
+
+        More layers never make a plan finer, so what has no room yet will have none.
+        """
+        if not self._seen and layer not in self._costs:
+            self._costs[layer] = self._cost(layer)
+            self._plan = self._planned()
+            self._coarsen_staged(self._plan)
+        assert self._plan is not None
         return self._plan.pairwise if layer in self._plan.pairwise_layers else None
+
+    def _coarsen_staged(self, chosen: Plan) -> None:
+        for (layer, _, _), calls in self._staged.items():
+            for call in calls:
+                if call.pairwise is None:
+                    continue
+                if layer not in chosen.pairwise_layers:
+                    call.pairwise = None
+                elif chosen.pairwise == "mean" and call.pairwise.shape[1] > 1:
+                    call.pairwise = call.pairwise.mean(1, keepdim=True)
 
     def _query_weights(self, grid: tuple[int, int]) -> Tensor | None:
         if self._mask is None:
@@ -180,12 +199,11 @@ class Recorder:
         """Take the step's last evaluation into the sums."""
         if not self._staged:
             return
-        if self._plan is None:
-            self._allocate()
         assert self._plan is not None
         bin_ = next(i for i, (a, b) in enumerate(self._plan.bins) if a <= step < b)
         group = next(i for i, (a, b) in enumerate(self._plan.groups) if a <= step < b)
-        for (layer, branch, softmax), calls in self._staged.items():
+        for layer, branch, softmax in list(self._staged):
+            calls = self._staged.pop((layer, branch, softmax))  # its room is free again before the next one's sums are made
             seen = self._seen.setdefault((layer, branch, softmax), set())
             if step in seen:
                 raise RecordingError(f"step {step} of layer {layer!r} ended twice; a second run needs a new recorder")
@@ -194,19 +212,18 @@ class Recorder:
             with torch.inference_mode(False), torch.no_grad():
                 for reference, call in zip(self._layout_of(layer).indices(softmax), calls, strict=True):
                     self._add((layer, branch, reference), call, bin_, group)
-        self._staged.clear()
 
-    def _allocate(self) -> None:
-        """Decide, with all layers of the first step known, what fits the budget, and make room for it."""
-        costs = []
-        for name in dict.fromkeys(layer for layer, _, _ in self._staged):
-            info = self._layers[name]
-            n, count = info.grid.placed, len(info.references)
-            columns = sum(r.grid.tokens for r in info.references) * (1 if self._mask is None else 2)
-            pairs = n * sum(r.grid.tokens for r in info.references if r.grid.placed)
-            costs.append(LayerCost(name, info.heads, 6 * n * count + columns, 4 * n * count, pairs))
-        self._plan = plan(
-            costs,
+    def _cost(self, layer: str) -> LayerCost:
+        info = self._layers[layer]
+        n, count = info.grid.placed, len(info.references)
+        columns = sum(r.grid.tokens for r in info.references) * (1 if self._mask is None else 2)
+        pairs = n * sum(r.grid.tokens for r in info.references if r.grid.placed)
+        return LayerCost(layer, info.heads, 6 * n * count + columns, 4 * n * count, pairs)
+
+    def _planned(self) -> Plan:
+        """What fits the budget with the layers seen so far: all of them, once the first step is over."""
+        return plan(
+            list(self._costs.values()),
             steps=self.steps,
             groups=self._groups,
             pairwise=self._pairwise,

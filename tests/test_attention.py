@@ -47,6 +47,19 @@ def test_half_precision_inputs_are_reduced_in_fp32(dtype: torch.dtype) -> None:
     assert_equals_statement(one, 2e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_does_not_reach_the_reduction(dtype: torch.dtype, masked: bool) -> None:
+    one = call(TokenGrid(3, 5, 1), n=16, d=16)
+    assert one.v is not None
+    one = replace(one, q=one.q.to(dtype), k=one.k.to(dtype), v=one.v.to(dtype))
+    if masked:
+        one = replace(one, mask=torch.linspace(-2, 0, one.k.shape[2]).expand(1, 1, 1, -1))
+    with torch.autocast("cpu", dtype=dtype):
+        assert (one.q @ one.k.transpose(2, 3)).dtype == dtype
+        assert_equals_statement(one, 2e-5)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_integer_logits_up_to_ten_thousand(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -115,6 +115,17 @@ def test_half_precision_models_are_reduced_in_fp32(unet: UNet2DConditionModel, d
     assert_states(maps, seen, run)  # to fp32's own error, from the model's own half-precision q and k
 
 
+def test_a_model_that_runs_under_autocast(unet: UNet2DConditionModel) -> None:
+    run = Run(images=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        plain = run(unet)
+        with Seen(unet) as seen:
+            out, maps = recorded(unet, run)
+    assert seen.calls[LAYERS[0]][0]["to_q"].dtype == torch.bfloat16
+    assert torch.equal(out, plain)
+    assert_states(maps, seen, run)
+
+
 def test_latents_of_odd_size(unet: UNet2DConditionModel) -> None:
     run = Run(latent=(9, 13))
     with Seen(unet) as seen:

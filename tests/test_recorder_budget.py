@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from i2am.bench_memory import PeakMemory
 from i2am.budget import LayerCost, Plan, plan
 from i2am.errors import RecordingError
 from i2am.layout import Layout, Reference, TokenGrid
@@ -297,6 +298,27 @@ def test_what_a_call_had_shared_of_the_budget_does_not_change_later_steps() -> N
     assert only.recorded == (0,)
     expected = per_step().pairwise("up")[:, :1].mean(2, keepdim=True)
     torch.testing.assert_close(only.pairwise("up")[:, :1], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_what_will_not_fit_is_not_even_held_in_the_first_step() -> None:
+    """Four layers whose pairs take 50 MB by head and 12.6 MB by mean, under a budget for the mean of two of them."""
+    layout = Layout.of(TokenGrid(32, 32))
+    generator = torch.Generator().manual_seed(0)
+    q, k = torch.randn(1, 4, 768, 8, generator=generator), torch.randn(1, 4, 1024, 8, generator=generator)
+    block = 768 * 1024 * 4
+    budget, chunk = int(2.5 * block), block // 8
+    meter = PeakMemory(torch.device("cpu"))
+    with meter.watch():
+        recorder = Recorder(layout, steps=2, pairwise="heads", groups=2, budget=budget, chunk_bytes=chunk)
+        for step in range(2):
+            for layer in "abcd":
+                recorder.observe(layer, (32, 24), step, "cond", q, k, None, scale=1.0)
+            recorder.end_step(step)
+        maps = recorder.finish()
+    assert maps.pairwise_heads == "mean"
+    assert maps.pairwise_layers() == ("c", "d")
+    assert maps.nbytes <= budget
+    assert maps.nbytes < meter.bytes <= 2 * budget + 2 * chunk
 
 
 def test_ranges_that_were_partly_seen_hold_the_mean_of_what_was() -> None:

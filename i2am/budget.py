@@ -38,6 +38,7 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
 
     Marginals coarsen steps, down to one range a time group, then heads; only then pairwise maps go from per head
     to their mean, to one group, and layer by layer, the largest first; at last marginals coarsen steps beyond groups.
+    What a step of the pairwise maps frees beyond need goes back to the marginals: to heads, then to steps.
 
     Args:
         costs: one entry a layer.
@@ -53,17 +54,17 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
     longest = max(b - a for a, b in wanted[0])
     dropped: list[str] = []
 
-    def total() -> int:
-        bins = len(_bins(wanted[0], stride))
+    def total(by_head: bool, span: int) -> int:
+        bins = len(_bins(wanted[0], span))
         floats = 0
         for c in costs:
-            heads = c.heads if per_head else 1
+            heads = c.heads if by_head else 1
             floats += bins * heads * c.marginal + groups * heads * c.grouped
             if c.name in keep:
                 floats += groups * (c.heads if pairwise == "heads" else 1) * c.pairwise
         return floats * FLOAT * copies
 
-    while total() > budget:
+    while total(per_head, stride) > budget:
         if stride < longest:
             stride = min(stride * 2, longest)
         elif per_head:
@@ -80,6 +81,7 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
             stride = min(stride * 2, steps)
         else:
             break
+    per_head, stride = next((w for w in _finer(per_head, stride) if total(*w) <= budget), (per_head, stride))
     notes = []
     size = f"the memory budget of {budget / 1e6:.3g} MB"
     if stride > 1:
@@ -92,8 +94,9 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
         notes.append(f"{size} was short: pairwise maps are kept for one time group instead of {len(wanted[0])}")
     if dropped:
         notes.append(f"{size} was short: no pairwise maps of {', '.join(dropped)}")
-    if total() > budget:
-        notes.append(f"even the coarsest maps take {total() / 1e6:.3g} MB, more than {size}")
+    least = total(per_head, stride)
+    if least > budget:
+        notes.append(f"even the coarsest maps take {least / 1e6:.3g} MB, more than {size}")
     return Plan(
         _bins(wanted[0], stride),
         even_ranges(steps, groups),
@@ -102,6 +105,12 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
         frozenset(keep),
         tuple(notes),
     )
+
+
+def _finer(per_head: bool, stride: int) -> list[tuple[bool, int]]:
+    """Ways to keep marginals, (by head, most steps a range), the finest first, down to the given one."""
+    strides = sorted({2**i for i in range(stride.bit_length())} | {stride})
+    return [(heads, steps) for heads in ((True,) if per_head else (True, False)) for steps in strides]
 
 
 def _bins(groups: Ranges, stride: int) -> Ranges:

@@ -34,6 +34,8 @@ log = logging.getLogger("i2am")
 
 WARM_UP = 2
 SCHEDULE = 50
+NARROW = 1 << 16
+"""Bytes of a chunk where small models prove something about memory, so that chunks do not hide it."""
 TARGETS = {"marginals": 1.02, "pairwise": 1.03}
 
 
@@ -70,10 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -250,17 +251,21 @@ def prove(device: torch.device, tiny: bool = False) -> dict[str, list[dict[str, 
         if budget is None:
             recording = None
         else:
-            recording = record(watched, layout, steps=steps, pairwise=pairwise, budget=budget, generated_size=setup.size)
+            options: dict[str, Any] = {"pairwise": pairwise, "budget": budget, "chunk_bytes": NARROW}
+            recording = record(watched, layout, steps=steps, generated_size=setup.size, **options)
         with torch.no_grad(), recording or nullcontext():
             for step in range(steps):
                 watched(sample, torch.tensor(1000.0 - step), encoder_hidden_states=context)
         return recording.maps if recording else None
 
-    grid, reference = ((64, 48), (32, 32)) if tiny else ((128, 96), (64, 64))
-    log.info("memory: %d steps at width %d, then one layer of %d x %d", SCHEDULE, setup.width, *grid)
+    steps = 10 if tiny else SCHEDULE
+    layer: dict[str, Any] = {"grid": (128, 96), "reference": (64, 64)}
+    if tiny:
+        layer = {"grid": (64, 48), "reference": (32, 32), "budget": 20_000_000, "chunk_bytes": 1 << 20}
+    log.info("memory: %d steps at width %d, then one layer of %d x %d", steps, setup.width, *layer["grid"])
     return {
-        "budget": prove_budget(sampling, device, steps=SCHEDULE),
-        "layer": [prove_layer(device, grid, reference, pairwise=pairwise) for pairwise in (None, "mean")],
+        "budget": prove_budget(sampling, device, steps=steps, chunk_bytes=NARROW),
+        "layer": [prove_layer(device, **layer, pairwise=pairwise) for pairwise in (None, "mean", "heads")],
     }
 
 
@@ -304,11 +309,15 @@ def _memory_text(memory: dict[str, list[dict[str, Any]]]) -> str:
     for proof in memory["layer"]:
         lines.append(
             f"  one layer, {proof['queries']} queries x {proof['keys']} keys x {proof['heads']} heads, pairwise "
-            f"{proof['pairwise']}: peak added {_size_text(proof['added_bytes'])}, the whole block would take "
+            f"{proof['pairwise']}{_kept(proof)}: peak added {_size_text(proof['added_bytes'])}, the whole block would take "
             f"{_size_text(proof['block_bytes'])}: {_held(proof)}"
         )
         lines += [f"    {note}" for note in proof["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def _kept(proof: dict[str, Any]) -> str:
+    return "" if proof["kept"] == proof["pairwise"] else f" (kept: {proof['kept']})"
 
 
 def _held(proof: dict[str, Any]) -> str:

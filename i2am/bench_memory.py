@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .attention import CHUNK_BYTES
 from .layout import Layout, TokenGrid
 from .maps import AttributionMaps
 from .recorder import BUDGET, Recorder
@@ -81,16 +82,29 @@ class _Storages(TorchDispatchMode):
         self.now -= self._known.pop(key, 0)
 
 
+def room_for(budget: int, chunk_bytes: int) -> int:
+    """Most bytes that a recording may take while it runs: the budget, a step's maps of as much, and the chunks in work."""
+    return 2 * budget + 2 * chunk_bytes
+
+
 def prove_budget(
-    run: Callable[..., AttributionMaps | None], device: torch.device, *, steps: int, shares: tuple[float, ...] = (0.25, 0.025)
+    run: Callable[..., AttributionMaps | None],
+    device: torch.device,
+    *,
+    steps: int,
+    chunk_bytes: int,
+    shares: tuple[float, ...] = (0.25, 0.1),
 ) -> list[dict[str, Any]]:
     """Record ``steps`` steps per head at the default budget, then with ``shares`` of what that took as the budget.
+
+    It holds where the recording stays within the budget, and the peak of what the run took for it within `room_for`.
 
     Args:
         run: runs a model for ``steps`` and returns the maps recorded with ``pairwise`` and ``budget``; with
             ``budget`` None it records nothing.
         device: of the model.
         steps: T.
+        chunk_bytes: what the runs record with.
         shares: above 0, below 1.
     """
     plain = PeakMemory(device)
@@ -115,7 +129,7 @@ def prove_budget(
                 "pairwise": maps.pairwise_heads,
                 "bins": len(maps.bins),
                 "notes": list(maps.notes),
-                "held": maps.nbytes <= budget,
+                "held": maps.nbytes <= budget and meter.bytes - plain.bytes <= room_for(budget, chunk_bytes),
             }
         )
     return proofs
@@ -129,8 +143,12 @@ def prove_layer(
     heads: int = 8,
     width: int = 40,
     pairwise: str | None = None,
+    budget: int = BUDGET,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> dict[str, Any]:
     """Record two steps of one cross-attention layer; its N x S x heads block must never exist at once.
+
+    It holds where the peak is below half of that block, and within `room_for`.
 
     Args:
         device: where q and k are.
@@ -138,7 +156,9 @@ def prove_layer(
         reference: rows and columns of the reference tokens.
         heads: of the layer.
         width: channels of a head.
-        pairwise: see `Recorder`.
+        pairwise: see `Recorder`; per head must be too much for ``budget``.
+        budget: see `Recorder`.
+        chunk_bytes: see `Recorder`.
     """
     n, s = grid[0] * grid[1], reference[0] * reference[1]
     generator = torch.Generator().manual_seed(0)
@@ -146,7 +166,9 @@ def prove_layer(
     meter = PeakMemory(device)
     layout = Layout.of(TokenGrid(*reference))
     with meter.watch():
-        recorder = Recorder(layout, steps=2, pairwise=pairwise, generated_size=(grid[0] * 8, grid[1] * 8))
+        size = (grid[0] * 8, grid[1] * 8)
+        options: dict[str, Any] = {"pairwise": pairwise, "budget": budget, "chunk_bytes": chunk_bytes}
+        recorder = Recorder(layout, steps=2, generated_size=size, **options)
         for step in range(2):
             recorder.observe("layer", grid, step, "cond", q, k, v, scale=width**-0.5)
             recorder.end_step(step)
@@ -157,9 +179,11 @@ def prove_layer(
         "keys": s,
         "heads": heads,
         "pairwise": pairwise,
+        "kept": maps.pairwise_heads,
+        "budget_bytes": budget,
         "block_bytes": block,
         "added_bytes": meter.bytes,
         "recording_bytes": maps.nbytes,
         "notes": list(maps.notes),
-        "held": meter.bytes < block / 2,
+        "held": meter.bytes < block / 2 and meter.bytes <= room_for(budget, chunk_bytes),
     }

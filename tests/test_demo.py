@@ -19,6 +19,7 @@ from i2am.layout import TokenGrid
 ROOT = Path(__file__).parents[1]
 SIDES = ("r2g", "r2g_balanced", "mass", "g2r")
 STEPS = 20
+GRID = TokenGrid(32, 24)
 
 
 def _commit_seed() -> int:
@@ -49,13 +50,16 @@ def test_every_promised_file_is_there_and_opens(demo: Path) -> None:
         "inpaint_mask",
         "reference_mask",
         "truth",
+        "paired_reference",
     ]
     pictures += [f"{level}_{side}" for level in ("ulam", "tlam", "hlam", "llam") for side in SIDES]
     pictures += ["overview", "sram", "sram_glyph", "sram_print_edge", "sram_background", "causal", "generated_pasted"]
+    pictures += ["sram_sleeve"] * any(p.name == "sleeve" for p in telling_patches(DemoCase.draw(_commit_seed()), GRID))
     for name in pictures:
         picture = Image.open(demo / f"{name}.png").convert("RGB")
         assert picture.getextrema() != ((0, 0),) * 3, f"{name} is black"
-    assert Image.open(demo / "tlam_g2r.gif").n_frames == 10
+    for side in ("g2r", "r2g_balanced"):
+        assert Image.open(demo / f"tlam_{side}.gif").n_frames == 10
     assert "<html" in (demo / "report.html").read_text(encoding="utf-8")
 
 
@@ -86,7 +90,7 @@ def test_the_glyph_patch_looks_at_the_glyph(demo: Path) -> None:
     """Also through the file: the SRAM of the patch on the glyph peaks near the glyph's true place."""
     maps = AttributionMaps.load(demo / "maps.safetensors")
     case = DemoCase.draw(_commit_seed())
-    glyph = next(p for p in telling_patches(case, TokenGrid(32, 24)) if p.name == "glyph")
+    glyph = next(p for p in telling_patches(case, GRID) if p.name == "glyph")
     assert glyph.truth is not None
     row, column = divmod(int(sram(maps, glyph.cell).values[0].argmax()), 14)
     x, y = glyph.truth
@@ -99,3 +103,12 @@ def test_demo_seeds_were_never_trained_on() -> None:
     assert is_held_out(case.own_spec.seed)
     assert not torch.equal(case.own.reference, case.worn.reference)
     assert torch.equal(DemoCase.draw(5).worn.person, case.worn.person)
+
+
+def test_fewer_steps_than_time_groups(tmp_path: Path) -> None:
+    assert main(["demo", "--out", str(tmp_path), "--steps", "3", "--blocks", "0"]) == 0
+    assert Image.open(tmp_path / "tlam_g2r.gif").n_frames == 3
+    assert (tmp_path / "report.html").is_file()
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["steps"] == 3
+    assert "causal" not in scores

@@ -21,7 +21,7 @@ from ..errors import I2AMError
 from ..grid import sheet
 from ..heat import Heat
 from ..imacs import Score, imacs_pair
-from ..levels import common_grid, hlam, llam, tlam, ulam
+from ..levels import LEVELS, common_grid, level_of, tlam, ulam
 from ..maps import AttributionMaps
 from ..patches import sram
 from ..pointed import mirror_of_object
@@ -36,8 +36,10 @@ from .spec import PICTURE
 
 log = logging.getLogger("i2am")
 
-SHOWN: dict[str, dict[str, bool]] = {"R2G": {}, "R2G-balanced": {}, "mass": {"placed_only": True}, "G2R": {}}
-LEVELS: dict[str, Callable[..., Heat]] = {"ulam": ulam, "tlam": tlam, "hlam": hlam, "llam": llam}
+MOST_SEED = 2**31 - 1
+GROUPS, FRAMES = 5, 10
+"""Time groups of the panels and of the animation, where there are as many steps."""
+SHOWN: dict[str, dict[str, Any]] = {"R2G": {}, "R2G-balanced": {}, "mass": {"placed_only": True}, "G2R": {}}
 
 
 def picture_of(tensor: Tensor) -> Image.Image:
@@ -66,10 +68,10 @@ def run_demo(
     Raises:
         I2AMError: an argument is out of range.
     """
-    if seed < 0 or not 1 <= steps <= 1000 or not cfg > 0 or blocks < 0:
+    if not 0 <= seed <= MOST_SEED or not 1 <= steps <= 1000 or not 0 < cfg < float("inf") or blocks < 0:
         raise I2AMError(
-            f"the demo takes seed >= 0, 1 to 1000 steps, cfg > 0 and blocks >= 0, got seed {seed}, {steps} steps, cfg {cfg:g}, "
-            f"{blocks} blocks"
+            f"the demo takes a seed from 0 to {MOST_SEED}, 1 to 1000 steps, cfg > 0 and blocks >= 0, got seed {seed}, "
+            f"{steps} steps, cfg {cfg:g}, {blocks} blocks"
         )
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
@@ -179,14 +181,14 @@ def _draw_levels(out: Path, maps: AttributionMaps, generated: Image.Image, refer
     """One file a level and side, and the animation over time."""
     for side, options in SHOWN.items():
         below = reference if side == "G2R" else generated
-        for name, level in LEVELS.items():
-            heat = level(maps, side, **options)
-            path = out / f"{name}_{side.lower().replace('-', '_')}.png"
+        for level in LEVELS:
+            heat = level_of(maps, level, side, groups=min(GROUPS, maps.run.steps), **options)
+            path = out / f"{level}_{side}.png".lower().replace("-", "_")
             picture = overlay(below, heat) if len(heat.values) == 1 else panels(below, heat)
             picture.save(path)
     for side, below in (("R2G-balanced", generated), ("G2R", reference)):
-        heat = tlam(maps, side, groups=min(10, maps.run.steps))
-        animation(frames(below, heat), out / f"tlam_{side.lower().replace('-', '_')}.gif")
+        heat = tlam(maps, side, groups=min(FRAMES, maps.run.steps))
+        animation(frames(below, heat), out / f"tlam_{side}.gif".lower().replace("-", "_"))
 
 
 def _draw_patches(

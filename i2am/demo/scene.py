@@ -49,17 +49,16 @@ def telling_patches(case: DemoCase, grid: TokenGrid) -> list[Patch]:
     size = (grid.rows, grid.columns)
     place, share = true_places(case.worn.truth, case.worn.visible, size)
     place, covered = place[0], share[0, 0] > 0.5
-    code = torch.nn.functional.adaptive_avg_pool2d(case.worn.densepose, size)[0, 0]
-    sleeve = covered & (code > 0.62)
-    torso = covered & (code > 0.45) & (code < 0.55)
+    code = case.worn.densepose[:, :1]
+    sleeve = covered & (_share(code > 0.62, size) > 0.5)
+    torso = covered & (_share((code > 0.45) & (code < 0.55), size) > 0.9)
     found = [("glyph", _nearest(place, torso, _glyph_centre(case)))]
     edges = _edges(case.worn.person[0], size)
     far = ((place - _glyph_centre(case).view(2, 1, 1)) ** 2).sum(0) > (0.5 * case.worn_spec.flat.width) ** 2
     found.append(("print edge", _largest(edges, torso & far if bool((torso & far).any()) else torso)))
     if bool(sleeve.any()):
-        middle = place[:, sleeve].mean(1)
-        found.append(("sleeve", _nearest(place, sleeve, middle)))
-    outside = torch.nn.functional.adaptive_avg_pool2d(case.own.inpaint_mask, size)[0, 0] == 0
+        found.append(("sleeve", _largest(_distance_from(~sleeve), sleeve)))
+    outside = _share(case.own.inpaint_mask, size) == 0
     found.append(("background", _largest(_distance_from(~outside), outside)))
     return [Patch(name, cell, _truth_at(place, covered, cell)) for name, cell in found if cell is not None]
 
@@ -72,6 +71,11 @@ def _glyph_centre(case: DemoCase) -> Tensor:
     x = flat.centre[0] + flat.width * (turn.cos() * dx - turn.sin() * dy)
     y = flat.centre[1] + flat.width * (turn.sin() * dx + turn.cos() * dy)
     return torch.stack([x, y])
+
+
+def _share(where: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part of each cell, (rows, columns), that a (1, 1, H, W) mask covers."""
+    return torch.nn.functional.adaptive_avg_pool2d(where.float(), size)[0, 0]
 
 
 def _cell(flat_index: int, columns: int) -> tuple[int, int]:

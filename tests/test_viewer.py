@@ -14,6 +14,7 @@ import pytest
 import torch
 from report_case import PICTURES, SHIRT, UNEVEN, Scripts, record
 
+from i2am.imacs import imacs
 from i2am.levels import ulam
 from i2am.maps import AttributionMaps
 from i2am.patches import DIFFUSE, sram
@@ -21,8 +22,9 @@ from i2am.pointed import mirror_of_object
 from i2am.report import write_report
 from i2am.resample import bilinear
 
-CHROMIUM = shutil.which("chromium")
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: the viewer itself is not tested")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on PATH: the viewer itself is not tested")
 
 
 def dump(path: Path, profile: Path, fragment: str = "") -> str:
@@ -260,3 +262,22 @@ def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, t
     assert "8 by 6 patches" in did["labels"][0]
     assert "5 by 4 patches" in did["labels"][1]
     assert min(did["coloured"]) > 100
+
+
+@in_browser
+def test_the_scores_stand_in_tables(tmp_path: Path) -> None:
+    score = imacs(ulam(record(), "R2G-balanced"), torch.eye(64, 48)).as_dict()
+    scores = {
+        "imacs": {"mirror": {"g": score, "r": {"score": None, "notes": ["a flat map"]}}},
+        "correspondence": {"within_1": 0.875, "same_place": 0.25},
+    }
+    document = dump(write_report(tmp_path / "report.html", record(), *PICTURES, scores=scores), tmp_path / "profile")
+    cells = [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row) for row in re.findall(r"<tr.*?</tr>", document, flags=re.DOTALL)]
+    mirror = next(row for row in cells if row[:2] == ["mirror", "IMACS_g"])
+    parts = ("score", "inside", "outside", "lambda", "auc", "mass_ratio")
+    values = [*(score[k] for k in parts), *score["baselines"].values()]
+    assert [float(cell.replace("−", "-")) for cell in mirror[2:]] == pytest.approx(values, abs=6e-4)
+    assert ["mirror", "IMACS_r", "–"] in [row[:3] for row in cells]
+    facts = dict(re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", document))
+    assert facts["SRAM within 1 patch of the true place"] == "0.875"
+    assert facts["by looking at the same place"] == "0.250"

@@ -3,8 +3,8 @@
 import { el, short } from "./dom.js";
 
 const NAMES = {
-  g: "IMACS_g · R2G",
-  r: "IMACS_r · G2R",
+  g: "IMACS_g",
+  r: "IMACS_r",
   auc: "AUC",
   lambda: "λ",
   mass_ratio: "mass ÷ area",
@@ -67,7 +67,7 @@ function imacsTable(imacs) {
     el(
       "table",
       {},
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "preset"), el("th", { scope: "col" }, "map"), ...head)),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "preset or map"), el("th", { scope: "col" }, "score"), ...head)),
       el("tbody", {}, ...rows),
     ),
   );

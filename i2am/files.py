@@ -90,7 +90,10 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, "pt") as file:
             yield file
     except (OSError, SafetensorError) as error:
-        raise MapsFileError(f"{path} is not a whole safetensors file ({error}); it may be truncated: save it again") from error
+        raise MapsFileError(
+            f"{path} is not a whole safetensors file ({error}): another kind of file, or a truncated one; choose a maps file, "
+            f"or save it again"
+        ) from error
 
 
 def load_maps(path: str | Path) -> AttributionMaps:
@@ -138,7 +141,7 @@ def load_maps(path: str | Path) -> AttributionMaps:
             active=tuple(map(tuple, about.get("active", ()))),
         )
         _check(maps)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise MapsFileError(f"{path} holds I2AM maps, but their description is damaged ({error!r}); save them again") from error
     return maps
 
@@ -168,6 +171,9 @@ def _check(maps: AttributionMaps) -> None:
     """
     from .maps import GROUPED, MARGINALS, ON_REFERENCE
 
+    for name in ("timesteps", "sigmas"):
+        if not all(isinstance(x, (int, float)) for x in getattr(maps.run, name)):
+            raise ValueError(f"{name} are numbers, got {getattr(maps.run, name)!r:.80}")
     for name, ranges in (("bins", maps.bins), ("groups", maps.groups)):
         if [a for a, _ in ranges] != [0, *(b for _, b in ranges[:-1])] or ranges[-1][1] != maps.run.steps:
             raise ValueError(f"{name} {ranges} do not fill {maps.run.steps} steps")

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .errors import I2AMError, MaskError, UnavailableError
@@ -15,6 +17,7 @@ from .maps import AttributionMaps
 from .resample import Size
 
 T = TypeVar("T")
+MaskLike = Tensor | np.ndarray | Image.Image
 MOST_STRETCH = 1.5
 """Pictures may be squashed (512 x 512 for a picture shown as 512 x 384); a larger change of shape is another picture."""
 
@@ -95,12 +98,20 @@ def one_of(pictures: Sequence[T], image: int, images: int) -> T:
     return pictures[image if len(pictures) > 1 else 0]
 
 
-def mask_of(masks: Tensor, image: int, images: int, name: str) -> Tensor:
-    """The (H, W) mask of one image out of a MASK, (1 or images, H, W) or (H, W).
+def as_mask(mask: MaskLike) -> Tensor:
+    """A mask as a float tensor: arrays as they are, a Pillow picture's brightness as 0-1."""
+    if isinstance(mask, Image.Image):
+        mask = np.asarray(mask.convert("L"), dtype=np.float32) / 255
+    return torch.as_tensor(mask).detach().float().cpu()
+
+
+def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
+    """The (H, W) mask of one image out of a MASK, (1 or images, H, W) or (H, W), or a Pillow picture.
 
     Raises:
         MaskError: it holds another number of masks, or is no MASK.
     """
+    masks = as_mask(masks)
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim == 4 and masks.shape[1] == 1:  # some hosts' nodes hand on (B, 1, H, W)
         masks = masks[:, 0]
@@ -108,7 +119,7 @@ def mask_of(masks: Tensor, image: int, images: int, name: str) -> Tensor:
         raise MaskError(f"the {name} has the shape (masks, height, width), got {tuple(masks.shape)}")
     if len(masks) not in (1, images):
         raise MaskError(f"the {name} holds {len(masks)} masks, but the run had {images} image(s); give one, or one an image")
-    return masks[image if len(masks) > 1 else 0].detach().float().cpu()
+    return masks[image if len(masks) > 1 else 0]
 
 
 def check_shape(what: str, size: Size, expected: Size, of: str) -> None:

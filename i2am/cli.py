@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__, bench
 from .commands import add_score, add_show
@@ -23,6 +24,13 @@ Start with:   python -m i2am demo
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _demo(args: argparse.Namespace) -> int:
     from .demo.run import run_demo
 
@@ -30,12 +38,13 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser(
         "demo",
         help="run the bundled try-on model on a drawn person and garment, and show everything about it",
-        description="Runs the bundled try-on model (CPU, about a minute or two), records its attention and writes pictures, "
-        "scores and one HTML page. Start with OUT/report.html.",
+        description="Runs the bundled try-on model on the CPU, records its attention and writes pictures, scores and one HTML "
+        "page: start with OUT/report.html. It takes one and a half to five minutes on two cores; --blocks 0 skips the longest "
+        "part.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
@@ -48,7 +57,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="i2am", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(prog="i2am", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"i2am {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
@@ -60,7 +69,6 @@ def build_parser() -> argparse.ArgumentParser:
         "bench",
         help="measure what recording costs: time, memory, size",
         description=bench.__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     bench.add_arguments(bench_parser)
     bench_parser.set_defaults(run=bench.run)

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .animate import animation, frames, panels
 from .backdrop import backdrop
+from .batch import check_shape
 from .errors import I2AMError
 from .filters import heads_of, steps_of
 from .heat import Heat
@@ -36,6 +37,7 @@ T = TypeVar("T")
 Commands = Any  # argparse's own type of sub-commands is private
 SHOWN = (*(x.lower() for x in LEVELS), "sram", "mirror")
 ANIMATED = (".gif", ".webp")
+STILL = (".png", ".jpg", ".jpeg")
 
 
 def _pair_of(name: str, separator: str) -> Callable[[str], tuple[int, int]]:
@@ -59,6 +61,14 @@ def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parsed
 
 
+def _drawing(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or path.suffix.lower() not in (*STILL, *ANIMATED):
+        kind = "a folder" if path.is_dir() else "no such name"
+        raise argparse.ArgumentTypeError(f"expected a file name that ends in .png, .jpg, .gif or .webp; {text!r} is {kind}")
+    return path
+
+
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to take", "default: everything, of the conditional branch")
     group.add_argument("--layers", nargs="+", metavar="GLOB", help="layer names or globs, such as 'up_blocks.*'")
@@ -68,6 +78,10 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--reference", type=int, default=0, metavar="N", help="which reference, from 0")
     group.add_argument("--batch-index", type=int, default=0, metavar="N", help="which image of the batch, from 0")
     group.add_argument("--preset", default="default", choices=tuple(PRESETS), help="how layers are scaled and shown")
+
+
+def _add_placed_only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--placed-only", action="store_true", help="leave out reference tokens that have no place")
 
 
 def _choice(args: argparse.Namespace) -> dict[str, Any]:
@@ -94,24 +108,39 @@ def add_show(commands: Commands) -> None:
     parser.add_argument("--level", required=True, choices=SHOWN)
     parser.add_argument("--side", default="R2G", choices=SIDES, help="which map (not for sram and mirror); default R2G")
     parser.add_argument("--groups", type=int, default=5, help="time groups of tlam (default 5)")
-    parser.add_argument("--placed-only", action="store_true", help="leave out reference tokens that have no place")
+    _add_placed_only(parser)
+    parser.add_argument(
+        "--reference-mask",
+        type=Path,
+        metavar="MASK",
+        help="white = the object; for G2R of the official preset, times which it is",
+    )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--at", type=_pair_of("ROW,COLUMN", ","), metavar="ROW,COLUMN", help="the patch of sram or mirror, as a cell"
     )
-    place.add_argument("--pixel", type=_pair_of("X,Y", ","), metavar="X,Y", help="the same, as a pixel of the picture")
     place.add_argument(
-        "--region", type=Path, metavar="MASK", help="a whole region instead: a mask of the picture, white = meant"
+        "--pixel",
+        type=_pair_of("X,Y", ","),
+        metavar="X,Y",
+        help="the same, as a pixel of the generated picture (sram) or of the reference (mirror) at its recorded size",
+    )
+    place.add_argument(
+        "--region", type=Path, metavar="MASK", help="a whole region instead: a mask of that picture, white = meant"
     )
     _add_choice(parser)
     look = parser.add_argument_group("how to draw it")
-    look.add_argument("--image", type=Path, help="the picture below (default: the one kept in the maps file)")
+    look.add_argument(
+        "--image",
+        type=Path,
+        help="the picture below: the reference for G2R and sram, else the generated one (default: as kept)",
+    )
     look.add_argument("--threshold", type=float, help="keep values strictly above, such as 0.4")
     look.add_argument("--colours", choices=tuple(COLOURS), help="colour map (default: the preset's)")
     look.add_argument("--opacity", type=float, default=OPACITY, help=f"0 to 1 (default {OPACITY})")
     look.add_argument("--contour", type=float, metavar="LEVEL", help="draw a line at this level of the min-maxed map")
     look.add_argument("--scale", default="shared", choices=("shared", "each"), help="panels share one scale, or each its own")
-    parser.add_argument("--out", type=Path, required=True, help="picture to write: .png, .jpg, .gif or .webp")
+    parser.add_argument("--out", type=_drawing, required=True, help="picture to write: .png, .jpg, .gif or .webp")
     parser.set_defaults(run=_show)
 
 
@@ -123,14 +152,23 @@ def _show(args: argparse.Namespace) -> int:
     look["official"] = args.preset == "official"
     if args.contour is not None:
         look["contour"] = args.contour
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.out.suffix.lower() in ANIMATED:
         animation(frames(picture, heat, scale=args.scale, **look), args.out)
     elif len(heat.values) > 1:
         panels(picture, heat, scale=args.scale, **look).save(args.out)
     else:
         overlay(picture, heat, **look).save(args.out)
-    log.info("%s: %s", args.out, "; ".join((heat.level, *heat.labels[:1], *heat.notes)))
+    log.info("%s: %s", args.out, "; ".join((*_told(heat), *heat.notes)))
     return 0
+
+
+def _told(heat: Heat) -> tuple[str, ...]:
+    """What a heat is, in words: its level and side, and its one label or how many panels it has."""
+    name = heat.side if heat.level == "SRAM" else f"{heat.level} {heat.side}"
+    if len(heat.labels) == 1:
+        return name, heat.labels[0]
+    return name, f"{len(heat.labels)} panels", f"{heat.labels[0]} to {heat.labels[-1]}"
 
 
 def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
@@ -148,7 +186,11 @@ def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
                 f"{args.level} shows a place on the {asked_on} picture: give --at ROW,COLUMN, --pixel X,Y or --region MASK"
             )
         return sram(maps, cell, direction, **_choice(args))
-    return level_of(maps, args.level.upper(), args.side, groups=args.groups, placed_only=args.placed_only, **_choice(args))
+    if args.at or args.pixel or args.region:
+        raise I2AMError(f"--at, --pixel and --region choose a place for sram and mirror; {args.level} is of all places")
+    mask = None if args.reference_mask is None else _mask(args.reference_mask)
+    level = {"groups": args.groups, "placed_only": args.placed_only, "reference_mask": mask}
+    return level_of(maps, args.level.upper(), args.side, **level, **_choice(args))
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -167,7 +209,10 @@ def open_picture(path: Path) -> Image.Image:
 
 def _picture(maps: AttributionMaps, heat: Heat, given: Path | None, args: argparse.Namespace) -> Image.Image:
     if given is not None:
-        return open_picture(given)
+        picture = open_picture(given)
+        if heat.rect is not None:
+            check_shape("picture", (picture.height, picture.width), heat.size, f"recorded {heat.picture} image")
+        return picture
     return backdrop(maps, heat.picture, args.batch_index if heat.picture == "generated" else args.reference, heat.size)
 
 
@@ -183,6 +228,7 @@ def add_score(commands: Commands) -> None:
     parser.add_argument("--inpaint-mask", type=Path, required=True, help="white = repainted")
     parser.add_argument("--reference-mask", type=Path, required=True, help="white = the object")
     parser.add_argument("--side", default="R2G", choices=SCORED, help="map of IMACS_g (default R2G)")
+    _add_placed_only(parser)
     parser.add_argument("--lambda", dest="weight", type=float, default=3.0, help="weight of what lies outside (default 3)")
     parser.add_argument("--threshold", type=float, default=0.4, help="default 0.4")
     parser.add_argument("--json", type=Path, help="also write the scores here")
@@ -201,11 +247,13 @@ def _score(args: argparse.Namespace) -> int:
         _mask(args.inpaint_mask),
         _mask(args.reference_mask),
         side=args.side,
+        placed_only=args.placed_only,
         weight=args.weight,
         level=args.threshold,
         **_choice(args),
     )
     if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({k: s.as_dict() for k, s in pair.items()}, indent=2) + "\n", encoding="utf-8")
     for line in score_table({args.preset: pair}):
         log.info("%s", line)

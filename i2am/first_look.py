@@ -106,7 +106,9 @@ def _sheet(
     on_generated = {}
     if reference_mask is not None:
         on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, image, choice, missing)
-    on_generated |= {f"{side}: where it went": _map(maps, side, image, choice, missing) for side in ("R2G", "R2G-balanced")}
+    on_generated |= {
+        f"{side}: where all of the reference went": _map(maps, side, image, choice, missing) for side in ("R2G", "R2G-balanced")
+    }
     for label, heat in on_generated.items():
         if heat is not None:
             check_pictures(heat, [picture])
@@ -169,5 +171,6 @@ def _score_lines(scored: ImageScores) -> list[str]:
         chance = [f"{name} {value:.2f}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None]
         beside = f" ({', '.join(chance)})" if chance else ""
         auc = "" if s.auc is None else f", AUC {s.auc:.2f}"
-        lines.append(f"IMACS_{side} {s.score:.2f}{beside}{auc}".replace("-", "−"))
+        of = "of R2G " if side == "g" else ""
+        lines.append(f"IMACS_{side} {of}{s.score:.2f}{beside}{auc}".replace("-", "−"))
     return lines

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from .errors import I2AMError
 from .layout import WHOLE, Rect
-from .resample import Size, bicubic
+from .resample import Size, area, bicubic
 
 FLAT = 1e-3
 """A map with (max - min) / mean below this is flat: shown as zeros, never as amplified noise."""
 THRESHOLD = 0.4
+UNMASKED = "the authors also multiply this map by the reference mask: give it to see theirs"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ def fit(heat: Heat, size: Size | None = None) -> Tensor:
     y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, size[0]), min(right, size[1])
     out[:, y0:y1, x0:x1] = inner[:, y0 - top : y1 - top, x0 - left : x1 - left]
     return out
+
+
+def times_mask(heat: Heat, mask: Tensor) -> Heat:
+    """Raw maps times the area that a mask (H, W) of the picture covers in each cell: the authors' G2R (official preset)."""
+    cells = area(mask[None], (heat.values.shape[1], heat.values.shape[2]), WHOLE if heat.rect is None else heat.rect)
+    return replace(heat, values=heat.values * cells, notes=tuple(n for n in heat.notes if n != UNMASKED))
 
 
 def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Normalised:

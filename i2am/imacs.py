@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import MaskError, UnavailableError
-from .heat import THRESHOLD, Heat, fit, normalise, threshold
-from .layout import WHOLE
+from .batch import MaskLike, as_mask, check_shape
+from .errors import I2AMError, MaskError, UnavailableError
+from .heat import THRESHOLD, Heat, fit, normalise, threshold, times_mask
 from .levels import SIDES, time_mean, ulam
 from .maps import AttributionMaps, LayerInfo
 from .patches import pairwise_of
@@ -67,8 +67,8 @@ class Score:
         return out
 
 
-def _mask(mask: Tensor | np.ndarray, name: str) -> Tensor:
-    out = torch.as_tensor(np.asarray(mask) if isinstance(mask, np.ndarray) else mask).float()
+def _mask(mask: MaskLike, name: str) -> Tensor:
+    out = as_mask(mask)
     while out.ndim > 2 and out.shape[0] == 1:
         out = out[0]
     if out.ndim != 2:
@@ -120,7 +120,7 @@ def _noise(heat: Heat, size: tuple[int, int], level: float) -> Tensor:
 
 def imacs(
     heat: Heat,
-    mask: Tensor | np.ndarray,
+    mask: MaskLike,
     weight: float = LAMBDA,
     level: float = THRESHOLD,
     name: str = "mask",
@@ -138,7 +138,12 @@ def imacs(
 
     Raises:
         MaskError: the mask or its complement is empty, or it is no (H, W) mask.
+        I2AMError: lambda is negative or no number, or the threshold is no part of the range.
     """
+    if not 0 <= weight < float("inf"):
+        raise I2AMError(f"lambda weighs what lies outside the mask: 0 or more, such as {LAMBDA:g}, got {weight:g}")
+    if not 0 <= level < 1:
+        raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {level:g}")
     if len(heat.values) != 1:
         raise UnavailableError(f"IMACS scores one map, got {len(heat.values)} panels; choose one with Heat.panel")
     mask = _mask(mask, name)
@@ -213,11 +218,12 @@ def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selecti
 
 def score_generated(
     maps: AttributionMaps,
-    inpaint_mask: Tensor | np.ndarray,
-    reference_mask: Tensor | np.ndarray | None = None,
+    inpaint_mask: MaskLike,
+    reference_mask: MaskLike | None = None,
     *,
     preset: str = "default",
     side: str = "R2G",
+    placed_only: bool = False,
     weight: float = LAMBDA,
     level: float = THRESHOLD,
     **choice: Any,
@@ -225,6 +231,8 @@ def score_generated(
     """IMACS_g: the score of a map on the generated image, and that map; see `imacs_pair`."""
     if side not in SCORED:
         raise UnavailableError(f"IMACS_g scores a map on the generated image ({', '.join(SCORED)}), got side {side!r}")
+    inpaint_mask = _mask(inpaint_mask, "inpainting mask")
+    _belongs(inpaint_mask, "inpainting mask", maps.generated_size, "generated")
     layers = select(maps, preset_of(preset), side="SRAM" if side == "mirror" else side, **choice).layers  # type: ignore[arg-type]
     if side == "mirror":
         if reference_mask is None:
@@ -233,15 +241,15 @@ def score_generated(
         having = maps.pairwise_layers(choice.get("branch", "cond"), choice.get("reference", 0))
         layers = tuple(x for x in layers if x.name in having)
     else:
-        heat = ulam(maps, side, preset=preset, **choice)
+        heat = ulam(maps, side, preset=preset, placed_only=placed_only, **choice)
     names = tuple(x.name for x in layers)
     return _noted(imacs(heat, inpaint_mask, weight, level, "inpainting mask", names), preset), heat
 
 
 def score_reference(
     maps: AttributionMaps,
-    reference_mask: Tensor | np.ndarray,
-    inpaint_mask: Tensor | np.ndarray | None = None,
+    reference_mask: MaskLike,
+    inpaint_mask: MaskLike | None = None,
     *,
     preset: str = "default",
     weight: float = LAMBDA,
@@ -254,10 +262,11 @@ def score_reference(
     """
     rules = preset_of(preset)
     reference = _mask(reference_mask, "reference mask")
+    which = choice.get("reference", 0)
+    if 0 <= which < len(maps.references):
+        _belongs(reference, "reference mask", maps.references[which].grid.picture or (0, 0), "reference")
     if rules.masked_g2r:
-        heat = ulam(maps, "G2R", preset=preset, **choice)
-        cells = area(reference[None], (heat.values.shape[1], heat.values.shape[2]), heat.rect or WHOLE)
-        heat = replace(heat, values=heat.values * cells)
+        heat = times_mask(ulam(maps, "G2R", preset=preset, **choice), reference)
         used = tuple(x.name for x in select(maps, rules, side="G2R", **choice).layers)  # type: ignore[arg-type]
     else:
         inside = None if inpaint_mask is None else _mask(inpaint_mask, "inpainting mask")
@@ -265,6 +274,10 @@ def score_reference(
             inside = None
         heat, used = masked_g2r(maps, inside, preset=preset, **choice)
     return _noted(imacs(heat, reference, weight, level, "reference mask", used), preset), heat
+
+
+def _belongs(mask: Tensor, name: str, picture: tuple[int, int], side: str) -> None:
+    check_shape(name, (mask.shape[0], mask.shape[1]), picture, f"recorded {side} image")
 
 
 def _noted(score: Score, preset: str) -> Score:
@@ -276,11 +289,12 @@ def _noted(score: Score, preset: str) -> Score:
 
 def imacs_pair(
     maps: AttributionMaps,
-    inpaint_mask: Tensor | np.ndarray,
-    reference_mask: Tensor | np.ndarray,
+    inpaint_mask: MaskLike,
+    reference_mask: MaskLike,
     *,
     preset: str = "default",
     side: str = "R2G",
+    placed_only: bool = False,
     weight: float = LAMBDA,
     level: float = THRESHOLD,
     **choice: Any,
@@ -293,16 +307,18 @@ def imacs_pair(
         reference_mask: (H, W), 1 = the object.
         preset: see `ulam`; "official" scores R2G inverted and G2R times the reference mask.
         side: which map on the generated image, "R2G", "R2G-balanced", "mass" or "mirror": that of the reference mask.
+        placed_only: that map over the reference's placed tokens only.
         weight: lambda.
         level: the threshold.
         **choice: see `ulam`.
 
     Raises:
         MaskError: a mask or its complement is empty.
+        I2AMError: a mask has another shape than its recorded picture, or a number is out of range.
         UnavailableError: a map is unavailable.
     """
     common: dict[str, Any] = {"preset": preset, "weight": weight, "level": level, **choice}
-    g, _ = score_generated(maps, inpaint_mask, reference_mask, side=side, **common)
+    g, _ = score_generated(maps, inpaint_mask, reference_mask, side=side, placed_only=placed_only, **common)
     r, _ = score_reference(maps, reference_mask, inpaint_mask, **common)
     return {"g": g, "r": r}
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batch import MaskLike, check_shape, mask_of
 from .errors import UnavailableError
-from .heat import Heat
+from .heat import UNMASKED, Heat, times_mask
 from .layout import WHOLE, Rect, TokenGrid
 from .maps import AttributionMaps, LayerInfo, Range
 from .presets import Preset, preset_of
@@ -101,7 +102,7 @@ def _layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_o
         if whole:
             raise UnavailableError(
                 f"the mass of layer {whole[0].name!r} is refused: the reference's tokens are all keys of the call, so the "
-                f"mass is 1 everywhere; use placed_only=True where there are leading tokens, or another side"
+                f"mass is 1 everywhere; use placed_only where there are leading tokens, or another side"
             )
     return layers
 
@@ -185,6 +186,8 @@ class _Builder:
                 notes.insert(0, SINGLE)
         elif len(self.layers) < len(self.selection.layers):
             notes.append("layers with a single-token reference are left out")
+        if self.on_reference and self.preset.masked_g2r:
+            notes.append(UNMASKED)
         rect: Rect | None = self.common.rect if self.on_reference else WHOLE
         if rect is None:
             notes.append("which part of the picture the tokens cover is unknown")
@@ -289,15 +292,40 @@ def llam(
 LEVELS: dict[str, Callable[..., Heat]] = {"ULAM": ulam, "TLAM": tlam, "HLAM": hlam, "LLAM": llam}
 
 
-def level_of(maps: AttributionMaps, level: str, side: str = "R2G", *, groups: int = 5, **choice: Any) -> Heat:
-    """The maps of a level by its name; ``groups`` matters to TLAM alone, ``choice`` is that of `ulam`.
+def level_of(
+    maps: AttributionMaps,
+    level: str,
+    side: str = "R2G",
+    *,
+    groups: int = 5,
+    preset: str = "default",
+    reference_mask: MaskLike | None = None,
+    **choice: Any,
+) -> Heat:
+    """The maps of a level by its name.
+
+    Args:
+        maps: a recording.
+        level: "ULAM", "TLAM", "HLAM" or "LLAM".
+        side: see `ulam`.
+        groups: time groups of TLAM; no other level has them.
+        preset: see `ulam`.
+        reference_mask: MASK (1 or images, H, W), 1 = the object; the official preset shows G2R times it, the others
+            do not use it.
+        **choice: see `ulam`.
 
     Raises:
         UnavailableError: there is no such level, or as the level's own function.
+        I2AMError: the mask does not fit the run, or has another shape than the recorded reference image.
     """
     if level not in LEVELS:
         raise UnavailableError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
-    return LEVELS[level](maps, side, **({"groups": groups} if level == "TLAM" else {}), **choice)
+    heat = LEVELS[level](maps, side, **({"groups": groups} if level == "TLAM" else {}), preset=preset, **choice)
+    if reference_mask is None or side != "G2R" or not preset_of(preset).masked_g2r:
+        return heat
+    mask = mask_of(reference_mask, choice.get("image", 0), maps.images, "reference mask")
+    check_shape("reference mask", (mask.shape[0], mask.shape[1]), heat.size, "recorded reference image")
+    return times_mask(heat, mask)
 
 
 def _steps_label(maps: AttributionMaps, steps: Range) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from .backdrop import backdrop
-from .batch import check_shape, mask_of, one_of
+from .batch import MaskLike, check_shape, mask_of, one_of
 from .filters import Point, points_of
 from .heat import Heat
 from .levels import picture_size
@@ -66,14 +66,14 @@ def patch_heat(
     return _noted(heat, grid.rect is None), marked(picture, grid, *cells)
 
 
-def mirror_of_object(maps: AttributionMaps, reference_mask: Tensor, *, image: int = 0, **choice: Any) -> Heat:
+def mirror_of_object(maps: AttributionMaps, reference_mask: MaskLike, *, image: int = 0, **choice: Any) -> Heat:
     """Where an object on the reference went: the mirror, as the mean over the patches that its mask covers.
 
     It is R2G-balanced with votes of the object's patches alone, of the pairwise layers.
 
     Args:
         maps: a recording with pairwise maps.
-        reference_mask: MASK (1 or images, H, W), 1 = the object.
+        reference_mask: MASK (1 or images, H, W), 1 = the object; a tensor, an array or a Pillow picture.
         image: which image of the batch.
         **choice: see `sram`.
 

@@ -18,7 +18,7 @@ class Preset:
         own: layers that maps over the reference are made of, and maps on the generated image are not, where a run has
             them: the authors take StableVITON's warp block 4.
         own_over_time: the same for TLAM, where the authors take the three warp blocks at 32 x 24.
-        masked_g2r: G2R pictures times the reference mask, and IMACS_r on that instead of eq. 17.
+        masked_g2r: G2R pictures times the reference mask, where it is given, and IMACS_r on that instead of eq. 17.
         colours: name of the colour map.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .batch import check_shape, mask_of
+from .batch import mask_of
 from .errors import MaskError, UnavailableError
 from .heat import THRESHOLD, Heat
 from .imacs import LAMBDA, Score, score_generated, score_reference
@@ -40,6 +40,7 @@ def score_image(
     *,
     image: int = 0,
     side: str = "R2G",
+    placed_only: bool = False,
     preset: str = "default",
     weight: float = LAMBDA,
     level: float = THRESHOLD,
@@ -53,6 +54,7 @@ def score_image(
         reference_mask: MASK (1 or images, H, W), 1 = the object; or None.
         image: which image of the batch.
         side: which map on the generated image.
+        placed_only: that map over the reference's placed tokens only.
         preset: see `ulam`.
         weight: lambda.
         level: the threshold.
@@ -60,6 +62,7 @@ def score_image(
 
     Raises:
         MaskError: there is no mask at all, or one does not fit the run.
+        I2AMError: a mask has another shape than its recorded picture, or a number is out of range.
         UnavailableError: nothing can be scored.
     """
     common: dict[str, Any] = {"preset": preset, "weight": weight, "level": level, "image": image, **choice}
@@ -67,7 +70,6 @@ def score_image(
     inside, reference = None, None
     if inpaint_mask is not None:
         inside = mask_of(inpaint_mask, image, maps.images, "inpainting mask")
-        check_shape("inpainting mask", (inside.shape[0], inside.shape[1]), maps.generated_size, "recorded generated image")
     elif maps.inpaint_mask is not None:
         inside = mask_of(maps.inpaint_mask, image, maps.images, "recorded inpainting mask")
         notes = ("against the inpainting mask that was given at recording",)
@@ -81,7 +83,9 @@ def score_image(
     if inside is None:
         missing["g"] = "no inpainting mask was given"
     else:
-        _try("g", lambda: score_generated(maps, inside, reference, side=side, **common), found, missing)
+        _try(
+            "g", lambda: score_generated(maps, inside, reference, side=side, placed_only=placed_only, **common), found, missing
+        )
     if reference is None:
         missing["r"] = "no reference mask was given"
     else:

@@ -80,7 +80,7 @@ def preset() -> Any:
         options=list(PRESETS),
         default="default",
         tooltip="default: layers scaled by their token counts, all layers. paper: raw mean, without the middle block. "
-        "official: the authors' released code (R2G inverted, G2R times the reference mask, jet).",
+        "official: the authors' released code (R2G inverted, G2R times the reference mask where given, jet).",
     )
 
 

@@ -70,6 +70,12 @@ class Map(io.ComfyNode):
                 preset(),
                 *filters(),
                 placed_only(),
+                field(
+                    io.Mask,
+                    "reference_mask",
+                    optional=True,
+                    tooltip="On the reference image, 1 = the object. The preset official shows G2R times it; others ignore it.",
+                ),
             ],
             outputs=[
                 Heat.Output("heat", tooltip=HEAT),
@@ -79,10 +85,20 @@ class Map(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, maps: Any, side: str, level: str, groups: int, batch_index: int = -1, **choice: Any) -> io.NodeOutput:
+    def execute(
+        cls,
+        maps: Any,
+        side: str,
+        level: str,
+        groups: int,
+        batch_index: int = -1,
+        reference_mask: Any = None,
+        **choice: Any,
+    ) -> io.NodeOutput:
         check(maps=maps)
         chosen = images_of(maps, batch_index)
-        found = [level_of(maps, level, side, groups=groups, image=i, **choice_of(**choice)) for i in progress(chosen)]
+        common = {"groups": groups, "reference_mask": reference_mask, **choice_of(**choice)}
+        found = [level_of(maps, level, side, image=i, **common) for i in progress(chosen)]
         heat = join(found, chosen)
         return io.NodeOutput(heat, shown(heat), "\n".join(heat.labels))
 

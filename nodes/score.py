@@ -13,7 +13,7 @@ from ..i2am.score_card import score_cards
 from ..i2am.scores import mean_of, score_image, scores_text
 from .base import Maps, check, field, pictures, preview, schema
 from .base import image as image_of
-from .fields import batch_index, branch, preset, progress, reference
+from .fields import batch_index, branch, placed_only, preset, progress, reference
 
 NAN = "NaN (not a number) where there is no score: no mask, a flat map, or a map that the recording cannot give."
 
@@ -87,6 +87,7 @@ class IMACS(io.ComfyNode):
                 branch(),
                 reference(),
                 batch_index(-1, "-1 scores all images; the numbers are then their means."),
+                placed_only(),
             ],
             outputs=[
                 io.Float.Output("imacs_g", tooltip=f"On the generated image; 1 is the best, −λ the worst. {NAN}"),

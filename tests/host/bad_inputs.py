@@ -492,7 +492,7 @@ CASES: dict[str, Case] = {
     ),
     "mass over all keys": Case(
         "asked for the mass where the reference's tokens are all that the model attends to",
-        "I2AM_Map", r"mass of layer .* is refused.*mass is 1 everywhere; use placed_only=True.*or another side",
+        "I2AM_Map", r"mass of layer .* is refused.*mass is 1 everywhere; use placed_only.*or another side",
         lambda b: b.behind(b.sampled(), "I2AM_Map", maps=["collect", 1], side="mass"),
     ),
     "G2R of one token": Case(

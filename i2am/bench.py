@@ -198,6 +198,7 @@ def measure(
             **_figures(taken[name], taken["none"], watched=modes[name].clock is not None),
             "added_bytes": max(0, meters[name].bytes - meters["none"].bytes),
             "recording_bytes": modes[name].stored_bytes(WARM_UP + steps),
+            "notes": modes[name].notes(),
             "identical_output": torch.equal(outputs[name], outputs["none"]),
         }
         for name in MODES
@@ -291,11 +292,12 @@ def table(modes: dict[str, dict[str, Any]], schedule: int) -> str:
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
+    short = [f"{name}: {'; '.join(figures['notes'])}\n" for name, figures in modes.items() if figures["notes"]]
     notes = (
         "ratio: to the unwatched model in the same round. recorder: processor time inside of the watching ÷ the model's.\n"
         f"added: peak memory above the unwatched model's. {schedule} steps: what a run of that many leaves.\n"
     )
-    return "\n".join(lines) + "\n\n" + notes
+    return "\n".join(lines) + "\n\n" + notes + "".join(short)
 
 
 def _memory_text(memory: dict[str, list[dict[str, Any]]]) -> str:

@@ -104,6 +104,10 @@ class Mode:
         """Bytes that a whole run leaves, after ``_steps`` steps of it; asked after leaving the mode."""
         return 0
 
+    def notes(self) -> list[str]:
+        """What a budget left out; asked after leaving the mode."""
+        return []
+
 
 class Recorded(Mode):
     """This library's recording, as a user of the diffusers host gets it."""
@@ -126,6 +130,9 @@ class Recorded(Mode):
 
     def stored_bytes(self, _steps: int) -> int:
         return self.recording.maps.nbytes
+
+    def notes(self) -> list[str]:
+        return list(self.recording.maps.notes)
 
 
 class KeepAll(Mode):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -32,22 +33,23 @@ MIDDLE = LAYERS[2]
 BRANCHES = ("uncond", "cond")
 
 
-def tiny_unet(seed: int = 0) -> UNet2DConditionModel:
+def tiny_unet(seed: int = 0, **other: Any) -> UNet2DConditionModel:
     """A U-Net with 4 channels and cross-attention at two grids, random weights: 0.2 million parameters."""
     torch.manual_seed(seed)
-    return UNet2DConditionModel(
-        sample_size=LATENT,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        norm_num_groups=8,
-        cross_attention_dim=CONTEXT,
-        attention_head_dim=HEADS,
-    ).eval()
+    settings = {
+        "sample_size": LATENT,
+        "in_channels": 4,
+        "out_channels": 4,
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "cross_attention_dim": CONTEXT,
+        "attention_head_dim": HEADS,
+    }
+    return UNet2DConditionModel(**{**settings, **other}).eval()
 
 
 def attention_of(unet: UNet2DConditionModel, layer: str) -> nn.Module:

@@ -126,6 +126,25 @@ def test_a_model_that_runs_under_autocast(unet: UNet2DConditionModel) -> None:
     assert_states(maps, seen, run)
 
 
+def test_blocks_whose_first_attention_is_cross_attention_too() -> None:
+    unet = tiny_unet(only_cross_attention=(True, False))
+    run = Run()
+    first = [f"{x}.attn1" for x in LAYERS if unet.get_submodule(f"{x}.attn1").is_cross_attention]
+    assert first
+    out, maps = recorded(unet, run, layers=["*.attn1"])
+    assert torch.equal(out, run(unet))
+    assert [x.name for x in maps.layers] == first
+    assert [x.name for x in recorded(unet, run)[1].layers] == [
+        name for layer in LAYERS for name in (f"{layer}.attn1", layer) if name in (*first, layer)
+    ]
+    hooked: list[Tensor] = []
+    attention = unet.get_submodule(first[0])
+    with_hook = attention.to_k.register_forward_hook(lambda _m, _a, key: hooked.append(key))
+    run(unet)
+    with_hook.remove()
+    assert hooked[0].shape[1] == LAYOUT.key_count
+
+
 def test_latents_of_odd_size(unet: UNet2DConditionModel) -> None:
     run = Run(latent=(9, 13))
     with Seen(unet) as seen:

@@ -14,7 +14,7 @@ from diffusers_run import (  # noqa: F401
     traces,
     unet_fixture,
 )
-from planted import LAYERS, MIDDLE
+from planted import LAYERS, MIDDLE, tiny_unet
 from torch import nn
 
 from i2am.errors import LayoutError, RecordingError
@@ -119,3 +119,30 @@ def test_a_picture_that_changes_its_size_is_refused(unet: UNet2DConditionModel) 
         Run(times=TIMES[:1])(unet)
         with pytest.raises(RecordingError, match=r"12 x 10.*8 x 8.*one size of picture"):
             Run(times=TIMES[1:], latent=(8, 8))(unet)
+
+
+SIMPLE = {
+    "down_block_types": ("SimpleCrossAttnDownBlock2D", "DownBlock2D"),
+    "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+    "up_block_types": ("UpBlock2D", "SimpleCrossAttnUpBlock2D"),
+}
+
+
+def test_a_unet_without_cross_attention_of_its_own_is_refused_by_what_it_is() -> None:
+    unet = tiny_unet(**SIMPLE)
+    before = traces(unet)
+    with pytest.raises(RecordingError, match="mixes the reference's keys with its own self-attention's"):
+        recorded(unet, Run())
+    assert traces(unet) == before
+    plain = {"down_block_types": ("DownBlock2D",) * 2, "mid_block_type": None, "up_block_types": ("UpBlock2D",) * 2}
+    with pytest.raises(RecordingError, match="this U-Net has none"):
+        recorded(tiny_unet(**plain), Run())
+
+
+def test_layers_that_mix_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    unet = tiny_unet(down_block_types=("SimpleCrossAttnDownBlock2D", "CrossAttnDownBlock2D"))
+    run = Run()
+    out, maps = recorded(unet, run)
+    assert (out == run(unet)).all()
+    assert [x.name for x in maps.layers] == [x for x in LAYERS if not x.startswith("down_blocks.0")]
+    assert "attend to the reference and to themselves in one softmax" in caplog.text

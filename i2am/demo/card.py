@@ -87,7 +87,11 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         ("never-supervised layers", section.get("never_supervised")),
         ("all layers", section.get("all_layers")),
     ]
-    for key, label in (("unpaired", "unpaired"), ("uv_blanked", "u, v blanked"), ("textures_swapped", "textures swapped")):
+    for key, label in (
+        ("unpaired", "unpaired"),
+        ("uv_blanked", "part map without u, v"),
+        ("textures_swapped", "textures swapped"),
+    ):
         for family, what in (("supervised", "supervised"), ("never_supervised", "never supervised")):
             named.append((f"{label}, {what}", section.get(key, {}).get(family)))
     base = section.get("baselines", {})
@@ -102,7 +106,7 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     rows: Rows = [
         (label, _number(f["within_1"]), _number(f["within_2"]), str(f["pairs"])) for label, f in named if f is not None
     ]
-    return _table(("SRAM points home", "within 1 patch", "within 2", "pairs"), rows)
+    return _table(("SRAM's peak lies, of the true place,", "within 1 patch", "within 2", "pairs"), rows)
 
 
 WHERE = {
@@ -121,20 +125,39 @@ def _where(figures: dict[str, Any]) -> str:
     return _table(head, rows) if kinds else ""
 
 
+FEW = 20
+"""Cells below which a mean over them is not told."""
+
+
+def _followed(figures: dict[str, Any]) -> str:
+    """Whether the change follows maps or truth where they differ; too few cells say nothing."""
+    cells = [figures.get(f"{side}_only_cells", 0) for side in ("maps", "truth")]
+    return _number(figures.get("follows_maps")) if min(cells) >= FEW else f"– ({min(cells)} cell{'s' * (min(cells) != 1)})"
+
+
 def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
-    columns = [(name, f["causal"]) for name, f in (("this model", figures), (WITHOUT, plain)) if "causal" in f]
+    own = figures.get("causal", {})
+    named = {
+        "all layers": own,
+        "never-supervised layers": own.get("never_supervised"),
+        "yardstick: the true warp": own.get("by_true_warp"),
+        f"{WITHOUT}, all layers": plain.get("causal"),
+    }
+    columns = [(name, f) for name, f in named.items() if f]
     labels = {
-        "retrieval": "recoloured block found by the maps alone",
+        "retrieval": f"recoloured block found by the maps alone (chance {_number(own.get('chance'))})",
         "correlation": "correlation of change and map, inside the mask",
         "partial_correlation": "the same, given the true warp",
         "follows_maps": "where map and truth differ: the change follows the map",
-        "chance": "chance of finding the block",
         "pairs": "pairs",
     }
     rows: Rows = []
     for key, label in labels.items():
-        values = (f.get(key) for _, f in columns)
-        rows.append((label, *(_number(v, "d" if key == "pairs" else ".2f") for v in values)))
+        if key == "follows_maps":
+            cells = (_followed(f) if "follows_maps" in f else "–" for _, f in columns)
+        else:
+            cells = (_number(f.get(key), "d" if key == "pairs" else ".2f") for _, f in columns)
+        rows.append((label, *cells))
     return _table(("intervention: 12 blocks recoloured, same noise", *(name for name, _ in columns)), rows) if columns else ""
 
 
@@ -143,7 +166,8 @@ def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     setup = figures["setup"]
     about = (
         f"Measured with `python -m i2am.demo.evaluate` after {setup['samples']:,} training samples, "
-        f"{setup['steps']} DDIM steps, cfg {setup['cfg']:g}, on held-out seeds. A dash: not measured.\n"
+        f"{setup['steps']} DDIM steps, cfg {setup['cfg']:g}, on as many held-out pairs as each line says. A dash: not measured, or too "
+        f"few cells.\n"
     )
     if plain:
         about += (
@@ -171,7 +195,34 @@ def bench_text(bench: dict[str, Any]) -> str:
             )
         )
     head = ("mode", "time ÷ unwatched", "recorder ÷ model, processor time", "peak memory added, MB", "recording, MB")
-    return _table(head, rows)
+    return _bench_setup(bench.get("setup", {})) + _table(head, rows) + _kept(bench)
+
+
+def _bench_setup(setup: dict[str, Any]) -> str:
+    if not setup:
+        return ""
+    (height, width), on = setup["size"], f"{setup['device']}, {setup['threads']} threads"
+    return (
+        f"A U-Net of Stable Diffusion 1.5's shape with random weights, {height} × {width} pixels, batch 2 for guidance, "
+        f"{setup['tokens']} reference tokens; {setup['steps']} timed steps a mode in turns ({on}). The recording is that of "
+        f"{setup['schedule']} steps.\n\n"
+    )
+
+
+def _kept(bench: dict[str, Any]) -> str:
+    """What the budget left out in a mode, and whether memory stayed in its bounds."""
+    notes = {name: f["notes"] for name, f in bench["modes"].items() if f.get("notes")}
+    text = "".join(f"\n*{name.replace('_', ' ')}*: {'; '.join(told)}.\n" for name, told in notes.items())
+    proofs = [proof for several in bench.get("memory", {}).values() for proof in several]
+    if proofs and all(proof["held"] for proof in proofs):
+        layer = bench["memory"]["layer"][-1]
+        text += (
+            f"\nWithin its budget in {bench['memory']['budget'][0]['steps']} steps at reduced width, and for one layer of "
+            f"{layer['queries']:,} × {layer['keys']:,} tokens and {layer['heads']} heads, whose whole block would take "
+            f"{layer['block_bytes'] / 1e6:,.0f} MB: at most "
+            f"{max(p['added_bytes'] for p in bench['memory']['layer']) / 1e6:,.0f} MB were added (`--memory`).\n"
+        )
+    return text
 
 
 def comfyui_text(benches: list[dict[str, Any]]) -> str:
@@ -208,11 +259,15 @@ def regularisers_text(figures: dict[str, Any]) -> str:
     rows: Rows = []
     for run in ("without", "tv", "alignment"):
         means = [sum(seed[run][name] for seed in seeds) / len(seeds) for name in names]
-        rows.append((names.get(run, "neither"), *(f"{mean:.3f}" for mean in means)))
+        rows.append((names.get(run, "neither"), *(f"{mean:.4f}" for mean in means)))
     lower = all(loss["lower_in_every_seed"] for loss in figures["result"].values())
     verdict = "Each loss lowers its own figure in every seed" if lower else "Not every loss lowers its own figure in every seed"
+    dearer = [sum(seed[run]["noise"] > seed["without"]["noise"] for seed in seeds) for run in ("tv", "alignment")]
+    price = "both raise the noise error a little, in every seed"
+    if min(dearer) < len(seeds):
+        price = f"the noise error rises in {' and '.join(map(str, dearer))} of {len(seeds)} seeds"
     return (
-        f"{verdict}. The demo model's U-Net, {setup['samples']} more samples after its first "
+        f"{verdict}; {price}. The demo model's U-Net, {setup['samples']} more samples after its first "
         f"{setup['start_samples']:,}; means over {len(seeds)} seeds and {setup['held_out_pairs']} held-out pairs "
         f"(`python -m i2am.train.experiments`):\n\n" + _table(("trained with", *names.values()), rows)
     )

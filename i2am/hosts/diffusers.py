@@ -137,11 +137,35 @@ class DiffusersRecording:
         with ExitStack() as stack:  # what breaks off in here leaves nothing behind
             handle = self._unet.register_forward_pre_hook(self._before, with_kwargs=True)
             stack.callback(handle.remove)
-            for name, module in self._unet.named_modules():
-                if name.endswith(".attn2"):
-                    _Watch(self, _layer_name(name), module, stack)
+            for layer, module in self._cross_attentions():
+                _Watch(self, layer, module, stack)
             self._stack = stack.pop_all()
         return self
+
+    def _cross_attentions(self) -> list[tuple[str, Any]]:
+        """Layer names and modules; blocks with ``only_cross_attention`` have two.
+
+        Raises:
+            RecordingError: the U-Net has none.
+        """
+        found, mixed = [], 0
+        for name, module in self._unet.named_modules():
+            cross = getattr(module, "is_cross_attention", None)
+            if name.endswith(".attn2") and cross is not False:
+                found.append((_layer_name(name), module))
+            elif name.endswith(".attn1") and cross:
+                found.append((name, module))
+            elif getattr(module, "added_kv_proj_dim", None) is not None:
+                mixed += 1
+        if not found:
+            what = (
+                "mixes the reference's keys with its own self-attention's in one softmax (as Kandinsky 2 and DeepFloyd IF do)"
+            )
+            why = f"every attention layer of this U-Net {what}, which is not recorded" if mixed else "this U-Net has none"
+            raise RecordingError(f"there is no cross-attention to record: {why}")
+        if mixed:
+            log.warning("%d layers attend to the reference and to themselves in one softmax; they are left out", mixed)
+        return found
 
     def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None) -> None:
         assert self._stack is not None

@@ -44,7 +44,12 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How the run was made. ``steps`` is T; unknown facts are None or empty, never guessed."""
+    """How the run was made. ``steps`` is T; unknown facts are None or empty, never guessed.
+
+    ``extra`` holds further facts as plain data: what a host knows beside these, and a hash by which two recordings can be
+    told to be of the same latent, ``latent_hash`` of the one that ComfyUI's sampler gave, or ``input_hash`` of the first input
+    of a diffusers U-Net.
+    """
 
     steps: int
     timesteps: tuple[float, ...] = ()

@@ -51,7 +51,9 @@ def test_a_pipeline_gives_sigmas_sampler_and_picture_size(unet: UNet2DConditionM
     assert maps.run.timesteps == times
     assert maps.run.sigmas == pytest.approx([sigma(scheduler, t) for t in times], rel=1e-5)
     assert (maps.run.sampler, maps.run.host, maps.run.steps) == ("DDIMScheduler", "diffusers", 3)
-    assert (maps.run.seed, maps.run.cfg, maps.run.model, dict(maps.run.extra)) == (5, 3.0, "tiny", {"note": "x"})
+    assert (maps.run.seed, maps.run.cfg, maps.run.model, maps.run.extra["note"]) == (5, 3.0, "tiny", "x")
+    assert maps.run.extra["input_hash"] == recorded(pipeline.unet, Run(times=times, reference=2))[1].run.extra["input_hash"]
+    assert maps.run.extra["input_hash"] != recorded(pipeline.unet, Run(times=times, images=2))[1].run.extra["input_hash"]
     assert maps.run.evaluations == (1, 1, 1)
     assert torch.equal(maps.thumbnails["garment"], picture)
 

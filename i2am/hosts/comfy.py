@@ -369,7 +369,7 @@ class _Run:
             if self.by_sigma:
                 self._end_step()
             told = self.carried.get("cond")
-            result = self.recorder.finish(self._info(), None if told is None else told.thumbnails, self.notes)
+            result = self.recorder.finish(self._info(latent), None if told is None else told.thumbnails, self.notes)
         except I2AMError as error:
             log.warning("nothing was recorded: %s", error)
             result = bare(error)
@@ -387,7 +387,7 @@ class _Run:
             shown += [t.to(management.intermediate_dtype()) for t in shown]
         return {fingerprint(t) for t in shown}
 
-    def _info(self) -> RunInfo:
+    def _info(self, latent: Tensor) -> RunInfo:
         from comfyui_version import __version__
 
         model = self.guider.model_patcher.model
@@ -402,5 +402,5 @@ class _Run:
             cfg=None if cfg is None else float(cfg),
             model=type(model).__name__,
             host=f"ComfyUI {__version__}",
-            extra={adapter.name: adapter.about for adapter in self.adapters},
+            extra={"latent_hash": fingerprint(latent), **{adapter.name: adapter.about for adapter in self.adapters}},
         )

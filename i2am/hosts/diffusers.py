@@ -16,6 +16,7 @@ from ..errors import LayoutError, RecordingError
 from ..layout import Layout
 from ..maps import AttributionMaps, RunInfo
 from ..recorder import Recorder
+from .registry import fingerprint
 
 log = logging.getLogger("i2am")
 
@@ -131,7 +132,7 @@ class DiffusersRecording:
         self._maps = None
         self._recorder: Recorder | None = None
         self._visited: list[float] = []
-        self._step, self._calls = -1, 0
+        self._step, self._calls, self._input = -1, 0, ""
         self._rows: dict[str, slice] = {}
         self._latent = (0, 0)
         with ExitStack() as stack:  # what breaks off in here leaves nothing behind
@@ -189,8 +190,11 @@ class DiffusersRecording:
         if alphas is not None:
             index = torch.tensor(times).round().long().clamp(0, len(alphas) - 1)
             sigmas = tuple((((1 - alphas[index]) / alphas[index]) ** 0.5).tolist())
-        facts = {"sampler": type(scheduler).__name__ if scheduler is not None else "", "sigmas": sigmas}
-        return RunInfo(**{**facts, **self._info, "steps": self._steps, "timesteps": tuple(times), "host": "diffusers"})
+        facts: dict[str, Any] = {"sampler": type(scheduler).__name__ if scheduler is not None else "", "sigmas": sigmas}
+        extra = {"input_hash": self._input, **self._info.get("extra", {})}
+        return RunInfo(
+            **{**facts, **self._info, "extra": extra, "steps": self._steps, "timesteps": tuple(times), "host": "diffusers"}
+        )
 
     def _before(self, _unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before every evaluation of the U-Net: which step, which rows are which branch."""
@@ -205,6 +209,7 @@ class DiffusersRecording:
             self._step, self._calls = self._step_of(now), 0
         self._rows = self._split(sample.shape[0])
         if self._recorder is None:
+            self._input = fingerprint(sample)
             self._recorder = Recorder(
                 self._layout,
                 steps=self._steps,

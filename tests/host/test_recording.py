@@ -219,6 +219,8 @@ def test_two_samplers_on_one_recording_do_not_mix(lib: Any, carry: Any) -> None:
     assert recording.maps_of(one).run.steps == 2
     assert recording.maps_of(two).run.steps == 3
     assert recording.maps_of(two).run.seed == 2
+    hashes = [recording.maps_of(x).run.extra["latent_hash"] for x in (one, two)]
+    assert hashes == [lib.registry.fingerprint(x) for x in (one, two)]
     with pytest.raises(lib.errors.RecordingError, match="connect the LATENT of the sampler itself"):
         recording.maps_of(one + 1)
 

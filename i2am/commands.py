@@ -113,7 +113,7 @@ def add_show(commands: Commands) -> None:
         "--reference-mask",
         type=Path,
         metavar="MASK",
-        help="white = the object; for G2R of the official preset, times which it is",
+        help="white = the object; the official preset multiplies its G2R by it",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
@@ -188,6 +188,8 @@ def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
         return sram(maps, cell, direction, **_choice(args))
     if args.at or args.pixel or args.region:
         raise I2AMError(f"--at, --pixel and --region choose a place for sram and mirror; {args.level} is of all places")
+    if args.reference_mask is not None and (args.side, args.preset) != ("G2R", "official"):
+        raise I2AMError("--reference-mask is what the official preset multiplies its G2R by: add --side G2R --preset official")
     mask = None if args.reference_mask is None else _mask(args.reference_mask)
     level = {"groups": args.groups, "placed_only": args.placed_only, "reference_mask": mask}
     return level_of(maps, args.level.upper(), args.side, **level, **_choice(args))

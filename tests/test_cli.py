@@ -160,6 +160,10 @@ BAD = {
     "batch index": (["show", "{maps}", "--level", "ulam", "--batch-index", "2"], "does not exist"),
     "picture of another shape": (["show", "{maps}", "--level", "ulam", "--image", "{run}/lying.png"], "another shape"),
     "a place for all places": (["show", "{maps}", "--level", "ulam", "--at", "3,4"], "ulam is of all places"),
+    "a mask for nothing": (
+        ["show", "{maps}", "--level", "ulam", "--reference-mask", "{run}/garment.png"],
+        "add --side G2R --preset official",
+    ),
     "official mask of another shape": (
         ["show", "{maps}", "--level", "ulam", "--side", "G2R", "--preset", "official", "--reference-mask", "{run}/lying.png"],
         "the reference mask is 128 x 96 pixels",

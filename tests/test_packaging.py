@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+
+import pytest
 
 import i2am
 
@@ -41,3 +45,27 @@ def test_only_the_host_module_touches_comfyui() -> None:
     for path in (ROOT / "i2am").rglob("*.py"):
         if path.name != "comfy.py":
             assert not re.search(r"^\s*(from|import) comfy", path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
+def test_the_wheel_holds_the_library_whole_and_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", minversion="77")
+    source = tmp_path / "source"
+    for folder in ("i2am", "web/viewer"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*build, str(source)], check=True, capture_output=True, timeout=300)
+    unpacked = tmp_path / "site"
+    with zipfile.ZipFile(next(tmp_path.glob("i2am-*.whl"))) as wheel:
+        wheel.extractall(unpacked)
+    found = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file() and "dist-info" not in str(p)}
+    code = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am").rglob("*.py")}
+    weights = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "demo" / "weights").iterdir()}
+    viewer = {f"i2am/_viewer/{p.name}" for p in (ROOT / "web" / "viewer").iterdir()}
+    assert found == code | weights | viewer
+    told = subprocess.run(
+        [sys.executable, "-c", "import i2am.report as r; print(r._viewer_folder())"],
+        cwd=tmp_path, env={"PYTHONPATH": str(unpacked), "PATH": ""}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.strip() == str(unpacked / "i2am" / "_viewer")

@@ -36,7 +36,8 @@ class Record(io.ComfyNode):
                     io.Combo,
                     "detail",
                     options=list(DETAIL),
-                    tooltip="'pairwise' allows patch maps, 'per head' takes most memory; 'marginals' is enough for levels",
+                    tooltip="'pairwise' allows patch maps; 'per head' keeps their heads too, where the memory budget allows; "
+                    "'marginals' is enough for levels",
                 ),
                 field(
                     io.String,

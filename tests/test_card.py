@@ -18,12 +18,18 @@ def test_a_changed_figure_changes_the_text() -> None:
         "follows_maps": 0.75,
         "chance": 1 / 12,
         "pairs": 3,
+        "maps_only_cells": 30,
+        "truth_only_cells": 40,
     }
     setup = {"samples": 1000, "steps": 50, "cfg": 5.0}
     one = figures_text({"setup": setup, "causal": causal}, {})
     two = figures_text({"setup": setup, "causal": {**causal, "retrieval": 0.875}}, {"setup": setup, "causal": causal})
-    assert "| 0.50 |" in one
-    assert "| 0.88 | 0.50 |" in two
+    assert "| all layers | 0.50 | 0.25 | – | 0.75 | 3 |" in one
+    assert "(chance 0.08)" in one
+    assert "| all layers | 0.88 | 0.25 | – | 0.75 | 3 |" in two
+    assert "| trained without attention loss, all layers | 0.50 | 0.25 | – | 0.75 | 3 |" in two
+    few = figures_text({"setup": setup, "causal": {**causal, "never_supervised": {**causal, "truth_only_cells": 1}}}, {})
+    assert "| never-supervised layers | 0.50 | 0.25 | – | – (1 cell) | 3 |" in few
     assert "trained without attention loss" not in one
     assert "trained without attention loss for 1,000 samples" in two
     assert "–" in one
@@ -52,6 +58,21 @@ def test_bench_table_has_a_row_a_mode() -> None:
     mode = {"ratio": 1.015, "recorder_share": 0.011, "added_bytes": 2_000_000, "recording_bytes": 1_500_000}
     table = bench_text({"modes": {"none": {**mode, "ratio": 1.0}, "keep_all": mode}})
     assert "| keep all | 1.015 | 0.011 | 2 | 1.5 |" in table
+
+
+def test_bench_text_tells_the_setup_what_was_short_and_the_proof() -> None:
+    mode = {"ratio": 1.0, "recorder_share": None, "added_bytes": 0, "recording_bytes": 0, "notes": ["the budget was short"]}
+    setup = {"size": [512, 384], "device": "cpu", "threads": 2, "tokens": 257, "steps": 4, "schedule": 50}
+    layer = {"queries": 12288, "keys": 4096, "heads": 8, "block_bytes": 1_610_612_736, "added_bytes": 466_000_000, "held": True}
+    memory = {"budget": [{"steps": 50, "held": True}], "layer": [layer, {**layer, "added_bytes": 64_000_000}]}
+    text = bench_text({"modes": {"per_head": mode}, "setup": setup, "memory": memory})
+    assert (
+        "512 × 384 pixels, batch 2 for guidance, 257 reference tokens; 4 timed steps a mode in turns (cpu, 2 threads)" in text
+    )
+    assert "*per head*: the budget was short." in text
+    assert "whole block would take 1,611 MB: at most 466 MB were added" in text
+    layer["held"] = False
+    assert "at most" not in bench_text({"modes": {"per_head": mode}, "setup": setup, "memory": memory})
 
 
 def test_weights_and_card_lie_together() -> None:

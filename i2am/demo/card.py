@@ -97,6 +97,7 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     base = section.get("baselines", {})
     named += [
         (f"{WITHOUT}, the layers supervised here", beside.get("supervised")),
+        (f"{WITHOUT}, the layers never supervised here", beside.get("never_supervised")),
         (f"{WITHOUT}, all layers", beside.get("all_layers")),
         ("baseline: chance", base.get("chance")),
         ("baseline: untrained model", base.get("untrained", {}).get("all_layers")),
@@ -136,29 +137,30 @@ def _followed(figures: dict[str, Any]) -> str:
 
 
 def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
-    own = figures.get("causal", {})
+    own, beside = figures.get("causal", {}), plain.get("causal", {})
     named = {
         "all layers": own,
+        "supervised layers": own.get("supervised"),
         "never-supervised layers": own.get("never_supervised"),
-        "yardstick: the true warp": own.get("by_true_warp"),
-        f"{WITHOUT}, all layers": plain.get("causal"),
-    }
-    columns = [(name, f) for name, f in named.items() if f]
-    labels = {
-        "retrieval": f"recoloured block found by the maps alone (chance {_number(own.get('chance'))})",
-        "correlation": "correlation of change and map, inside the mask",
-        "partial_correlation": "the same, given the true warp",
-        "follows_maps": "where map and truth differ: the change follows the map",
-        "pairs": "pairs",
+        f"{WITHOUT}, all layers": beside,
+        f"{WITHOUT}, the layers supervised here": beside.get("supervised"),
+        f"{WITHOUT}, the layers never supervised here": beside.get("never_supervised"),
+        "yardstick: the true warp in place of maps": own.get("by_true_warp"),
     }
     rows: Rows = []
-    for key, label in labels.items():
-        if key == "follows_maps":
-            cells = (_followed(f) if "follows_maps" in f else "–" for _, f in columns)
-        else:
-            cells = (_number(f.get(key), "d" if key == "pairs" else ".2f") for _, f in columns)
-        rows.append((label, *cells))
-    return _table(("intervention: 12 blocks recoloured, same noise", *(name for name, _ in columns)), rows) if columns else ""
+    for label, f in named.items():
+        if f:
+            shares = (_number(f.get(key)) for key in ("retrieval", "correlation", "partial_correlation"))
+            rows.append((label, *shares, _followed(f) if "follows_maps" in f else "–", str(f["pairs"])))
+    head = (
+        "intervention: 12 blocks recoloured, same noise",
+        f"block found by the maps alone (chance {_number(own.get('chance'))})",
+        "correlation of change and map, inside the mask",
+        "the same, given the true warp",
+        "where map and truth differ, the change follows the map",
+        "pairs",
+    )
+    return _table(head, rows) if rows else ""
 
 
 def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:

@@ -711,7 +711,7 @@ CASES: dict[str, Case] = {
     ),
     "broken file": Case(
         "loaded a maps file of which the end is missing",
-        "I2AM_LoadMaps", r"maps\.safetensors is not a whole safetensors file.*truncated one; choose a maps file, or save it again",
+        "I2AM_LoadMaps", r"maps\.safetensors is not a whole safetensors file.*truncated one; choose a maps file, or save it",
         lambda b: _saved(b, lambda whole: whole[:-100]),
     ),
     "foreign file": Case(

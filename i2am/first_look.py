@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .animate import same_size
 from .backdrop import backdrop
-from .batch import images_of, one_of
+from .batch import images_of, mask_of, one_of
 from .errors import MaskError, UnavailableError
 from .grid import sheet
 from .heat import Heat
+from .imacs import Score, score_generated
 from .levels import ulam
 from .maps import AttributionMaps
 from .overlays import check_pictures
@@ -87,7 +88,14 @@ def _scores(
     except UnavailableError as error:
         notes.append(f"no IMACS: {error}")
         return None
-    notes += _score_lines(scored)
+    notes += [_score_line(side, "R2G" if side == "g" else "", scored.scores[side]) for side in ("g", "r")]
+    if reference is not None and "g" in scored.masks:
+        mask = mask_of(reference, image, maps.images, "reference mask")
+        try:
+            score, _ = score_generated(maps, scored.masks["g"], mask, side="mirror", image=image, **choice)
+        except (MaskError, UnavailableError):  # the sheet says why there is no mirror
+            return scored
+        notes.insert(1, _score_line("g", "the mirror", score))
     return scored
 
 
@@ -161,16 +169,11 @@ def _remark(heat: Heat) -> str:
     return " · ".join([*heat.notes, *([unplaced] if unplaced else [])]) or " "
 
 
-def _score_lines(scored: ImageScores) -> list[str]:
-    lines = []
-    for side in ("g", "r"):
-        s = scored.scores[side]
-        if s.score is None:
-            lines.append(f"IMACS_{side}: none ({'; '.join(s.notes)})")
-            continue
-        chance = [f"{name} {value:.2f}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None]
-        beside = f" ({', '.join(chance)})" if chance else ""
-        auc = "" if s.auc is None else f", AUC {s.auc:.2f}"
-        of = "of R2G " if side == "g" else ""
-        lines.append(f"IMACS_{side} {of}{s.score:.2f}{beside}{auc}".replace("-", "−"))
-    return lines
+def _score_line(side: str, of: str, s: Score) -> str:
+    if s.score is None:
+        return f"IMACS_{side}: none ({'; '.join(s.notes)})"
+    chance = [f"{name} {value:.2f}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None]
+    beside = f" ({', '.join(chance)})" if chance else ""
+    auc = "" if s.auc is None else f", AUC {s.auc:.2f}"
+    name = f"IMACS_{side} of {of}" if of else f"IMACS_{side}"
+    return f"{name} {s.score:.2f}{beside}{auc}".replace("-", "−")

@@ -15,6 +15,7 @@ from PIL import Image
 from i2am.errors import I2AMError
 from i2am.first_look import TALL, first_look
 from i2am.grid import sheet
+from i2am.imacs import score_generated
 from i2am.layout import Layout, Reference, TokenGrid
 from i2am.scores import score_image
 
@@ -69,7 +70,12 @@ def test_the_objects_mask_adds_where_it_went(drawn: Drawn) -> None:
     with_mask, without = drawn.labels[0], drawn.labels[2]
     assert with_mask[:2] == ["generated", "mirror: where the object went"]
     assert without == with_mask[:1] + with_mask[2:]
-    assert not any("mirror" in line for line in drawn.notes)
+    assert not any(line.startswith("no mirror") for line in drawn.notes)
+    score, _ = score_generated(run().maps, INSIDE, OBJECT, side="mirror")
+    assert score.score is not None
+    told = [line for line in drawn.notes if line.startswith("IMACS_g of the mirror")]
+    assert len(told) == 2  # one an image of the batch, and none without the object's mask
+    assert told[0].startswith(f"IMACS_g of the mirror {score.score:.2f} ".replace("-", "−"))
     first_look(Run(heads=None).maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
     assert drawn.labels[-1] == without
     assert any(line.startswith("no mirror: none of the layers has pairwise maps") for line in drawn.notes)

@@ -24,12 +24,12 @@ def test_a_changed_figure_changes_the_text() -> None:
     setup = {"samples": 1000, "steps": 50, "cfg": 5.0}
     one = figures_text({"setup": setup, "causal": causal}, {})
     two = figures_text({"setup": setup, "causal": {**causal, "retrieval": 0.875}}, {"setup": setup, "causal": causal})
-    assert "| all layers | 0.50 | 0.25 | – | 0.75 | 3 |" in one
+    assert "| all layers | 0.50 | 0.25 | – | – | – | 0.75 (30; 40) | 3 |" in one
     assert "(chance 0.08)" in one
-    assert "| all layers | 0.88 | 0.25 | – | 0.75 | 3 |" in two
-    assert "| trained without attention loss, all layers | 0.50 | 0.25 | – | 0.75 | 3 |" in two
+    assert "| all layers | 0.88 | 0.25 | – | – | – | 0.75 (30; 40) | 3 |" in two
+    assert "| trained without attention loss, all layers | 0.50 | 0.25 | – | – | – | 0.75 (30; 40) | 3 |" in two
     few = figures_text({"setup": setup, "causal": {**causal, "never_supervised": {**causal, "truth_only_cells": 1}}}, {})
-    assert "| never-supervised layers | 0.50 | 0.25 | – | – (1 cell) | 3 |" in few
+    assert "| never-supervised layers | 0.50 | 0.25 | – | – | – | – (30; 1) | 3 |" in few
     assert "trained without attention loss" not in one
     assert "trained without attention loss for 1,000 samples" in two
     assert "–" in one
@@ -40,6 +40,16 @@ def test_a_changed_figure_changes_the_text() -> None:
     assert "| trained without attention loss, the layers supervised here | 0.12 | 0.25 | 7 |" in both
     assert "| trained without attention loss, paired | 0.50 | 0.62 | 1.00 | 0.50 | 15.2 | 7 |" in both
     assert "| mirror of the garment's mask | 0.88 |" in both
+    assert "not reached: 0.80 of the letters (0.70) and 20 dB (19.5)." in figures_text(
+        {"setup": setup, "picture": {"paired": {**pictures["paired"], "glyph": 0.7, "psnr": 19.5}}}, {}
+    )
+    assert "not reached" not in figures_text(
+        {"setup": setup, "picture": {"paired": {**pictures["paired"], "glyph": 0.8, "psnr": 20.0}}}, {}
+    )
+    layers = {"up_blocks.0.attentions.0": {"within_1": 0.5}, "up_blocks.0.attentions.1": {"within_1": 0.75}}
+    alone = figures_text({"setup": setup, "sram": {"by_layer": layers}}, {"setup": setup, "sram": {"by_layer": layers}})
+    assert "| `up_blocks.0.attentions.0` | no | 0.50 | 0.50 |" in alone
+    assert "| `up_blocks.0.attentions.1` | yes | 0.75 | 0.75 |" in alone
     assert "| pairs | 5 |" in both
 
 

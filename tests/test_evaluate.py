@@ -259,6 +259,28 @@ def test_which_one_the_change_follows() -> None:
         assert figures["maps_only_cells"] == figures["truth_only_cells"] == 12 * 10
 
 
+def test_a_blur_of_the_truth_tells_nothing_that_the_truth_does_not() -> None:
+    """Both a change and a map that are the true warp, smeared, agree beyond the sharp warp, and not beyond its blurs."""
+    rng = torch.Generator().manual_seed(5)
+    truth, mask = _blobs(rng), torch.ones(GRID, dtype=torch.bool)
+    change, maps = causal.blurred(truth, 1.2), causal.blurred(truth, 0.9)
+    figures = causal.summary([causal.weigh(change, maps, truth, mask)])
+    assert figures["partial_correlation"] > 0.7  # type: ignore[operator]
+    own = 0.05 * torch.randn(truth.shape, generator=rng)
+    unlike = causal.summary([causal.weigh(change, maps + own, truth, mask)])
+    assert abs(unlike["partial_correlation_given_blurs"]) < 0.05  # type: ignore[operator, arg-type]
+    shared = causal.summary([causal.weigh(change + own, maps + own, truth, mask)])
+    assert shared["partial_correlation_given_blurs"] > 0.9  # type: ignore[operator]
+
+
+def test_the_best_fit_of_several_is_taken_out() -> None:
+    rng = torch.Generator().manual_seed(6)
+    a, b, one, two = (torch.randn(3, 400, generator=rng).double() for _ in range(4))
+    mixed = causal.partial_given(a + 2 * one - two, b - one + 3 * two, [one, two])
+    assert torch.allclose(mixed, causal.partial_given(a, b, [one, two]), atol=1e-9)
+    assert torch.allclose(causal.partial_given(a, b, [one]), causal.partial_correlation(a, b, one), atol=1e-9)
+
+
 def test_partial_correlation_takes_the_true_warp_out() -> None:
     rng = torch.Generator().manual_seed(2)
     truth, mask = _blobs(rng), torch.ones(GRID, dtype=torch.bool)

@@ -71,6 +71,15 @@ def test_clean_renders_are_read_right(measured: dict) -> None:
     assert min(drawn["glyph"], drawn["pattern"], drawn["colour"]) >= 0.87  # at most one of eight wrong
 
 
+def test_generated_pictures_are_about_as_good_as_promised(measured: dict, promised: dict) -> None:
+    here, there = measured["picture"]["paired"], promised["picture"]["paired"]
+    assert here["colour"] >= 0.87
+    assert here["pattern"] >= 0.75
+    assert here["glyph"] >= 0.4
+    assert here["psnr"] == pytest.approx(there["psnr"], abs=2)
+    assert here["ssim"] == pytest.approx(there["ssim"], abs=0.12)
+
+
 def test_the_weights_ship_within_their_limit_and_say_what_they_are(promised: dict) -> None:
     assert sum(p.stat().st_size for p in WEIGHTS.glob("*.safetensors")) <= LIMIT
     assert DemoModel.load().about["samples"] == promised["setup"]["samples"] > 0

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .attention_loss import SUPERVISED
 from .family import WEIGHTS
 from .guidance_text import guidance_text
 
@@ -40,9 +41,8 @@ person and garment is known. It exists to check and to show attribution maps; it
 
 Schedule: β √-linear from 0.00085 to 0.012, ε-prediction. Attention is taught to point by a light auxiliary loss in four layers, which ends before
 the training does; three layers are never taught and are reported apart.
-Training: `make train` from scratch; seeds below 10,000,000. These weights were made in stages, as time on two processor cores allowed: the attention loss was on up
-to sample 30,000 and from 41,600 to 48,000, the coarse share of the noise came in at 32,000, two more attention layers (one taught, one not) in the
-decoder at 41,600, and from 89,600 on the learning rate fell to the end.
+Training: `make train` makes one like it from scratch in a single run; seeds below 10,000,000. These weights were made in stages, as time on two processor
+cores allowed{history}. Parts of it multiplied attention in bf16.
 Evaluation: `make evaluate`; seeds from 10,000,000 on, asserted to be disjoint.
 
 """
@@ -62,7 +62,7 @@ PICTURES = {
     "autoencoder": "through the autoencoder alone",
     "paired": "paired: the person's own garment",
     "unpaired": "unpaired: another garment",
-    "wrong_reference": "wrong reference, read against the person's own",
+    "wrong_reference": "the same pictures, read against the person's own garment",
     "null_reference": "no reference",
 }
 WITHOUT = "trained without attention loss"
@@ -77,7 +77,28 @@ def _picture(figures: dict[str, Any], plain: dict[str, Any]) -> str:
             shares = tuple(_number(f[k]) for k in ("glyph", "pattern", "colour", "ssim"))
             psnr = "same" if f["psnr"] >= 99 else _number(f["psnr"], ".1f")
             rows.append((label, *shares, psnr, str(f["pairs"])))
-    return _table(("picture, before pasting", "glyph", "pattern", "colour", "SSIM", "PSNR, dB", "pairs"), rows)
+    head = (
+        "picture, before pasting",
+        "letters read right",
+        "pattern",
+        "colour",
+        "SSIM, garment",
+        "PSNR in the garment, dB",
+        "pairs",
+    )
+    return _table(head, rows) + _aims(figures.get("picture", {}).get("paired"))
+
+
+def _aims(paired: dict[str, Any] | None) -> str:
+    """Which of the aims were missed, by how much."""
+    if paired is None:
+        return ""
+    missed = []
+    if paired["glyph"] < 0.8:
+        missed.append(f"0.80 of the letters ({paired['glyph']:.2f})")
+    if paired["psnr"] < 20:
+        missed.append(f"20 dB ({paired['psnr']:.1f})")
+    return f"\nAimed at in paired pictures and not reached: {' and '.join(missed)}.\n" if missed else ""
 
 
 def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
@@ -94,6 +115,11 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     ):
         for family, what in (("supervised", "supervised"), ("never_supervised", "never supervised")):
             named.append((f"{label}, {what}", section.get(key, {}).get(family)))
+    for key, what in (("same_place", "the same place"), ("best_affine", "the best affine")):
+        missed = section.get(f"where_{key}_misses", {})
+        for family, whose in (("supervised", "supervised"), ("never_supervised", "never supervised")):
+            if family in missed:
+                named.append((f"only the {missed[family]['cells']:,} cells that {what} misses, {whose}", missed[family]))
     base = section.get("baselines", {})
     named += [
         (f"{WITHOUT}, the layers supervised here", beside.get("supervised")),
@@ -110,6 +136,16 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     return _table(("SRAM's peak lies, of the true place,", "within 1 patch", "within 2", "pairs"), rows)
 
 
+def _by_layer(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+    own, beside = (f.get("sram", {}).get("by_layer", {}) for f in (figures, plain))
+    rows: Rows = []
+    for name, f in own.items():
+        taught = "yes" if name in SUPERVISED else "no"
+        rows.append((f"`{name}`", taught, _number(f["within_1"]), *([_number(beside[name]["within_1"])] if beside else [])))
+    head = ("a layer alone: its peak within 1 patch", "taught to point", "this model", *([WITHOUT] if beside else []))
+    return _table(head, rows) if rows else ""
+
+
 WHERE = {
     "mirror": "mirror of the garment's mask",
     "R2G-balanced": "R2G-balanced",
@@ -118,8 +154,10 @@ WHERE = {
 }
 
 
-def _where(figures: dict[str, Any]) -> str:
+def _where(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     kinds = {kind: figures["where"][kind] for kind in ("paired", "unpaired") if kind in figures.get("where", {})}
+    if kinds and "paired" in plain.get("where", {}):
+        kinds[f"{WITHOUT}, paired"] = plain["where"]["paired"]
     rows: Rows = [(label, *(_number(found[key]["auc"]) for found in kinds.values())) for key, label in WHERE.items() if kinds]
     rows.append(("pairs", *(str(found["mirror"]["pairs"]) for found in kinds.values())))
     head = ("which map tells where the garment went (area under the ROC curve, chance 0.50)", *kinds)
@@ -131,9 +169,10 @@ FEW = 20
 
 
 def _followed(figures: dict[str, Any]) -> str:
-    """Whether the change follows maps or truth where they differ; too few cells say nothing."""
+    """Whether the change follows maps or truth where they differ, and of how many cells; too few say nothing."""
     cells = [figures.get(f"{side}_only_cells", 0) for side in ("maps", "truth")]
-    return _number(figures.get("follows_maps")) if min(cells) >= FEW else f"– ({min(cells)} cell{'s' * (min(cells) != 1)})"
+    share = _number(figures.get("follows_maps")) if min(cells) >= FEW else "–"
+    return f"{share} ({cells[0]:,}; {cells[1]:,})"
 
 
 def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
@@ -146,21 +185,37 @@ def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         f"{WITHOUT}, the layers supervised here": beside.get("supervised"),
         f"{WITHOUT}, the layers never supervised here": beside.get("never_supervised"),
         "yardstick: the true warp in place of maps": own.get("by_true_warp"),
+        "yardstick: the true warp, blurred": own.get("by_blurred_warp"),
     }
+    keys = (
+        "retrieval",
+        "correlation",
+        "partial_correlation",
+        "partial_correlation_given_blurs",
+        "partial_correlation_of_truth",
+    )
     rows: Rows = []
     for label, f in named.items():
         if f:
-            shares = (_number(f.get(key)) for key in ("retrieval", "correlation", "partial_correlation"))
+            shares = (_number(f.get(key)) for key in keys)
             rows.append((label, *shares, _followed(f) if "follows_maps" in f else "–", str(f["pairs"])))
     head = (
         "intervention: 12 blocks recoloured, same noise",
         f"block found by the maps alone (chance {_number(own.get('chance'))})",
         "correlation of change and map, inside the mask",
         "the same, given the true warp",
-        "where map and truth differ, the change follows the map",
+        "and given its blurs too",
+        "correlation of change and true warp, given the map",
+        "where they differ, the change follows the map (cells that only the map claims; only the truth)",
         "pairs",
     )
-    return _table(head, rows) if rows else ""
+    return _table(head, rows) + READ_CAUSAL if rows else ""
+
+
+READ_CAUSAL = """
+A change is smeared over more cells than the sharp true warp says, so any soft map goes on correlating with it when that warp is given; a blurred true warp
+does too. Read the column with the blurs for what maps tell beyond the truth, and the one after it for what the truth tells beyond the maps.
+"""
 
 
 def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
@@ -174,11 +229,19 @@ def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
     if plain:
         about += (
             f"Beside it stands a model of the same shape, {WITHOUT} for {plain['setup']['samples']:,} samples, with this recipe's "
-            f"noise and layers from its start.\n"
+            f"noise and layers from its start; the end of its training was shared by two processes, half of each batch each. It was "
+            f"measured in paired runs alone.\n"
         )
     return "\n".join(
         part
-        for part in (about, _picture(figures, plain), _sram(figures, plain), _where(figures), _causal(figures, plain))
+        for part in (
+            about,
+            _picture(figures, plain),
+            _sram(figures, plain),
+            _by_layer(figures, plain),
+            _where(figures, plain),
+            _causal(figures, plain),
+        )
         if part
     )
 
@@ -275,6 +338,11 @@ def regularisers_text(figures: dict[str, Any]) -> str:
     )
 
 
+def _history(figures: dict[str, Any]) -> str:
+    note = figures.get("setup", {}).get("about", {}).get("note", "")
+    return f" ({note})" if note else ""
+
+
 def _load(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -296,7 +364,7 @@ def build(readme: str) -> tuple[str, str]:
     guidance, regularisers = _load(GUIDANCE), _load(REGULARISERS)
     readme = _replace(readme, "regularisers", f"\n{regularisers_text(regularisers)}\n" if regularisers.get("result") else "")
     readme = _replace(readme, "guidance", f"\n{guidance_text(guidance)}\n" if guidance else "")
-    return CARD + body, readme
+    return CARD.replace("{history}", _history(figures)) + body, readme
 
 
 def main(argv: list[str] | None = None) -> int:

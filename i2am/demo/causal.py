@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -145,6 +146,22 @@ def partial_correlation(a: Tensor, b: Tensor, given: Tensor) -> Tensor:
     return (ab - ag * bg) / ((1 - ag**2) * (1 - bg**2)).clamp_min(1e-9).sqrt()
 
 
+BLURS = (0.7, 1.4)
+"""In cells. Maps come from coarser grids and the model smears a change: the truth is blurred too before it is compared."""
+
+
+def blurred(maps: Tensor, sigma: float) -> Tensor:
+    """(K, 32, 24) maps under a Gaussian of ``sigma`` cells."""
+    return torch.stack([torch.from_numpy(cv2.GaussianBlur(m.numpy(), (0, 0), sigma)) for m in maps])
+
+
+def partial_given(a: Tensor, b: Tensor, given: Sequence[Tensor]) -> Tensor:
+    """Correlation of (K, n) a and b after the best fit of all of ``given`` and a constant is taken from both."""
+    known = torch.stack([*given, torch.ones_like(a)], -1)
+    rest = [x[..., None] - known @ torch.linalg.lstsq(known, x[..., None], driver="gelsd").solution for x in (a, b)]
+    return pearson(rest[0][..., 0], rest[1][..., 0])
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Per recoloured block (K,), what the change says about the maps.
@@ -154,6 +171,7 @@ class Evidence:
         correlation: of the change with the block's map, over the inpainted cells.
         partial: the same, given the block's true share of each cell.
         partial_truth: of the change with the true share, given the block's map.
+        partial_blurred: of the change with the block's map, given the true share and its blurs, `BLURS`.
         maps_only: change on the cells that only the map claims, summed in units of the block's mean change; how many.
         truth_only: the same for the cells that only the true warp claims.
         in_place: share of the change on cells that truly show the block, and their share of the area.
@@ -163,6 +181,7 @@ class Evidence:
     correlation: Tensor
     partial: Tensor
     partial_truth: Tensor
+    partial_blurred: Tensor
     maps_only: tuple[Tensor, Tensor]
     truth_only: tuple[Tensor, Tensor]
     in_place: tuple[Tensor, Tensor]
@@ -171,6 +190,7 @@ class Evidence:
 def weigh(change: Tensor, attention: Tensor, truth: Tensor, mask: Tensor) -> Evidence:
     """Compare changes with maps, each (K, 32, 24), over the cells of ``mask`` (32, 24) boolean."""
     c, a, t = (x[:, mask].double() for x in (change, attention, truth))
+    soft = [blurred(truth, sigma)[:, mask].double() for sigma in BLURS]
     each = pearson(c[:, None], a[None])  # (changes, blocks)
     share = c / c.mean(1, keepdim=True).clamp_min(1e-12)
     on_map, on_truth = (x / x.amax(1, keepdim=True).clamp_min(1e-12) for x in (a, t))
@@ -184,6 +204,7 @@ def weigh(change: Tensor, attention: Tensor, truth: Tensor, mask: Tensor) -> Evi
         correlation=each.diagonal(),
         partial=partial_correlation(c, a, t),
         partial_truth=partial_correlation(c, t, a),
+        partial_blurred=partial_given(c, a, [t, *soft]),
         maps_only=over((on_map >= HIGH) & (on_truth < LOW)),
         truth_only=over((on_truth >= HIGH) & (on_map < LOW)),
         in_place=((share * place).mean(1), place.double().mean(1)),
@@ -194,7 +215,9 @@ def summary(evidence: Sequence[Evidence]) -> dict[str, float | int | None]:
     """The figures of one or many pairs, as JSON.
 
     ``partial_correlation`` is that of change and maps given the true warp, ``partial_correlation_of_truth`` that of
-    change and true warp given the maps: which of the two tells what the other does not.
+    change and true warp given the maps: which of the two tells what the other does not. A sharp true warp leaves the
+    smear of a change unexplained, which any soft map then explains; ``partial_correlation_given_blurs`` takes the true warp's
+    blurs away too.
     ``follows_maps`` is the change per cell where only the maps claim the block, divided by that plus the change
     per cell where only the true warp does: 1 when the picture follows the maps, 0 when the truth, None when maps
     and truth differ nowhere.
@@ -216,6 +239,7 @@ def summary(evidence: Sequence[Evidence]) -> dict[str, float | int | None]:
         "correlation": float(joined("correlation").mean()),
         "partial_correlation": float(joined("partial").mean()),
         "partial_correlation_of_truth": float(joined("partial_truth").mean()),
+        "partial_correlation_given_blurs": float(joined("partial_blurred").mean()),
         "follows_maps": by_maps / (by_maps + by_truth) if differ else None,
         "change_maps_only": by_maps if maps_cells else None,
         "change_truth_only": by_truth if truth_cells else None,
@@ -243,8 +267,9 @@ class CausalResult:
     mask: Tensor  # (32, 24) boolean: cells that are repainted
 
     def evidence(self, family: str = "all_layers") -> Evidence:
-        """The maps of one family of layers against the changes; "truth": the true warp in place of the maps."""
-        attention = self.truth if family == "truth" else self.attention[family]
+        """The maps of one family of layers against the changes; "truth" or "blurred truth": the true warp in their place."""
+        named = {"truth": self.truth, "blurred truth": blurred(self.truth, BLURS[0])}
+        attention = named[family] if family in named else self.attention[family]
         return weigh(self.change, attention, self.truth, self.mask)
 
     def as_dict(self) -> dict[str, Any]:
@@ -260,12 +285,14 @@ class CausalResult:
 def causal_figures(results: Sequence[CausalResult]) -> dict[str, Any]:
     """`summary` of one or many pairs as JSON: by all layers, by family, and by the true warp in place of the maps."""
     families = {name: summary([r.evidence(name) for r in results]) for name in FAMILIES}
-    by_truth = summary([r.evidence("truth") for r in results])
+    warps = {name: summary([r.evidence(name) for r in results]) for name in ("truth", "blurred truth")}
+    told = ("retrieval", "correlation", "changes", "pairs")
     return {
         **families.pop("all_layers"),
         "blocks": len(results[0].blocks),
         **families,
-        "by_true_warp": {name: by_truth[name] for name in ("retrieval", "correlation", "changes", "pairs")},
+        "by_true_warp": {name: warps["truth"][name] for name in told},
+        "by_blurred_warp": {name: warps["blurred truth"][name] for name in told},
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from i2am.demo import data, train
 from i2am.demo.attention_loss import attention_loss, bilinear_target
 from i2am.demo.data import HELD_OUT, SHARD, true_places, write_shards
 from i2am.demo.draw import draw_pairs
@@ -50,6 +51,50 @@ def test_training_goes_on_from_shipped_weights_and_counts_on(tmp_path: Path) -> 
     key = "raw.unet.conv_in.weight"
     assert not torch.equal(before[key], after[key])
     assert float((before[key] - after[key]).abs().max()) < 0.05
+
+
+def test_a_resumed_training_keeps_its_averaged_weights(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "supervised.safetensors"
+    _start_from(WEIGHTS, checkpoint, tmp_path / "vae.safetensors")
+    state = load_file(checkpoint)
+    apart = {k: v + 0.01 if k.startswith("raw.") and v.is_floating_point() else v for k, v in state.items()}
+    save_file(apart, checkpoint)
+    start, key = int(state["samples"]), "encoder.blocks.0.fc1.weight"
+    cache = Cache([_shard(tmp_path / "latents.safetensors", 4)])
+    train_unet(cache, checkpoint, Recipe(start + 4, 0.0, batch=4))
+    moved = load_file(checkpoint)[f"ema.{key}"] - state[f"ema.{key}"]
+    assert 0 < float(moved.abs().mean()) < 0.05 * 0.01
+
+
+def test_shards_come_in_by_the_count_of_samples_alone(tmp_path: Path) -> None:
+    paths = [_shard(tmp_path / f"latents-{i}.safetensors", 4) for i in range(2)]
+    cache = Cache(paths)
+    assert cache.refresh(1) == 1
+    assert cache.refresh() == 2
+    late = Cache([*paths, tmp_path / "never.safetensors"])
+    with pytest.raises(FileNotFoundError, match="no longer being made"):
+        late.refresh(3)
+    asked = iter([True, True])
+
+    def coming() -> bool:
+        paths[0].rename(tmp_path / "never.safetensors")
+        return next(asked)
+
+    waiting = Cache([tmp_path / "never.safetensors"], coming)
+    assert waiting.refresh(1) == 1
+
+
+def test_the_whole_training_stops_resumes_and_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "SHARD", 16)
+    (tmp_path / "data").mkdir()
+    data._write_shard((0, data.shard_path(tmp_path / "data", 0)))
+    common = ["--out", str(tmp_path), "--shards", "1", "--vae-samples", "48", "--threads", "1", "--device", "cpu"]
+    for samples in (16, 32):
+        assert train.main([*common, "--samples", str(samples), "--attention-samples", "8"]) == 0
+        model = DemoModel.load(tmp_path / "weights")
+        assert (model.about["samples"], model.about["shards"]) == (samples, 1)
+    assert not list(tmp_path.rglob("*.draft"))
+    assert float(model.unet.conv_in.weight.detach().std()) > 0
 
 
 def test_attention_is_taught_for_as_long_as_the_recipe_says(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def export_parts(parts: dict[str, dict[str, Tensor]], folder: Path, about: dict[
 def export(checkpoint: Path, vae: Path, folder: Path = WEIGHTS, about: dict[str, Any] | None = None) -> Path:
     """Export the averaged weights of a checkpoint of `train_unet` and an autoencoder, as `DemoModel.load` reads them.
 
-    ``about`` says how the weights were trained; the checkpoint's own sample count is added as ``samples``.
+    ``about`` says how the weights were trained; the checkpoint's own numbers of ``samples`` and ``shards`` are added.
 
     Raises:
         ValueError: see `export_parts`.
@@ -91,8 +91,8 @@ def export(checkpoint: Path, vae: Path, folder: Path = WEIGHTS, about: dict[str,
             part, _, key = rest.partition(".")
             if kind == "ema" and part in parts:
                 parts[part][key] = file.get_tensor(name)
-        samples = int(file.get_tensor("samples"))
-    return export_parts(parts, folder, {**(about or {}), "samples": samples})
+        counts = {name: int(file.get_tensor(name)) for name in ("shards", "samples") if name in names}
+    return export_parts(parts, folder, {**(about or {}), **counts})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder to write to (default: the package's own)")
     parser.add_argument("--attention-weight", type=float, default=0.2, help="as given to the training (default 0.2)")
     parser.add_argument("--seed", type=int, default=0, help="as given to the training (default 0)")
-    parser.add_argument("--shards", type=int, default=32, help="as given to the training (default 32)")
+    parser.add_argument("--shards", type=int, default=32, help="for checkpoints that do not say it (default 32)")
     parser.add_argument("--note", default="", help="anything else that should be known of these weights")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -1,4 +1,4 @@
-"""`python -m i2am.demo.train`: draws the data, trains the demo model from scratch and writes its weights.
+"""`python -m i2am.demo.train`: draws the data, trains the demo model from scratch and exports it to OUT/weights.
 
 Every stage resumes: stop it at any time and run the same command again.
 """
@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from .data import write_shards
+from .export import export
 from .model import build_vae
 from .train_unet import Cache, Recipe, encode_shard, train_unet
 from .train_vae import train_vae
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.start is not None:
         _start_from(args.start, checkpoint, vae_file)
     shards = write_shards(args.out / "data", args.shards, args.threads)
-    train_vae(shards, vae_file, args.vae_samples, args.seed)
+    train_vae(shards, vae_file, args.vae_samples, args.seed, args.device)
     jobs = [(shard, _latent_path(args.out / "data", i)) for i, shard in enumerate(shards)]
     missing = [job for job in jobs if not job[1].exists()]
     first = max(0, 3 - (len(jobs) - len(missing)))
@@ -96,10 +97,14 @@ def main(argv: list[str] | None = None) -> int:
     if missing[first:]:
         rest.start()
     recipe = Recipe(args.samples, args.attention_weight, taught, args.seed)
-    cache = Cache([target for _, target in jobs])
-    cache.refresh()
-    out = train_unet(cache, checkpoint, recipe, args.device, tuple(args.snapshots))
-    log.info("wrote %s", out)
+    cache = Cache([target for _, target in jobs], rest.is_alive if missing[first:] else lambda: False)
+    try:
+        out = train_unet(cache, checkpoint, recipe, args.device, tuple(args.snapshots))
+    except FileNotFoundError as error:
+        log.error("%s", error)
+        return 2
+    about = {"attention_weight": args.attention_weight, "attention_samples": taught, "seed": args.seed}
+    log.info("wrote %s and %s", out, export(out, vae_file, args.out / "weights", about))
     return 0
 
 

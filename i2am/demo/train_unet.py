@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from .fastnorm import fast_group_norm
 from .model import build_unet
 
 ENCODED = ("person", "agnostic", "densepose", "densepose_blank")
+FIRST_SHARDS, SHARD_EVERY = 3, 400
+"""Training begins with so many shards and takes one more after so many samples: which ones depends on nothing else."""
 BLANK_SHARE = 4
 """Every fourth pair of a shard also has its part map's u, v blanked, so that texture matters too."""
 
@@ -64,15 +68,28 @@ def encode_shard(vae: AutoencoderKL, source: Path, target: Path, device: str) ->
 
 
 class Cache:
-    """Latents of all shards that exist by now; looks for new ones when asked."""
+    """Latents of shards that may still be in the making, in the order of their paths.
 
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
+    Args:
+        paths: where the shards are or will be.
+        coming: whether whoever makes the missing ones still does.
+    """
+
+    def __init__(self, paths: list[Path], coming: Callable[[], bool] = lambda: False) -> None:
+        self.paths, self._coming = paths, coming
         self.shards: dict[Path, dict[str, Tensor]] = {}
 
-    def refresh(self) -> int:
-        """Load what is there by now; returns the number of shards."""
-        for path in self.paths:
+    def refresh(self, count: int | None = None) -> int:
+        """Load the first ``count`` shards, waiting for them, or all that are there by now; returns how many there are.
+
+        Raises:
+            FileNotFoundError: one is not there, and nobody makes it any more.
+        """
+        for path in self.paths[:count]:
+            while count is not None and not path.exists():
+                if not self._coming():
+                    raise FileNotFoundError(f"{path} is not there and is no longer being made; run the same command again")
+                time.sleep(0.5)
             if path not in self.shards and path.exists():
                 self.shards[path] = load_file(path)
         return len(self.shards)
@@ -131,17 +148,17 @@ def _average(ema: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", snapshots: tuple[int, ...] = ()) -> Path:
-    """Train ``recipe`` and keep raw weights, averaged weights and the sample count in ``out``.
+    """Train ``recipe`` and keep raw weights, averaged weights and the numbers of samples and shards in ``out``.
 
     Resumes from ``out`` with a fresh optimiser. ``snapshots``: sample counts at which a copy is kept beside it.
     """
     torch.manual_seed(recipe.seed)
     model = _Pair()
     ema = copy.deepcopy(model)
-    done = 0
+    done = shards = 0
     if out.exists():
         state = load_file(out)
-        done = int(state.pop("samples"))
+        done, shards = int(state.pop("samples")), int(state.pop("shards", 0))
         model.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("raw.")}, strict=False)
         ema.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("ema.")}, strict=False)
     model.to(device).train()
@@ -158,13 +175,14 @@ def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", sna
         state = {"raw." + k: v.cpu().contiguous() for k, v in model.state_dict().items()}
         state |= {"ema." + k: v.cpu().contiguous() for k, v in ema.state_dict().items()}
         draft = path.with_suffix(".part")
-        save_file({**state, "samples": torch.tensor(done)}, draft)
+        used = max(shards, len(cache.shards))
+        save_file({**state, "samples": torch.tensor(done), "shards": torch.tensor(used)}, draft)
         draft.rename(path)
 
     with fast_group_norm(model):
         while done < recipe.samples:
             if step % 100 == 0:
-                cache.refresh()
+                cache.refresh(min(len(cache.paths), FIRST_SHARDS + done // SHARD_EVERY))
             progress = done / recipe.samples
             decay = 1.0 if progress < 0.6 else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - 0.6) / 0.4))
             for group in optimiser.param_groups:
@@ -195,7 +213,8 @@ def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", sna
             total.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
-            _average(ema, model, min(recipe.ema, (1 + step) / (10 + step)))
+            seen = done // recipe.batch  # of the whole training, not of this run: resuming keeps the average
+            _average(ema, model, min(recipe.ema, (1 + seen) / (10 + seen)))
             before, done, step = done, done + n, step + 1
             mean_loss += 0.05 * (float(loss.detach()) - mean_loss)
             bar.update(n)

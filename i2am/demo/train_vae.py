@@ -26,7 +26,8 @@ def _edges(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _loss(picture: Tensor, got: Tensor) -> Tensor:
     error = got - picture
-    edge = sum((e.abs().mean() for e in _edges(error)), torch.zeros(()))
+    across, down = _edges(error)
+    edge = across.abs().mean() + down.abs().mean()
     return error.abs().mean() + 2 * error.square().mean() + edge
 
 
@@ -73,10 +74,16 @@ def normalise_latents(vae: AutoencoderKL, pictures: Tensor) -> None:
     first.weight *= deviation.view(1, -1, 1, 1)
 
 
-def train_vae(shards: list[Path], out: Path, samples: int, seed: int) -> AutoencoderKL:
+def _keep(state: dict[str, Tensor], path: Path) -> None:
+    draft = path.with_name(path.name + ".draft")
+    save_file({k: v.cpu().contiguous() for k, v in state.items()}, draft)
+    draft.replace(path)
+
+
+def train_vae(shards: list[Path], out: Path, samples: int, seed: int, device: str = "cpu") -> AutoencoderKL:
     """Train for ``samples`` pictures and write ``out``; resumes from ``out`` with ``.part`` added."""
     torch.manual_seed(seed)
-    vae = build_vae()
+    vae = build_vae().to(device)  # type: ignore[arg-type]
     if out.exists():
         vae.load_state_dict(load_file(out))
         return vae
@@ -98,14 +105,14 @@ def train_vae(shards: list[Path], out: Path, samples: int, seed: int) -> Autoenc
                 shard += 1
                 data = read_shard(shards[shard % len(shards)])
             whole = done > 0.9 * samples
-            picture = _batch(data, rng, whole)
+            picture = _batch(data, rng, whole).to(device)
             rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / samples)))
             for group in optimiser.param_groups:
                 group["lr"] = 1.5e-3 * rate
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(torch.device(device).type, torch.bfloat16):
                 latent = vae.encode(picture).latent_dist.mode().float()
                 scale = latent.detach().std().clamp_min(0.1)
-                got = vae.decode(latent + 0.03 * scale * torch.randn(latent.shape, generator=rng)).sample.float()
+                got = vae.decode(latent + 0.03 * scale * torch.randn(latent.shape, generator=rng).to(device)).sample.float()
             loss = _loss(picture, got) + 1e-3 * (latent.square() - 1).clamp_min(0).mean()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -118,9 +125,9 @@ def train_vae(shards: list[Path], out: Path, samples: int, seed: int) -> Autoenc
                 psnr = -10 * math.log10(float((got - picture).detach().square().mean()) / 4)
                 bar.set_postfix(loss=f"{float(loss.detach()):.3f}", psnr=f"{psnr:.1f}", refresh=False)
             if step % 400 == 0:
-                save_file({**vae.state_dict(), "samples": torch.tensor(done)}, part)
+                _keep({**vae.state_dict(), "samples": torch.tensor(done)}, part)
     bar.close()
     people = torch.cat([read_shard(s)["person"][:64] for s in shards[:4]]).float() / 127.5 - 1
-    normalise_latents(vae, people)
-    save_file({k: v.contiguous() for k, v in vae.state_dict().items()}, out)
+    normalise_latents(vae, people.to(device))
+    _keep(vae.state_dict(), out)
     return vae

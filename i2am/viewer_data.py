@@ -106,18 +106,23 @@ def viewer_data(
     }
 
 
-def pack(values: NDArray[np.floating[Any]], bits: int) -> dict[str, Any]:
-    """Values >= 0 of any shape as whole numbers of 8 or 16 bits with one float32 scale for each row (the last axis).
+def pack(values: NDArray[np.floating[Any]], bits: int, leading: int = 0) -> dict[str, Any]:
+    """Values >= 0 of any shape as whole numbers of 8 or 16 bits with float32 scales for each row (the last axis).
 
-    The numbers are little-endian, row-major, deflated and in base64; the scales are in base64.
-    A value read back is off by at most half a scale: its row's highest value / (2 ** bits - 1) / 2.
+    The first ``leading`` values of each row have a scale of their own: a token without a place may hold most of a row, and
+    must not make the others coarse. The numbers are little-endian, row-major, deflated and in base64; the scales are in
+    base64, for each row that of the leading values, where there are any, then that of the others. A value read back is off by
+    at most half its scale: the highest value with the same scale / (2 ** bits - 1) / 2.
     """
     top = 2**bits - 1
     values = np.maximum(values, 0, dtype=np.float32)
-    scales = (values.max(-1) / top).astype("<f4")
-    steps = np.rint(values / np.where(scales > 0, scales, 1)[..., None]).clip(0, top)
+    parts = [part for part in np.split(values, [leading], -1) if part.shape[-1]]
+    scales = np.stack([(part.max(-1) / top).astype("<f4") for part in parts], -1)
+    each = np.repeat(scales, [part.shape[-1] for part in parts], -1)
+    steps = np.rint(values / np.where(each > 0, each, 1)).clip(0, top)
     return {
         "shape": list(values.shape),
+        "leading": leading if len(parts) > 1 else 0,
         "dtype": f"uint{bits}",
         "scales": _base64(scales.tobytes()),
         "data": _base64(zlib.compress(steps.astype(f"<u{bits // 8}").tobytes())),
@@ -142,7 +147,7 @@ class _Embedded:
         self.quantisation = (
             "The numbers in this page are rounded: each row of a map is stored as whole numbers with a scale of its own, "
             f"16 bits for maps over steps, heads and layers, {bits} bits for patch maps. A patch map's value is off by at "
-            f"most {100 / (2**bits - 1) / 2:.2g} % of its row's highest."
+            f"most {100 / (2**bits - 1) / 2:.2g} % of its row's highest, tokens without a place not counted."
         )
 
     def groups(self) -> list[dict[str, Any]]:
@@ -189,7 +194,7 @@ class _Embedded:
                     "side": side,
                     "reference": reference,
                     "layer": index,
-                    "values": pack(self._grouped(kept, reference), 16),
+                    "values": pack(self._grouped(kept, reference), 16, self._leading(layer, reference) if side == "G2R" else 0),
                 }
                 self.marginals.append(entry)
         try:
@@ -198,6 +203,9 @@ class _Embedded:
             missing["SRAM"] = missing["mirror"] = _sentence(error)
         self.unavailable.append(missing)
         self.remarks.append(remarks)
+
+    def _leading(self, layer: LayerInfo, reference: int) -> int:
+        return layer.references[reference].grid.leading
 
     def _placed_only(self, side: str, reference: int) -> bool:
         """Whether a side must be had over placed tokens only: mass, where the reference's tokens are all keys."""
@@ -260,7 +268,7 @@ class _Embedded:
             if not groups:
                 steps = [self.maps.steps_seen(self.maps.groups[i], reference) for i in self.shown]
                 values = np.average(values, 0, steps)[None].astype(np.float32)
-            packed = pack(values, bits)
+            packed = pack(values, bits, self._leading(layer, reference))
             self.pairwise.append({"reference": reference, "layer": index, "values": packed})
             size += len(packed["data"]) + len(packed["scales"])
             if size > limit:

@@ -94,5 +94,7 @@ def read(path: Path) -> Scripts:
 def unpack(packed: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """The values of a packed array, and how far each may be off."""
     whole = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), "<u1" if packed["dtype"] == "uint8" else "<u2")
-    scales = np.frombuffer(base64.b64decode(packed["scales"]), "<f4").reshape(*packed["shape"][:-1], 1)
+    leading, last = packed["leading"], packed["shape"][-1]
+    scales = np.frombuffer(base64.b64decode(packed["scales"]), "<f4").reshape(*packed["shape"][:-1], 2 if leading else 1)
+    scales = np.repeat(scales, [leading, last - leading] if leading else [last], -1)
     return whole.reshape(packed["shape"]) * scales.astype(np.float64), scales * 0.51  # fp32 adds a hundredth

@@ -18,7 +18,7 @@ from i2am.layout import Layout, TokenGrid
 from i2am.maps import AttributionMaps
 from i2am.recorder import Recorder
 from i2am.report import write_report
-from i2am.viewer_data import viewer_data
+from i2am.viewer_data import pack, viewer_data
 
 HOSTILE = """</script><script>alert("x")</script> & 'ünï' <!-- {{data}}"""
 
@@ -140,6 +140,16 @@ def test_texts_cannot_break_out_of_the_page(maps: AttributionMaps, tmp_path: Pat
     assert data["scores"]["imacs"][HOSTILE]["g"] == {"score": None, "notes": [HOSTILE]}
     assert data["scores"]["seconds"] == 2.5
     assert [p["name"] for p in data["pictures"]] == [HOSTILE]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_token_without_a_place_does_not_make_the_others_coarse(bits: int) -> None:
+    rows = np.random.default_rng(0).random((4, 21)).astype(np.float32) * 1e-4
+    rows[:, 0] = 0.95
+    values, off = unpack(pack(rows, bits, leading=1))
+    assert (np.abs(values - rows) <= off).all()
+    assert (off[:, 1:] <= 0.51 * rows[:, 1:].max() / (2**bits - 1) * 1.01).all()
+    assert (values[:, 1:].argmax(1) == rows[:, 1:].argmax(1)).all()
 
 
 def test_a_run_that_started_late_shows_only_its_own_steps() -> None:

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from report_case import PICTURES, SHIRT, UNEVEN, Scripts, record
+from report_case import PICTURES, SHIRT, SHOE, UNEVEN, Scripts, record
 
 from i2am.imacs import imacs
+from i2am.layout import Layout, Reference
 from i2am.levels import ulam
 from i2am.maps import AttributionMaps
 from i2am.patches import DIFFUSE, sram
 from i2am.pointed import mirror_of_object
+from i2am.recorder import Recorder
 from i2am.report import write_report
 from i2am.resample import bilinear
 
@@ -210,6 +212,39 @@ def test_the_viewer_resizes_between_uneven_grids_as_the_library_does(tmp_path: P
     answers = [np.asarray(answer["values"]) for answer in got["answers"]]
     mean = np.mean([a for (what, _, state), a in zip(asked, answers, strict=True) if what == "sram" and not state], 0)
     np.testing.assert_allclose(mean, answers[0], rtol=1e-4)
+
+
+@in_browser
+def test_layers_count_by_their_heads_also_where_only_the_mean_was_kept(tmp_path: Path) -> None:
+    short, full = record(None, layers=UNEVEN, budget=100_000), record(None, layers=UNEVEN)
+    assert any("mean over heads" in note for note in short.notes)
+    for name, maps, states in (("short", short, [{}, {"reference": 1}]), ("full", full, [{"head": 0}, {"head": 2}])):
+        (tmp_path / name).mkdir()
+        asked: list[Question] = [(side, None, state) for side in ("G2R", "R2G", "mass") for state in states]
+        same(maps, asked, ask(maps, asked, tmp_path / name))
+
+
+@in_browser
+def test_a_reference_that_was_not_attended_to_in_a_group_has_no_maps_there(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(1)
+    recorder = Recorder(
+        Layout((Reference(SHIRT, 0, "one", 1), Reference(SHOE, 0, "two", 2))), steps=4, groups=2, generated_size=(64, 48)
+    )
+    for step in range(4):
+        for softmax, keys in ((1, SHIRT.tokens), (2, SHOE.tokens)):
+            if softmax == 1 or step < 2:
+                for layer, (rows, columns) in {"in.0": (8, 6), "mid.0": (4, 3), "out.0": (5, 7)}.items():
+                    q = torch.randn(1, 2, rows * columns, 8, generator=random)
+                    k = torch.randn(1, 2, keys, 8, generator=random)
+                    recorder.observe(layer, (rows, columns), step, "cond", q, k, None, scale=0.7, softmax=softmax)
+        recorder.end_step(step)
+    maps = recorder.finish()
+    sides = [("sram", (2, 3)), ("mirror", (1, 1)), ("G2R", None), ("R2G", None)]
+    never: list[Question] = [(what, at, {"reference": 1, "group": 1}) for what, at in sides]
+    once: list[Question] = [(what, at, {"reference": 1, "group": 0}) for what, at in sides]
+    got = ask(maps, [*never, *once], tmp_path)
+    assert got["answers"][: len(never)] == [None] * len(never)
+    same(maps, once, {**got, "answers": got["answers"][len(never) :]})
 
 
 @in_browser

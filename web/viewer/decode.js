@@ -1,10 +1,11 @@
 /**
- * Arrays as they travel in a page: quantised whole numbers, one scale per row, deflated, in base64.
+ * Arrays as they travel in a page: quantised whole numbers with scales for each row, deflated, in base64.
  *
- * A packed array is {shape, dtype: "uint8" | "uint16", scales, data}. `data` holds the whole numbers, row-major,
- * little-endian (as every browser's machine is) and deflated (zlib); `scales` holds one float32 for every row (the last
- * axis), not deflated; value = number × scale. Browsers inflate only asynchronously: `inflate(data)` does it for all
- * arrays of a viewer's data, once, in place.
+ * A packed array is {shape, leading, dtype: "uint8" | "uint16", scales, data}. `data` holds the whole numbers, row-major,
+ * little-endian (as every browser's machine is) and deflated (zlib); `scales` holds float32 for every row (the last
+ * axis), not deflated: where `leading` is above 0 one for its first `leading` values and one for the others, else one;
+ * value = number × scale. Browsers inflate only asynchronously: `inflate(data)` does it for all arrays of a viewer's data,
+ * once, in place.
  */
 
 /** The bytes of a base64 string. */
@@ -48,29 +49,37 @@ export async function inflate(data) {
 
 /** An inflated packed array, read as numbers; it stays quantised in memory. */
 export class Packed {
-  constructor({ shape, dtype, scales, data }) {
+  constructor({ shape, leading, dtype, scales, data }) {
     if (typeof data === "string") throw new Error("Packed array is still deflated: await inflate(data) first.");
     this.shape = shape;
     this.length = shape[shape.length - 1];
+    this.leading = leading;
+    this.each = leading > 0 ? 2 : 1; // scales of a row
     this.values = new TYPES[dtype](data.buffer);
     this.scales = new Float32Array(bytes(scales).buffer);
-    if (this.scales.length * this.length !== this.values.length) {
-      throw new Error(`Packed array of shape ${shape} has ${this.scales.length} scales, expected one for each row.`);
+    if (this.scales.length * this.length !== this.values.length * this.each) {
+      throw new Error(`Packed array of shape ${shape} has ${this.scales.length} scales, expected ${this.each} for each row.`);
     }
+  }
+
+  scaleOf(row, column) {
+    return this.scales[row * this.each + (this.each === 2 && column >= this.leading ? 1 : 0)];
   }
 
   /** Adds weight × row `row` to `out`. */
   addRow(out, row, weight) {
-    const factor = weight * this.scales[row];
     const start = row * this.length;
-    for (let i = 0; i < out.length; i++) out[i] += factor * this.values[start + i];
+    const scale = (column) => weight * this.scaleOf(row, column);
+    for (let i = 0; i < this.leading; i++) out[i] += scale(0) * this.values[start + i];
+    const factor = scale(this.leading);
+    for (let i = this.leading; i < out.length; i++) out[i] += factor * this.values[start + i];
   }
 
   /** Adds weight × column `column` of the `out.length` rows from `firstRow` on. */
   addColumn(out, firstRow, column, weight) {
     for (let i = 0; i < out.length; i++) {
       const row = firstRow + i;
-      out[i] += weight * this.scales[row] * this.values[row * this.length + column];
+      out[i] += weight * this.scaleOf(row, column) * this.values[row * this.length + column];
     }
   }
 }

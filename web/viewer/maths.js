@@ -46,12 +46,14 @@ export class Maps {
   }
 
   /** The indices of the chosen layers (−1: all) that have an array for the chosen time group and head. */
-  layersWith(recorded, { layer, group, head }) {
+  layersWith(recorded, { layer, group, head, reference }) {
+    if (group >= 0 && !this.data.references[reference].steps[group]) return []; // it was not attended to
     return this.data.layers.map((_, i) => i).filter((i) => {
       const array = (layer < 0 || layer === i) && recorded(i);
       if (!array) return false;
       const hasGroup = group < 0 || array.shape[0] === this.data.groups.length;
-      return hasGroup && (head < 0 || (array.shape[1] > 1 && head < this.data.layers[i].heads));
+      const { heads } = this.data.layers[i];
+      return hasGroup && (head < 0 || (array.shape[1] === heads && head < heads));
     });
   }
 
@@ -97,18 +99,21 @@ export class Maps {
     const onReference = PICTURE_OF_SIDE[side] === "reference";
     const grid = onReference ? this.data.references[state.reference].grid : this.grid;
     const resize = onReference ? bilinear : bicubic;
-    const panels = layers.reduce((sum, i) => sum + this.headsIn(recorded(i), state).length, 0);
+    // heads that were kept as their mean count as many as they were
+    const heads = layers.map((i) => (state.head < 0 ? this.data.layers[i].heads : 1));
     const total = new Float32Array(cells(grid));
     let unplaced = 0;
-    for (const layer of layers) {
+    for (const [index, layer] of layers.entries()) {
       const array = recorded(layer);
+      const kept = this.headsIn(array, state);
+      const share = heads[index] / sum(heads) / kept.length;
       const { grid: from, leading } = onReference ? this.data.layers[layer].references[state.reference] : this.plain(layer);
       const scale = side === "mass" ? 1 : cells(from) / cells(grid);
-      for (const head of this.headsIn(array, state)) {
+      for (const head of kept) {
         const tokens = new Float32Array(leading + cells(from));
         for (const [row, weight] of this.slices(array, { ...state, head })) array.addRow(tokens, row, weight);
-        unplaced += sum(tokens.subarray(0, leading)) / panels;
-        addTo(total, resize(tokens.subarray(leading), from, grid), scale / panels);
+        unplaced += share * sum(tokens.subarray(0, leading));
+        addTo(total, resize(tokens.subarray(leading), from, grid), share * scale);
       }
     }
     return { values: total, grid, layers, unplaced };

@@ -67,6 +67,14 @@ export function createReadout(hasTruth) {
       return;
     }
     const several = isRegion(query);
+    if (!(found.ratio > 0)) {
+      const [what, does] = query.picture === "generated"
+        ? ["Generated", several ? "look at no place of the reference" : "looks at no place of the reference"]
+        : ["Reference", several ? "are looked at by no generated patch" : "is looked at by no generated patch"];
+      sentence.replaceChildren(`${what} ${several ? "patches" : "patch"} `, el("b", { class: "i2am-query" }, place(query)), ` ${does}.`);
+      say(sentence.textContent);
+      return;
+    }
     const text = query.picture === "generated"
       ? [`Generated ${several ? "patches" : "patch"} `, ` ${several ? "look" : "looks"} most at reference patch `]
       : [`Reference ${several ? "patches" : "patch"} `, ` ${several ? "are" : "is"} looked at most by generated patch `];

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .resample import even_ranges
 
@@ -54,15 +54,13 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
     longest = max(b - a for a, b in wanted[0])
     dropped: list[str] = []
 
+    def chosen(by_head: bool, span: int) -> Plan:
+        return Plan(
+            _bins(wanted[0], span), even_ranges(steps, groups), by_head, pairwise if keep else None, frozenset(keep), ()
+        )
+
     def total(by_head: bool, span: int) -> int:
-        bins = len(_bins(wanted[0], span))
-        floats = 0
-        for c in costs:
-            heads = c.heads if by_head else 1
-            floats += bins * heads * c.marginal + groups * heads * c.grouped
-            if c.name in keep:
-                floats += groups * (c.heads if pairwise == "heads" else 1) * c.pairwise
-        return floats * FLOAT * copies
+        return bytes_of(chosen(by_head, span), costs, copies)
 
     while total(per_head, stride) > budget:
         if stride < longest:
@@ -97,14 +95,40 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
     least = total(per_head, stride)
     if least > budget:
         notes.append(f"even the coarsest maps take {least / 1e6:.3g} MB, more than {size}")
-    return Plan(
-        _bins(wanted[0], stride),
-        even_ranges(steps, groups),
-        per_head,
-        pairwise if keep else None,
-        frozenset(keep),
-        tuple(notes),
-    )
+    return replace(chosen(per_head, stride), notes=tuple(notes))
+
+
+def bytes_of(chosen: Plan, costs: list[LayerCost], copies: int) -> int:
+    """What a whole run takes that is kept as planned; ``copies``: branches x images."""
+    floats = 0
+    for c in costs:
+        heads = c.heads if chosen.marginal_heads else 1
+        floats += len(chosen.bins) * heads * c.marginal + len(chosen.groups) * heads * c.grouped
+        if c.name in chosen.pairwise_layers:
+            floats += len(chosen.groups) * (c.heads if chosen.pairwise == "heads" else 1) * c.pairwise
+    return floats * FLOAT * copies
+
+
+def joined(chosen: Plan, costs: list[LayerCost], name: str, *, pairwise: str | None, copies: int, budget: int) -> Plan:
+    """A plan with one more layer, which was first seen after the plan was made: its pairwise maps where there is room.
+
+    Args:
+        chosen: the plan so far, by which earlier steps were kept.
+        costs: of all layers, that of the new one included.
+        name: the new layer.
+        pairwise: what was asked for: None, "mean" or "heads".
+        copies: branches x images.
+        budget: bytes.
+    """
+    late, size = f"{name}, first seen in a later step", f"the memory budget of {budget / 1e6:.3g} MB"
+    grown = replace(chosen, pairwise=chosen.pairwise or pairwise, pairwise_layers=chosen.pairwise_layers | {name})
+    if pairwise is not None and bytes_of(grown, costs, copies) <= budget:
+        return grown
+    notes = [f"{size} was short: no pairwise maps of {late}"] if pairwise is not None else []
+    total = bytes_of(chosen, costs, copies)
+    if total > budget:
+        notes.append(f"with {late}, the maps take {total / 1e6:.3g} MB, more than {size}")
+    return replace(chosen, notes=(*chosen.notes, *notes))
 
 
 def _finer(per_head: bool, stride: int) -> list[tuple[bool, int]]:

@@ -113,9 +113,15 @@ def fit(heat: Heat, size: Size | None = None) -> Tensor:
 
 
 def times_mask(heat: Heat, mask: Tensor) -> Heat:
-    """Raw maps times the area that a mask (H, W) of the picture covers in each cell: the authors' G2R (official preset)."""
-    cells = area(mask[None], (heat.values.shape[1], heat.values.shape[2]), WHOLE if heat.rect is None else heat.rect)
-    return replace(heat, values=heat.values * cells, notes=tuple(n for n in heat.notes if n != UNMASKED))
+    """Raw maps times the area that a mask (H, W) of the picture covers in each cell: the authors' G2R (official preset).
+
+    A flat map stays as it is: times a mask it would show the mask.
+    """
+    flat = torch.tensor(normalise(heat).flat).view(-1, 1, 1)
+    rect = WHOLE if heat.rect is None else heat.rect
+    times = heat.values * area(mask[None], (heat.values.shape[1], heat.values.shape[2]), rect)
+    notes = tuple(n for n in heat.notes if n != UNMASKED)
+    return replace(heat, values=torch.where(flat, heat.values, times), notes=notes)
 
 
 def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Normalised:

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from .batch import MaskLike, as_mask, check_shape
 from .errors import I2AMError, MaskError, UnavailableError
 from .heat import THRESHOLD, Heat, fit, normalise, threshold, times_mask
-from .levels import SIDES, time_mean, ulam
+from .levels import SIDES, layers_for, time_mean, ulam
 from .maps import AttributionMaps, LayerInfo
-from .patches import pairwise_of
+from .patches import pairwise_layers_of, pairwise_of
 from .pointed import mirror_of_object
 from .presets import preset_of
 from .resample import area, bicubic, bilinear
@@ -24,6 +24,8 @@ from .selection import Selection, select
 SCORED = (*(side for side in SIDES if side != "G2R"), "mirror")
 """The maps on the generated image that IMACS_g can be taken of; the mirror is that of the reference mask."""
 LAMBDA = 3.0
+SAME = 0.01
+"""Two masks are one where they differ by at most this share of their area: rounding, or another size."""
 SHIFTS = 32
 RANDOM_MAPS = 32
 
@@ -182,7 +184,7 @@ def masked_g2r(
     rules = preset_of(preset)
     heat = ulam(maps, "G2R", preset=preset, **choice)
     selection = select(maps, rules, side="G2R", **choice)  # type: ignore[arg-type]
-    layers = [x for x in selection.layers if x.keys_of(selection.reference) > 1]
+    layers = list(layers_for(maps, selection, "G2R"))
     recorded = maps.inpaint_mask is not None and inpaint_mask is None
     if not recorded:
         if inpaint_mask is None:
@@ -233,15 +235,15 @@ def score_generated(
         raise UnavailableError(f"IMACS_g scores a map on the generated image ({', '.join(SCORED)}), got side {side!r}")
     inpaint_mask = _mask(inpaint_mask, "inpainting mask")
     _belongs(inpaint_mask, "inpainting mask", maps.generated_size, "generated")
-    layers = select(maps, preset_of(preset), side="SRAM" if side == "mirror" else side, **choice).layers  # type: ignore[arg-type]
+    selection = select(maps, preset_of(preset), side="SRAM" if side == "mirror" else side, **choice)  # type: ignore[arg-type]
     if side == "mirror":
         if reference_mask is None:
             raise UnavailableError("the mirror shows where the object went, and needs the reference mask to know the object")
         heat = mirror_of_object(maps, _mask(reference_mask, "reference mask"), preset=preset, **choice)
-        having = maps.pairwise_layers(choice.get("branch", "cond"), choice.get("reference", 0))
-        layers = tuple(x for x in layers if x.name in having)
+        layers = pairwise_layers_of(maps, selection, "mirror")
     else:
         heat = ulam(maps, side, preset=preset, placed_only=placed_only, **choice)
+        layers = layers_for(maps, selection, side, placed_only)
     names = tuple(x.name for x in layers)
     return _noted(imacs(heat, inpaint_mask, weight, level, "inpainting mask", names), preset), heat
 
@@ -267,7 +269,7 @@ def score_reference(
         _belongs(reference, "reference mask", maps.references[which].grid.picture or (0, 0), "reference")
     if rules.masked_g2r:
         heat = times_mask(ulam(maps, "G2R", preset=preset, **choice), reference)
-        used = tuple(x.name for x in select(maps, rules, side="G2R", **choice).layers)  # type: ignore[arg-type]
+        used = tuple(x.name for x in layers_for(maps, select(maps, rules, side="G2R", **choice), "G2R"))  # type: ignore[arg-type]
     else:
         inside = None if inpaint_mask is None else _mask(inpaint_mask, "inpainting mask")
         if inside is not None and maps.inpaint_mask is not None and _same(maps, inside, choice):
@@ -330,7 +332,7 @@ def _same(maps: AttributionMaps, mask: Tensor, choice: dict[str, Any]) -> bool:
     one = kept[min(int(choice.get("image", 0)), len(kept) - 1)]
     if one.shape != mask.shape:
         mask = F.interpolate(mask[None, None], tuple(one.shape), mode="area")[0, 0]
-    return bool((one - mask).abs().mean() < 1e-3)
+    return float((one - mask).abs().sum()) <= SAME * float(torch.maximum(one, mask).sum())
 
 
 def mean_scores(scores: list[Score]) -> dict[str, float | int | None]:

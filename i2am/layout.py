@@ -53,7 +53,7 @@ class TokenGrid:
         Raises:
             LayoutError: the picture size or rectangle is unknown, or the pixel lies outside of it.
         """
-        if self.picture is None or self.rect is None:
+        if self.picture is None or min(self.picture) < 1 or self.rect is None:
             raise LayoutError("the grid's picture size or rectangle is unknown; give rows and columns instead of pixels")
         left, top, right, bottom = self.rect
         u = (x / self.picture[1] - left) / (right - left)

@@ -90,7 +90,12 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
     return layers
 
 
-def _layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_only: bool) -> tuple[LayerInfo, ...]:
+def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_only: bool = False) -> tuple[LayerInfo, ...]:
+    """The chosen layers that a side's map is made of.
+
+    Raises:
+        UnavailableError: the side means nothing for these layers.
+    """
     if placed_only and not any(selection.reference_of(x).grid.placed for x in selection.layers):
         raise UnavailableError("placed_only leaves nothing: none of the reference's tokens has a place; leave it out")
     if side == "R2G":
@@ -150,7 +155,7 @@ class _Builder:
         if over_time:
             self.preset = replace(self.preset, own=self.preset.own_over_time)
         self.selection = select(maps, self.preset, side=side, **choice)
-        self.layers = _layers_for(maps, self.selection, side, placed_only)
+        self.layers = layers_for(maps, self.selection, side, placed_only)
         self.on_reference = side == "G2R"
         self.common = _reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")
         self.kind = _KINDS[side] + ("_placed" if placed_only and not self.on_reference else "")
@@ -223,7 +228,7 @@ def ulam(
     """
     b = _Builder(maps, side, preset, placed_only, choice)
     value, share = b.mean(b.selection.steps)
-    return b.heat("ULAM", [value], [_steps_label(maps, b.selection.steps)], [share])
+    return b.heat("ULAM", [value], [steps_label(maps, b.selection.steps)], [share])
 
 
 def tlam(
@@ -243,11 +248,13 @@ def tlam(
     """
     b = _Builder(maps, side, preset, placed_only, choice, over_time=True)
     start, stop = b.selection.steps
+    if choice.get("steps") is None:  # a run that started late or stopped early
+        start, stop = maps.recorded[0], maps.recorded[-1] + 1
     if not 1 <= groups <= stop - start:
         raise UnavailableError(f"{groups} time groups were asked for; the chosen steps can make 1 to {stop - start}")
     ranges = [(start + lo, start + hi) for lo, hi in even_ranges(stop - start, groups)]
     values, shares = zip(*(b.mean(r) for r in ranges), strict=True)
-    return b.heat("TLAM", list(values), [_steps_label(maps, r) for r in ranges], list(shares))
+    return b.heat("TLAM", list(values), [steps_label(maps, r) for r in ranges], list(shares))
 
 
 def hlam(
@@ -328,9 +335,10 @@ def level_of(
     return times_mask(heat, mask)
 
 
-def _steps_label(maps: AttributionMaps, steps: Range) -> str:
+def steps_label(maps: AttributionMaps, steps: Range) -> str:
     """ "steps 0–9 · σ 14.6–5.3": the range's first and last step, and their noise levels or timesteps where known."""
-    first, last = steps[0], steps[1] - 1
+    seen = [step for step in maps.recorded if steps[0] <= step < steps[1]]  # a run may start late or stop early
+    first, last = (seen[0], seen[-1]) if seen else (steps[0], steps[1] - 1)
     label = f"steps {first}–{last}" if last > first else f"step {first}"
     for sign, known in (("σ", maps.run.sigmas), ("t", maps.run.timesteps)):
         if len(known) > last:

@@ -17,7 +17,7 @@ from .levels import common_grid, multi_token, picture_size
 from .maps import AttributionMaps, LayerInfo
 from .presets import Preset, preset_of
 from .resample import bilinear, bilinear_rows
-from .selection import Selection, select, whole_ranges
+from .selection import Selection, is_single, select, whole_ranges
 
 DIFFUSE = 3.0
 """A SRAM whose peak is below this multiple of a uniform map is called diffuse."""
@@ -36,7 +36,7 @@ def asked_grid(maps: AttributionMaps, direction: str = "reference", *, preset: s
     if direction not in ("reference", "generated"):
         raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
     selection = select(maps, preset_of(preset), side="SRAM", **choice)  # type: ignore[arg-type]
-    layers = _pairwise_layers(maps, selection, "SRAM" if direction == "reference" else "mirror")
+    layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
     return common_grid(maps, "generated") if direction == "reference" else _finest_reference(selection, layers)
 
 
@@ -56,7 +56,8 @@ def sram(
     """The row of A^r at one or several generated patches, on the reference picture; or the mirror of it.
 
     A query on a layer coarser than the common grid is the bilinear mix of that layer's rows, between cell
-    centres, so that the mean over all cells is G2R.
+    centres, so that the mean over all cells is G2R. (With preset "default": where layers see unequal reference grids,
+    the others resize G2R another way.)
 
     Args:
         maps: a recording with pairwise maps.
@@ -76,7 +77,7 @@ def sram(
         raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
     rules = preset_of(preset)
     selection = select(maps, rules, side="SRAM", **choice)  # type: ignore[arg-type]
-    layers = _pairwise_layers(maps, selection, "SRAM" if direction == "reference" else "mirror")
+    layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
     reference = _finest_reference(selection, layers)
     generated = common_grid(maps, "generated")
     cells = _cells(at, generated if direction == "reference" else reference, direction)
@@ -91,7 +92,7 @@ def sram(
     labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
     if len(notes) > 1:
         labels = [f"{label}: {note}" for label, note in zip(labels, notes, strict=True)]
-    left_out = [x.name for x in selection.layers if x not in layers]
+    left_out = [x.name for x in selection.layers if x not in layers and not is_single(x, selection.reference)]
     return Heat(
         values=values,
         side="SRAM" if direction == "reference" else "mirror",
@@ -107,7 +108,12 @@ def sram(
     )
 
 
-def _pairwise_layers(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
+def pairwise_layers_of(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
+    """The chosen layers that have pairwise maps of more than one token, which ``what`` ("SRAM" or "mirror") is made of.
+
+    Raises:
+        UnavailableError: none has.
+    """
     usable = multi_token(maps, selection, what)
     names = maps.pairwise_layers(selection.branch, selection.reference)
     layers = tuple(x for x in usable if x.name in names)

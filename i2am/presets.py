@@ -14,7 +14,8 @@ class Preset:
     Attributes:
         scaled: whether layers are scaled by their token counts, so that every layer's mean counts alike.
         middle: whether the middle block's layers belong to "all layers".
-        invert_r2g: R2G pictures, and IMACS_g with them, on 1 - min-max.
+        invert_r2g: pictures of R2G, R2G-balanced and mass, and IMACS_g with them, on 1 - min-max. The mirror, which the
+            authors do not have, stays as it is.
         own: layers that maps over the reference are made of, and maps on the generated image are not, where a run has
             them: the authors take StableVITON's warp block 4.
         own_over_time: the same for TLAM, where the authors take the three warp blocks at 32 x 24.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .attention import CHUNK_BYTES, reduce_attention
 from .batch import check_shape
-from .budget import LayerCost, Plan, plan
+from .budget import LayerCost, Plan, joined, plan
 from .call_maps import CallMaps
 from .errors import RecordingError
 from .layout import Layout, TokenGrid
@@ -171,10 +172,14 @@ class Recorder:
 
         More layers never make a plan finer, so what has no room yet will have none.
         """
-        if not self._seen and layer not in self._costs:
+        if layer not in self._costs:
             self._costs[layer] = self._cost(layer)
-            self._plan = self._planned()
-            self._coarsen_staged(self._plan)
+            if self._seen:  # an adapter may begin late
+                assert self._plan is not None
+                self._plan = joined(self._plan, list(self._costs.values()), layer, **self._room_there_is())
+            else:
+                self._plan = plan(list(self._costs.values()), steps=self.steps, groups=self._groups, **self._room_there_is())
+                self._coarsen_staged(self._plan)
         assert self._plan is not None
         return self._plan.pairwise if layer in self._plan.pairwise_layers else None
 
@@ -220,16 +225,8 @@ class Recorder:
         pairs = n * sum(r.grid.tokens for r in info.references if r.grid.placed)
         return LayerCost(layer, info.heads, 6 * n * count + columns, 4 * n * count, pairs)
 
-    def _planned(self) -> Plan:
-        """What fits the budget with the layers seen so far: all of them, once the first step is over."""
-        return plan(
-            list(self._costs.values()),
-            steps=self.steps,
-            groups=self._groups,
-            pairwise=self._pairwise,
-            copies=len(self.branches) * self.images,
-            budget=self._budget,
-        )
+    def _room_there_is(self) -> dict[str, Any]:
+        return {"pairwise": self._pairwise, "copies": len(self.branches) * self.images, "budget": self._budget}
 
     def _room(self, key: Key, like: Tensor, slots: int) -> Tensor:
         """The sum that ``key`` is kept in: (images, slots, heads, ...), made at first use."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from .errors import I2AMError, MaskError, UnavailableError
 from .heat import THRESHOLD
 from .layout import TokenGrid
-from .levels import common_grid, reference_grid, ulam
+from .levels import common_grid, reference_grid, steps_label, ulam
 from .maps import AttributionMaps, LayerInfo
 from .patches import DIFFUSE, sram
 from .points import cells_under
@@ -152,16 +152,11 @@ class _Embedded:
 
     def groups(self) -> list[dict[str, Any]]:
         """The time groups with recorded steps, labelled with their steps and noise levels."""
-        run = self.maps.run
-        out = []
-        for i, steps in zip(self.shown, self.steps, strict=True):
-            start, stop = self.maps.groups[i]
-            label = f"steps {start}–{stop - 1}" if stop - start > 1 else f"step {start}"
-            sign, known = ("σ", run.sigmas) if run.sigmas else ("t", run.timesteps)
-            if len(known) >= stop:
-                label += f" · {sign} {known[start]:.3g}–{known[stop - 1]:.3g}"
-            out.append({"start": start, "stop": stop, "steps": steps, "label": label})
-        return out
+        ranges = [self.maps.groups[i] for i in self.shown]
+        return [
+            {"start": start, "stop": stop, "steps": steps, "label": steps_label(self.maps, (start, stop))}
+            for (start, stop), steps in zip(ranges, self.steps, strict=True)
+        ]
 
     def object_under(self, mask: Tensor | None, grid: TokenGrid) -> list[int] | None:
         """The cells under the mask of the first reference, if their mirror can be had; notes why a mask gives none."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from i2am.errors import MaskError, UnavailableError
-from i2am.heat import Heat
-from i2am.imacs import Score, imacs, imacs_pair, masked_g2r, score_generated
+from i2am.heat import Heat, normalise
+from i2am.imacs import Score, imacs, imacs_pair, masked_g2r, score_generated, score_reference
 from i2am.layout import Layout, Reference, TokenGrid
-from i2am.levels import ulam
+from i2am.levels import level_of, ulam
 from i2am.maps import AttributionMaps
 from i2am.pointed import mirror_of_object
 from i2am.recorder import Recorder
@@ -239,6 +239,56 @@ def test_the_pair_uses_the_mask_of_its_own_image() -> None:
     for image, mask in enumerate([MASK, OTHER]):
         pair = imacs_pair(maps, mask, GARMENT, image=image)
         assert pair["r"] == imacs(masked_g2r(maps, image=image)[0], GARMENT, layers=tuple(GRIDS))
+
+
+def recorded_once(grid: tuple[int, int], spread: float, inpaint_mask: Tensor | None = None) -> AttributionMaps:
+    """One step of one layer of 2 heads, looking at 8 x 8 tokens; a spread of 0 looks everywhere alike."""
+    generator, size = torch.Generator().manual_seed(0), (8 * grid[0], 8 * grid[1])
+    recorder = Recorder(
+        Layout.of(TokenGrid(8, 8, picture=(64, 64))), steps=1, groups=1, inpaint_mask=inpaint_mask, generated_size=size
+    )
+    q = torch.randn(1, 2, grid[0] * grid[1], 4, generator=generator) * spread
+    recorder.observe("layer", grid, 0, "cond", q, torch.randn(1, 2, 64, 4, generator=generator), None, scale=1.0)
+    recorder.end_step(0)
+    return recorder.finish()
+
+
+def test_two_small_masks_are_not_taken_for_one() -> None:
+    one, two = patch(512, 384, (20, 29, 20, 30)), patch(512, 384, (400, 409, 300, 310))
+    maps, garment = recorded_once((64, 48), 3.0, one), patch(64, 64, (0, 32, 0, 64))
+    heats = [score_reference(maps, garment, mask)[1].values for mask in (one, two)]
+    for heat, mask in zip(heats, (one, two), strict=True):
+        torch.testing.assert_close(heat, masked_g2r(maps, mask)[0].values, rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(*heats, rtol=0.1)
+
+
+def test_a_flat_map_times_the_mask_is_not_the_mask() -> None:
+    maps = recorded_once((8, 8), 0.0)
+    garment, inside = patch(64, 64, (16, 48, 16, 48)), patch(64, 64, (0, 32, 0, 64))
+    for preset in ("default", "paper", "official"):
+        score, _ = score_reference(maps, garment, inside, preset=preset)
+        assert score.flat, preset
+        assert score.score is None
+    shown = level_of(maps, "ULAM", "G2R", preset="official", reference_mask=garment)
+    assert normalise(shown).flat == (True,)
+
+
+def test_the_layers_of_a_score_are_those_that_its_map_is_made_of() -> None:
+    layouts = {"output.3.1.0": Layout.of(TokenGrid(1, 1)), "warp.4": Layout.of(TokenGrid(4, 4))}
+    generator = torch.Generator().manual_seed(0)
+    recorder = Recorder(layouts.__getitem__, steps=1, groups=1, generated_size=(32, 32))
+    for name, layout in layouts.items():
+        q, k = torch.randn(1, 2, 16, 4, generator=generator), torch.randn(1, 2, layout.key_count, 4, generator=generator)
+        recorder.observe(name, (4, 4), 0, "cond", q, k, None, scale=1.0)
+    recorder.end_step(0)
+    maps, inside = recorder.finish(), patch(32, 32, (0, 16, 0, 32))
+    garment = patch(32, 32, (8, 24, 8, 24))
+    for side in ("R2G-balanced", "mirror"):
+        assert score_generated(maps, inside, garment, side=side)[0].layers == ("warp.4",)
+    assert score_generated(maps, inside, garment, side="R2G")[0].layers == ("output.3.1.0", "warp.4")
+    for preset in ("default", "official"):
+        assert score_reference(maps, garment, inside, preset=preset)[0].layers == ("warp.4",)
+    assert not any("output.3.1.0" in note for note in mirror_of_object(maps, garment).notes)
 
 
 def test_another_mask_than_the_recorded_one_goes_through_the_pairwise_layers() -> None:

@@ -27,7 +27,9 @@ from levels_run import (
 from torch import Tensor
 
 from i2am.errors import UnavailableError
+from i2am.layout import Layout, TokenGrid
 from i2am.levels import common_grid, hlam, llam, tlam, ulam
+from i2am.maps import RunInfo
 from i2am.patches import sram
 from i2am.recorder import Recorder
 
@@ -225,3 +227,19 @@ def test_a_run_in_inference_mode_can_be_finished_outside_of_it() -> None:
             recorder.observe("a", (6, 4), step, "cond", q, k, None, scale=0.5)
             recorder.end_step(step)
     assert ulam(recorder.finish(), "G2R").values.isfinite().all()
+
+
+def test_a_run_that_started_late_is_labelled_by_its_own_steps() -> None:
+    recorder = Recorder(Layout.of(TokenGrid(4, 4)), steps=10, groups=2)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(6, 10):
+        q, k = torch.randn(1, 2, 16, 4, generator=generator), torch.randn(1, 2, 16, 4, generator=generator)
+        recorder.observe("layer", (4, 4), step, "cond", q, k, None, scale=0.5)
+        recorder.end_step(step)
+    maps = recorder.finish(RunInfo(10, sigmas=(14.6, 10.0, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.7, 0.3)))
+    assert ulam(maps, "G2R").labels == ("steps 6–9 · σ 1.8–0.3",)
+    panels = tlam(maps, "G2R", 2)
+    assert panels.labels == ("steps 6–7 · σ 1.8–1.2", "steps 8–9 · σ 0.7–0.3")
+    assert torch.equal(panels.values, tlam(maps, "G2R", 2, steps=(6, 10)).values)
+    with pytest.raises(UnavailableError, match="1 to 4"):
+        tlam(maps, "G2R", 5)

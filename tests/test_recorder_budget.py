@@ -329,6 +329,37 @@ def test_what_will_not_fit_is_not_even_held_in_the_first_step() -> None:
     assert maps.nbytes < meter.bytes <= 2 * budget + 2 * chunk
 
 
+LATE = Layout((Reference(TokenGrid(4, 4), 0, "style", 1), Reference(TokenGrid(4, 4), 0, "composition", 2)))
+
+
+def begun_late(start: int, **options: object) -> AttributionMaps:
+    """Two adapters in layers of their own, of which the second begins at a later step."""
+    generator = torch.Generator().manual_seed(0)
+    recorder = Recorder(LATE, steps=10, groups=1, **options)  # type: ignore[arg-type]
+    for step in range(10):
+        for name, side, softmax, first in (("output.3", 6, 1, 0), ("input.8", 12, 2, start)):
+            if step >= first:
+                q = torch.randn(1, 2, side * side, 4, generator=generator)
+                k = torch.randn(1, 2, 16, 4, generator=generator)
+                recorder.observe(name, (side, side), step, "cond", q, k, None, scale=0.5, softmax=softmax)
+        recorder.end_step(step)
+    return recorder.finish()
+
+
+@pytest.mark.parametrize("pairwise", ["mean", "heads"])
+def test_a_layer_that_begins_late_is_kept_like_the_others_while_there_is_room(pairwise: str) -> None:
+    late = begun_late(3, pairwise=pairwise)
+    assert late.notes == ()
+    assert late.pairwise_layers(reference=1) == ("input.8",)
+    rows = late.pairwise("input.8", reference=1)
+    torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:-1]), rtol=1e-5, atol=1e-6)
+    early = begun_late(10, pairwise=pairwise)
+    short = begun_late(3, pairwise=pairwise, budget=early.nbytes + 1000)
+    assert any("no pairwise maps of input.8, first seen in a later step" in note for note in short.notes)
+    assert any("with input.8, first seen in a later step, the maps take" in note for note in short.notes)
+    assert (short.pairwise_layers(reference=0), short.pairwise_layers(reference=1)) == (("output.3",), ())
+
+
 def test_ranges_that_were_partly_seen_hold_the_mean_of_what_was() -> None:
     maps = record(budget=int(fine().nbytes * 0.4), seen=range(5, 9))
     assert maps.recorded == (5, 6, 7, 8)

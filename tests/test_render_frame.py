@@ -9,7 +9,7 @@ import pytest
 from drawing import SMALL, bare, heat_fixture, margin_is_white, photo, pixels  # noqa: F401
 from PIL import Image
 
-from i2am.errors import I2AMError
+from i2am.errors import I2AMError, LayoutError
 from i2am.grid import line_height, tick_labels
 from i2am.heat import Heat, normalise
 from i2am.layout import TokenGrid
@@ -164,6 +164,12 @@ def test_overlay_marks_are_markers(heat: Heat) -> None:
     where = np.argwhere((plain != marked).any(-1))
     assert len(where) > 20
     assert np.abs(where - (80, 10)).max() < 28
+
+
+@pytest.mark.parametrize("size", [None, (0, 0)])
+def test_a_pixel_of_a_picture_of_unknown_size_is_refused(size: tuple[int, int] | None) -> None:
+    with pytest.raises(LayoutError, match="picture size or rectangle is unknown"):
+        TokenGrid(4, 3, picture=size).cell_of(1, 2)
 
 
 def test_cells_tile_the_covered_part() -> None:

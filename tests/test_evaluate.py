@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -406,6 +407,10 @@ def test_evaluation_end_to_end(weights: Path, tmp_path: Path) -> None:
         5.0,
     )
     assert setup["about"]["shards"] == 32
+    unet = hashlib.sha256((weights / "unet.safetensors").read_bytes()).hexdigest()
+    assert (setup["sha256"]["unet"], len(setup["sha256"])) == (unet, 3)
+    assert figures["where"]["paired"]["mirror"]["pairs"] == 2
+    assert figures["causal"]["by_blurred_warp"]["pairs"] == 1
     assert setup["first_seed"] >= HELD_OUT
     runs = {
         "paired",

@@ -8,6 +8,7 @@ so that an evaluation that is stopped keeps what it has measured.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import math
@@ -31,7 +32,7 @@ from .draw import draw_pairs
 from .family import WEIGHTS
 from .quality import PictureTally
 from .reader import Reader
-from .sample import DemoModel, recording_of, try_on
+from .sample import PARTS, DemoModel, recording_of, try_on
 from .spec import draw_pair
 from .where import WhereTally
 
@@ -75,7 +76,14 @@ class Evaluation:
     """One evaluation: what has been measured lies in ``figures`` and, after every run, in the file."""
 
     def __init__(
-        self, model: DemoModel, plan: Plan, *, reader: Reader | None = None, file: Path | None = None, name: str = ""
+        self,
+        model: DemoModel,
+        plan: Plan,
+        *,
+        reader: Reader | None = None,
+        file: Path | None = None,
+        name: str = "",
+        facts: dict[str, Any] | None = None,
     ) -> None:
         counts = [value for key, value in asdict(plan).items() if key == "pairs" or key.endswith("_pairs")]
         seeds = range(plan.first_seed, plan.first_seed + max(counts))
@@ -87,6 +95,7 @@ class Evaluation:
         self.figures: dict[str, Any] = {
             "setup": {
                 "name": name,
+                **(facts or {}),
                 "samples": model.about.get("samples", 0),
                 "about": model.about,
                 **asdict(plan),
@@ -262,6 +271,11 @@ def moved(model: DemoModel, device: torch.device | str) -> DemoModel:
     return model
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    """By part, the SHA-256 of a folder's weights: which weights a file of figures belongs to."""
+    return {part: hashlib.sha256((folder / f"{part}.safetensors").read_bytes()).hexdigest() for part in PARTS}
+
+
 def rounded(value: Any) -> Any:
     """Floats to five significant digits, all the way down; None for what is not a number."""
     if isinstance(value, float):
@@ -336,7 +350,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         model = moved(DemoModel.load(args.weights), args.device)
         name = args.name or args.weights.resolve().name
-        figures = Evaluation(model, plan, file=args.json, name=name).run(only)
+        figures = Evaluation(model, plan, file=args.json, name=name, facts={"sha256": hashes(args.weights)}).run(only)
     except (ValueError, FileNotFoundError) as error:
         log.error("%s", error)
         return 2

@@ -212,8 +212,8 @@ def open_picture(path: Path) -> Image.Image:
 def _picture(maps: AttributionMaps, heat: Heat, given: Path | None, args: argparse.Namespace) -> Image.Image:
     if given is not None:
         picture = open_picture(given)
-        if heat.rect is not None:
-            check_shape("picture", (picture.height, picture.width), heat.size, f"recorded {heat.picture} image")
+        known = maps.generated_size if heat.picture == "generated" else maps.references[args.reference].grid.picture
+        check_shape("picture", (picture.height, picture.width), known or (0, 0), f"recorded {heat.picture} image")
         return picture
     return backdrop(maps, heat.picture, args.batch_index if heat.picture == "generated" else args.reference, heat.size)
 

@@ -249,9 +249,13 @@ def tlam(
     b = _Builder(maps, side, preset, placed_only, choice, over_time=True)
     start, stop = b.selection.steps
     if choice.get("steps") is None:  # a run that started late or stopped early
-        start, stop = maps.recorded[0], maps.recorded[-1] + 1
+        start = next(a for a, b in maps.bins if a <= maps.recorded[0] < b)
+        stop = next(b for a, b in maps.bins if a <= maps.recorded[-1] < b)
     if not 1 <= groups <= stop - start:
-        raise UnavailableError(f"{groups} time groups were asked for; the chosen steps can make 1 to {stop - start}")
+        which = "recorded" if choice.get("steps") is None else "chosen"
+        raise UnavailableError(
+            f"{groups} time groups were asked for; the {which} steps {start} to {stop} can make 1 to {stop - start}"
+        )
     ranges = [(start + lo, start + hi) for lo, hi in even_ranges(stop - start, groups)]
     values, shares = zip(*(b.mean(r) for r in ranges), strict=True)
     return b.heat("TLAM", list(values), [steps_label(maps, r) for r in ranges], list(shares))
@@ -331,7 +335,8 @@ def level_of(
     if reference_mask is None or side != "G2R" or not preset_of(preset).masked_g2r:
         return heat
     mask = mask_of(reference_mask, choice.get("image", 0), maps.images, "reference mask")
-    check_shape("reference mask", (mask.shape[0], mask.shape[1]), heat.size, "recorded reference image")
+    known = maps.references[choice.get("reference", 0)].grid.picture or (0, 0)
+    check_shape("reference mask", (mask.shape[0], mask.shape[1]), known, "recorded reference image")
     return times_mask(heat, mask)
 
 

@@ -467,7 +467,7 @@ CASES: dict[str, Case] = {
     ),
     "more groups than steps": Case(
         "asked for 9 time groups of a run of 4 steps",
-        "I2AM_Map", r"9 time groups were asked for; the chosen steps can make 1 to 4",
+        "I2AM_Map", r"9 time groups were asked for; the recorded steps 0 to 4 can make 1 to 4",
         lambda b: b.alone("I2AM_Map", level="TLAM", groups=9),
     ),
     "branch that was not recorded": Case(

@@ -46,6 +46,11 @@ def test_a_changed_figure_changes_the_text() -> None:
     assert "not reached" not in figures_text(
         {"setup": setup, "picture": {"paired": {**pictures["paired"], "glyph": 0.8, "psnr": 20.0}}}, {}
     )
+    plain = {"setup": setup, "picture": pictures, "causal": causal}
+    later = figures_text({"setup": setup, "picture": pictures, "causal": causal}, plain, plain)
+    assert "| this model after as many samples as that, paired | 0.50 |" in later
+    assert "| this model after as many samples as that, all layers | 0.50 | 0.25 |" in later
+    assert "as many samples as that" not in figures_text({"setup": setup, "picture": pictures}, plain)
     layers = {"up_blocks.0.attentions.0": {"within_1": 0.5}, "up_blocks.0.attentions.1": {"within_1": 0.75}}
     alone = figures_text({"setup": setup, "sram": {"by_layer": layers}}, {"setup": setup, "sram": {"by_layer": layers}})
     assert "| `up_blocks.0.attentions.0` | no | 0.50 | 0.50 |" in alone

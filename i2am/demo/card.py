@@ -13,6 +13,7 @@ from .guidance_text import guidance_text
 
 EVALUATION = WEIGHTS / "evaluation.json"
 PLAIN = WEIGHTS / "evaluation-plain.json"
+EQUAL = WEIGHTS / "evaluation-equal.json"
 BENCH = WEIGHTS.parent / "bench.json"
 IN_COMFYUI = tuple(WEIGHTS.parent / f"bench-comfyui{model}.json" for model in ("", "-stableviton"))
 GUIDANCE = WEIGHTS.parent / "guidance.json"
@@ -66,11 +67,12 @@ PICTURES = {
     "null_reference": "no reference",
 }
 WITHOUT = "trained without attention loss"
+WITH = "this model after as many samples as that"
 
 
-def _picture(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+def _picture(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any]) -> str:
     measured = [(label, figures.get("picture", {}).get(key)) for key, label in PICTURES.items()]
-    measured.append((f"{WITHOUT}, paired", plain.get("picture", {}).get("paired")))
+    measured += [(f"{whose}, paired", f.get("picture", {}).get("paired")) for whose, f in ((WITHOUT, plain), (WITH, equal))]
     rows: Rows = []
     for label, f in measured:
         if f is not None:
@@ -101,7 +103,7 @@ def _aims(paired: dict[str, Any] | None) -> str:
     return f"\nAimed at in paired pictures and not reached: {' and '.join(missed)}.\n" if missed else ""
 
 
-def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+def _sram(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any]) -> str:
     section, beside = figures.get("sram", {}), plain.get("sram", {})
     named: list[tuple[str, Any]] = [
         ("supervised layers", section.get("supervised")),
@@ -125,6 +127,7 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         (f"{WITHOUT}, the layers supervised here", beside.get("supervised")),
         (f"{WITHOUT}, the layers never supervised here", beside.get("never_supervised")),
         (f"{WITHOUT}, all layers", beside.get("all_layers")),
+        (f"{WITH}, all layers", equal.get("sram", {}).get("all_layers")),
         ("baseline: chance", base.get("chance")),
         ("baseline: untrained model", base.get("untrained", {}).get("all_layers")),
         ("baseline: same place", base.get("same_place")),
@@ -175,7 +178,7 @@ def _followed(figures: dict[str, Any]) -> str:
     return f"{share} ({cells[0]:,}; {cells[1]:,})"
 
 
-def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+def _causal(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any]) -> str:
     own, beside = figures.get("causal", {}), plain.get("causal", {})
     named = {
         "all layers": own,
@@ -184,6 +187,7 @@ def _causal(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         f"{WITHOUT}, all layers": beside,
         f"{WITHOUT}, the layers supervised here": beside.get("supervised"),
         f"{WITHOUT}, the layers never supervised here": beside.get("never_supervised"),
+        f"{WITH}, all layers": equal.get("causal"),
         "yardstick: the true warp in place of maps": own.get("by_true_warp"),
         "yardstick: the true warp, blurred": own.get("by_blurred_warp"),
     }
@@ -218,9 +222,12 @@ does too. Read the column with the blurs for what maps tell beyond the truth, an
 """
 
 
-def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
-    """All tables of an evaluation."""
-    setup = figures["setup"]
+def figures_text(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any] | None = None) -> str:
+    """All tables of an evaluation, with those of the model without attention loss beside it.
+
+    ``equal``: this model's when it had seen as many samples as that one, where it has seen more since.
+    """
+    setup, equal = figures["setup"], equal or {}
     about = (
         f"Measured with `python -m i2am.demo.evaluate` after {setup['samples']:,} training samples, "
         f"{setup['steps']} DDIM steps, cfg {setup['cfg']:g}, on as many held-out pairs as each line says. A dash: not measured, or too "
@@ -236,11 +243,11 @@ def figures_text(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         part
         for part in (
             about,
-            _picture(figures, plain),
-            _sram(figures, plain),
+            _picture(figures, plain, equal),
+            _sram(figures, plain, equal),
             _by_layer(figures, plain),
             _where(figures, plain),
-            _causal(figures, plain),
+            _causal(figures, plain, equal),
         )
         if part
     )
@@ -358,7 +365,7 @@ def build(readme: str) -> tuple[str, str]:
     """The model card and the README, from the committed JSON files; ``readme`` is its present text."""
     figures, plain, bench = _load(EVALUATION), _load(PLAIN), _load(BENCH)
     inside = [_load(path) for path in IN_COMFYUI if path.is_file()]
-    body = figures_text(figures, plain) if figures else ""
+    body = figures_text(figures, plain, _load(EQUAL)) if figures else ""
     readme = _replace(readme, "figures", f"\n{body}\n" if body else "")
     readme = _replace(readme, "bench", f"\n{bench_text(bench)}{comfyui_text(inside)}\n" if bench else "")
     guidance, regularisers = _load(GUIDANCE), _load(REGULARISERS)

@@ -70,6 +70,7 @@ def test_the_scores_have_every_promised_part(demo: Path) -> None:
             part = scores["imacs"][preset][side]
             assert part["score"] == pytest.approx(part["inside"] - part["lambda"] * part["outside"])
             assert {"auc", "mass_ratio", "baselines"} <= part.keys()
+    assert set(scores["imacs"]["mirror"]) == set(scores["imacs"]["balanced"]) == {"g"}
     assert {"within_1", "within_2", "chance", "same_place"} <= scores["correspondence"].keys()
     assert {"retrieval", "correlation"} <= scores["causal"].keys()
     assert scores["recording_bytes"] == AttributionMaps.load(demo / "maps.safetensors").nbytes

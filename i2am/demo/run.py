@@ -20,7 +20,7 @@ from ..commands import marked, score_table
 from ..errors import I2AMError
 from ..grid import sheet
 from ..heat import Heat
-from ..imacs import Score, imacs_pair
+from ..imacs import Score, imacs_pair, score_generated
 from ..levels import LEVELS, common_grid, level_of, tlam, ulam
 from ..maps import AttributionMaps
 from ..patches import sram
@@ -171,9 +171,11 @@ def _inputs(case: DemoCase, generated: Tensor, paired: Tensor) -> dict[str, Imag
 
 
 def _imacs(maps: AttributionMaps, case: DemoCase) -> dict[str, dict[str, Any]]:
-    masks = (case.own.inpaint_mask[0, 0], case.worn.reference_mask[0, 0])
-    pairs = {name: imacs_pair(maps, *masks, preset=name) for name in PRESETS}
-    pairs |= {name: imacs_pair(maps, *masks, side=side) for name, side in (("balanced", "R2G-balanced"), ("mirror", "mirror"))}
+    """By preset both scores; and IMACS_g of two more maps, with which IMACS_r has nothing to do."""
+    inside, garment = case.own.inpaint_mask[0, 0], case.worn.reference_mask[0, 0]
+    pairs = {name: imacs_pair(maps, inside, garment, preset=name) for name in PRESETS}
+    for name, side in (("balanced", "R2G-balanced"), ("mirror", "mirror")):
+        pairs[name] = {"g": score_generated(maps, inside, garment, side=side)[0]}
     return {name: {side: score.as_dict() for side, score in pair.items()} for name, pair in pairs.items()}
 
 

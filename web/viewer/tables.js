@@ -67,7 +67,7 @@ function imacsTable(imacs) {
     el(
       "table",
       {},
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "preset or map"), el("th", { scope: "col" }, "score"), ...head)),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "preset or map"), el("th", { scope: "col" }, "side"), ...head)),
       el("tbody", {}, ...rows),
     ),
   );

@@ -43,7 +43,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         "demo",
         help="run the bundled try-on model on a drawn person and garment, and show everything about it",
         description="Runs the bundled try-on model on the CPU, records its attention and writes pictures, scores and one HTML "
-        "page: start with OUT/report.html. It takes one and a half to five minutes on two cores; --blocks 0 skips the longest "
+        "page: start with OUT/report.html. It takes one to five minutes on two cores; --blocks 0 skips the longest "
         "part.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from i2am.bench_memory import PeakMemory
-from i2am.budget import LayerCost, Plan, plan
+from i2am.budget import LayerCost, Plan, bytes_of, plan
 from i2am.errors import RecordingError
 from i2am.layout import Layout, Reference, TokenGrid
 from i2am.maps import AttributionMaps
@@ -23,24 +23,13 @@ PLENTY = 10**12
 COSTS = [LayerCost("small", 2, 40, 10, 300), LayerCost("large", 4, 200, 50, 9000), LayerCost("middle", 4, 60, 12, 2000)]
 
 
-def size_of(chosen: Plan, costs: list[LayerCost], copies: int) -> int:
-    """Bytes of what a plan keeps, counted anew."""
-    floats = 0
-    for c in costs:
-        heads = c.heads if chosen.marginal_heads else 1
-        floats += len(chosen.bins) * heads * c.marginal + len(chosen.groups) * heads * c.grouped
-        if c.name in chosen.pairwise_layers:
-            floats += len(chosen.groups) * (c.heads if chosen.pairwise == "heads" else 1) * c.pairwise
-    return 4 * copies * floats
-
-
 def stages(costs: list[LayerCost], **options: object) -> list[Plan]:
     """All plans from the finest to the coarsest, each made by a budget one byte below what the one before it takes."""
     copies: int = options["copies"]  # type: ignore[assignment]
     found = [plan(costs, budget=PLENTY, **options)]  # type: ignore[arg-type]
     while True:
-        after = plan(costs, budget=size_of(found[-1], costs, copies) - 1, **options)  # type: ignore[arg-type]
-        if size_of(after, costs, copies) >= size_of(found[-1], costs, copies):
+        after = plan(costs, budget=bytes_of(found[-1], costs, copies) - 1, **options)  # type: ignore[arg-type]
+        if bytes_of(after, costs, copies) >= bytes_of(found[-1], costs, copies):
             return found
         found.append(after)
 
@@ -63,9 +52,9 @@ def test_nothing_is_coarsened_where_there_is_room() -> None:
     assert chosen.pairwise == "heads"
     assert chosen.pairwise_layers == {"small", "large", "middle"}
     assert chosen.notes == ()
-    exact = plan(COSTS, steps=50, groups=5, pairwise="heads", copies=2, budget=size_of(chosen, COSTS, 2))
+    exact = plan(COSTS, steps=50, groups=5, pairwise="heads", copies=2, budget=bytes_of(chosen, COSTS, 2))
     assert exact == chosen
-    assert plan(COSTS, steps=50, groups=5, pairwise="heads", copies=2, budget=size_of(chosen, COSTS, 2) - 1) != chosen
+    assert plan(COSTS, steps=50, groups=5, pairwise="heads", copies=2, budget=bytes_of(chosen, COSTS, 2) - 1) != chosen
 
 
 def test_the_order_of_coarsening() -> None:
@@ -115,7 +104,7 @@ def test_notes_say_what_was_coarsened_and_why() -> None:
         assert news not in texts[earlier]
         assert news in texts[later]
     assert all("budget of" in note for p in found for note in p.notes)
-    least = size_of(found[-1], COSTS, 2)
+    least = bytes_of(found[-1], COSTS, 2)
     hopeless = plan(COSTS, steps=50, groups=5, pairwise="heads", copies=2, budget=least // 2)
     assert replace(hopeless, notes=()) == replace(found[-1], notes=())
     assert "even the coarsest" in hopeless.notes[-1]
@@ -135,7 +124,7 @@ def test_any_plan_stays_within_the_budget_and_its_ranges_fill_all_steps(
 ) -> None:
     wanted = even_ranges(steps, min(groups, steps))
     found = stages(costs, steps=steps, groups=groups, pairwise=pairwise, copies=copies)
-    sizes = [size_of(p, costs, copies) for p in found]
+    sizes = [bytes_of(p, costs, copies) for p in found]
     assert sizes == sorted(sizes, reverse=True)
     for chosen, size in zip(found, sizes, strict=True):
         assert whole(chosen.bins, steps)
@@ -145,7 +134,7 @@ def test_any_plan_stays_within_the_budget_and_its_ranges_fill_all_steps(
             if longest(chosen.bins) <= longest(wanted):  # time groups can still be told apart
                 assert {a for a, _ in wanted} <= edges
         between = plan(costs, steps=steps, groups=groups, pairwise=pairwise, copies=copies, budget=size + 1)
-        assert size_of(between, costs, copies) <= size + 1
+        assert bytes_of(between, costs, copies) <= size + 1
     assert len(found[-1].bins) == 1
     assert not found[-1].pairwise_layers
     assert not found[-1].marginal_heads or all(c.heads == 1 for c in costs)

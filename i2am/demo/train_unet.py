@@ -87,7 +87,7 @@ class Cache:
         """
         for path in self.paths[:count]:
             while count is not None and not path.exists():
-                if not self._coming():
+                if not self._coming() and not path.exists():  # its maker may have ended with it
                     raise FileNotFoundError(f"{path} is not there and is no longer being made; run the same command again")
                 time.sleep(0.5)
             if path not in self.shards and path.exists():

@@ -217,8 +217,8 @@ def _causal(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any
 
 
 READ_CAUSAL = """
-A change is smeared over more cells than the sharp true warp says, so any soft map goes on correlating with it when that warp is given; a blurred true warp
-does too. Read the column with the blurs for what maps tell beyond the truth, and the one after it for what the truth tells beyond the maps.
+A change is smeared over more cells than the sharp true warp says, so a soft map goes on correlating with it when that warp is given, as a blurred true
+warp would. Read the column with the blurs for what maps tell beyond the truth, and the one after it for what the truth tells beyond the maps.
 """
 
 

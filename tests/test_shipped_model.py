@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from i2am.demo.card import EVALUATION
-from i2am.demo.evaluate import Evaluation, Plan
+from i2am.demo.card import EQUAL, EVALUATION, PLAIN
+from i2am.demo.evaluate import Evaluation, Plan, hashes
 from i2am.demo.export import LIMIT
 from i2am.demo.family import WEIGHTS
 from i2am.demo.sample import DemoModel
@@ -83,3 +83,17 @@ def test_generated_pictures_are_about_as_good_as_promised(measured: dict, promis
 def test_the_weights_ship_within_their_limit_and_say_what_they_are(promised: dict) -> None:
     assert sum(p.stat().st_size for p in WEIGHTS.glob("*.safetensors")) <= LIMIT
     assert DemoModel.load().about["samples"] == promised["setup"]["samples"] > 0
+
+
+def test_the_committed_figures_are_of_these_weights(promised: dict) -> None:
+    assert promised["setup"]["sha256"] == hashes(WEIGHTS)
+    assert promised["setup"]["complete"]
+    pairs = promised["setup"]["pairs"]
+    assert pairs >= 200
+    assert promised["picture"]["paired"]["pairs"] == pairs
+    assert promised["where"]["paired"]["mirror"]["pairs"] == pairs
+
+
+def test_the_comparison_is_of_equally_many_samples() -> None:
+    with_loss, without = (json.loads(path.read_text(encoding="utf-8")) for path in (EQUAL, PLAIN))
+    assert with_loss["setup"]["samples"] == without["setup"]["samples"]

@@ -202,6 +202,8 @@ def test_small_differences_are_not_shown_as_none() -> None:
     figures["summary"]["mass"]["difference"] = {"mean": -0.000012, "low": -0.00003, "high": -0.000004}
     assert "| −0.001 (−0.003 to −0.0004) |" in guidance_text(figures)
     assert "lowers the share of mass inside its mask" in guidance_text(figures)
+    figures["summary"]["mass"]["difference"] = {"mean": -1.2e-7, "low": -2e-6, "high": 2e-6}
+    assert "| −0.00001 (−0.0002 to +0.0002) |" in guidance_text(figures)
 
 
 def test_few_pairs_give_no_answer() -> None:

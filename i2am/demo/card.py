@@ -146,7 +146,12 @@ def _by_layer(figures: dict[str, Any], plain: dict[str, Any]) -> str:
         taught = "yes" if name in SUPERVISED else "no"
         rows.append((f"`{name}`", taught, _number(f["within_1"]), *([_number(beside[name]["within_1"])] if beside else [])))
     head = ("a layer alone: its peak within 1 patch", "taught to point", "this model", *([WITHOUT] if beside else []))
-    return _table(head, rows) if rows else ""
+    return _table(head, rows) + READ_LAYERS if rows else ""
+
+
+READ_LAYERS = """
+The lessons ended long before the training did; not every layer that had them points now.
+"""
 
 
 WHERE = {

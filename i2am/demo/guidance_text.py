@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,4 +93,5 @@ def _points(found: Mapping[str, float]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.01 or value == 0 else f"{value:+.1g}".replace("-", "−")
+    digits = 2 if abs(value) >= 0.01 or value == 0 else -math.floor(math.log10(abs(value)))
+    return f"{value:+.{digits}f}".replace("-", "−")

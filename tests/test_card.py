@@ -50,11 +50,19 @@ def test_a_changed_figure_changes_the_text() -> None:
     later = figures_text({"setup": setup, "picture": pictures, "causal": causal}, plain, plain)
     assert "| this model after as many samples as that, paired | 0.50 |" in later
     assert "| this model after as many samples as that, all layers | 0.50 | 0.25 |" in later
+    first = {"where": {"paired": where["unpaired"]}, "sram": {"supervised": pointing["supervised"]}, "setup": setup}
+    assert "| this model after as many samples as that, supervised | 0.12 |" in figures_text(first, first, first)
+    assert "| paired | trained without attention loss, paired | this model after as many samples as that, paired |" in (
+        figures_text(first, first, first)
+    )
     assert "as many samples as that" not in figures_text({"setup": setup, "picture": pictures}, plain)
     layers = {"up_blocks.0.attentions.0": {"within_1": 0.5}, "up_blocks.0.attentions.1": {"within_1": 0.75}}
     alone = figures_text({"setup": setup, "sram": {"by_layer": layers}}, {"setup": setup, "sram": {"by_layer": layers}})
     assert "| `up_blocks.0.attentions.0` | no | 0.50 | 0.50 |" in alone
     assert "| `up_blocks.0.attentions.1` | yes | 0.75 | 0.75 |" in alone
+    assert "not pointing now" not in alone
+    lost = {"setup": setup, "sram": {"by_layer": {"up_blocks.0.attentions.1": {"within_1": 0.25}}}}
+    assert "Taught, and not pointing now: `up_blocks.0.attentions.1`." in figures_text(lost, {})
     assert "| pairs | 5 |" in both
 
 

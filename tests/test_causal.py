@@ -13,11 +13,8 @@ from i2am.demo.attention_loss import NEVER_SUPERVISED, SUPERVISED
 from i2am.demo.correspondence import true_tokens
 from i2am.demo.data import GRID, HELD_OUT
 from i2am.demo.draw import DemoPairs, draw_pairs
-from i2am.demo.encoder import REFERENCE_GRID
 from i2am.demo.sample import DemoModel
 from i2am.demo.spec import REFERENCE, draw_pair
-
-CELLS, TOKENS = GRID[0] * GRID[1], REFERENCE_GRID[0] * REFERENCE_GRID[1]
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,6 @@ def pairs() -> DemoPairs:
 
 
 @pytest.fixture(scope="module")
-def pair() -> DemoPairs:
-    return draw_pairs([draw_pair(HELD_OUT + 40)])
-
-
-@pytest.fixture(scope="module")
 def model() -> DemoModel:
     return DemoModel.untrained()
 

@@ -104,7 +104,7 @@ def _aims(paired: dict[str, Any] | None) -> str:
 
 
 def _sram(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any]) -> str:
-    section, beside = figures.get("sram", {}), plain.get("sram", {})
+    section, beside, before = (f.get("sram", {}) for f in (figures, plain, equal))
     named: list[tuple[str, Any]] = [
         ("supervised layers", section.get("supervised")),
         ("never-supervised layers", section.get("never_supervised")),
@@ -127,7 +127,9 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any])
         (f"{WITHOUT}, the layers supervised here", beside.get("supervised")),
         (f"{WITHOUT}, the layers never supervised here", beside.get("never_supervised")),
         (f"{WITHOUT}, all layers", beside.get("all_layers")),
-        (f"{WITH}, all layers", equal.get("sram", {}).get("all_layers")),
+        (f"{WITH}, supervised", before.get("supervised")),
+        (f"{WITH}, never supervised", before.get("never_supervised")),
+        (f"{WITH}, all layers", before.get("all_layers")),
         ("baseline: chance", base.get("chance")),
         ("baseline: untrained model", base.get("untrained", {}).get("all_layers")),
         ("baseline: same place", base.get("same_place")),
@@ -139,19 +141,22 @@ def _sram(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any])
     return _table(("SRAM's peak lies, of the true place,", "within 1 patch", "within 2", "pairs"), rows)
 
 
-def _by_layer(figures: dict[str, Any], plain: dict[str, Any]) -> str:
-    own, beside = (f.get("sram", {}).get("by_layer", {}) for f in (figures, plain))
-    rows: Rows = []
-    for name, f in own.items():
-        taught = "yes" if name in SUPERVISED else "no"
-        rows.append((f"`{name}`", taught, _number(f["within_1"]), *([_number(beside[name]["within_1"])] if beside else [])))
-    head = ("a layer alone: its peak within 1 patch", "taught to point", "this model", *([WITHOUT] if beside else []))
-    return _table(head, rows) + READ_LAYERS if rows else ""
+def _by_layer(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any]) -> str:
+    named = (("this model", figures), (WITHOUT, plain), (WITH, equal))
+    kinds = {label: layers for label, f in named if (layers := f.get("sram", {}).get("by_layer"))}
+    own = kinds.get("this model", {})
+    rows: Rows = [
+        (f"`{name}`", "yes" if name in SUPERVISED else "no", *(_number(found[name]["within_1"]) for found in kinds.values()))
+        for name in own
+    ]
+    head = ("a layer alone: its peak within 1 patch", "taught to point", *kinds)
+    return _table(head, rows) + _not_pointing(own) if rows else ""
 
 
-READ_LAYERS = """
-The lessons ended long before the training did; not every layer that had them points now.
-"""
+def _not_pointing(layers: dict[str, Any]) -> str:
+    """Which of the taught layers point home in less than half of the cells."""
+    names = " and ".join(f"`{name}`" for name in SUPERVISED if name in layers and layers[name]["within_1"] < 0.5)
+    return f"\nThe lessons ended long before the training did. Taught, and not pointing now: {names}.\n" if names else ""
 
 
 WHERE = {
@@ -162,10 +167,11 @@ WHERE = {
 }
 
 
-def _where(figures: dict[str, Any], plain: dict[str, Any]) -> str:
+def _where(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any]) -> str:
     kinds = {kind: figures["where"][kind] for kind in ("paired", "unpaired") if kind in figures.get("where", {})}
-    if kinds and "paired" in plain.get("where", {}):
-        kinds[f"{WITHOUT}, paired"] = plain["where"]["paired"]
+    for whose, f in ((WITHOUT, plain), (WITH, equal)):
+        if kinds and "paired" in f.get("where", {}):
+            kinds[f"{whose}, paired"] = f["where"]["paired"]
     rows: Rows = [(label, *(_number(found[key]["auc"]) for found in kinds.values())) for key, label in WHERE.items() if kinds]
     rows.append(("pairs", *(str(found["mirror"]["pairs"]) for found in kinds.values())))
     head = ("which map tells where the garment went (area under the ROC curve, chance 0.50)", *kinds)
@@ -184,7 +190,7 @@ def _followed(figures: dict[str, Any]) -> str:
 
 
 def _causal(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any]) -> str:
-    own, beside = figures.get("causal", {}), plain.get("causal", {})
+    own, beside, before = (f.get("causal", {}) for f in (figures, plain, equal))
     named = {
         "all layers": own,
         "supervised layers": own.get("supervised"),
@@ -192,7 +198,9 @@ def _causal(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str, Any
         f"{WITHOUT}, all layers": beside,
         f"{WITHOUT}, the layers supervised here": beside.get("supervised"),
         f"{WITHOUT}, the layers never supervised here": beside.get("never_supervised"),
-        f"{WITH}, all layers": equal.get("causal"),
+        f"{WITH}, all layers": before,
+        f"{WITH}, supervised": before.get("supervised"),
+        f"{WITH}, never supervised": before.get("never_supervised"),
         "yardstick: the true warp in place of maps": own.get("by_true_warp"),
         "yardstick: the true warp, blurred": own.get("by_blurred_warp"),
     }
@@ -250,8 +258,8 @@ def figures_text(figures: dict[str, Any], plain: dict[str, Any], equal: dict[str
             about,
             _picture(figures, plain, equal),
             _sram(figures, plain, equal),
-            _by_layer(figures, plain),
-            _where(figures, plain),
+            _by_layer(figures, plain, equal),
+            _where(figures, plain, equal),
             _causal(figures, plain, equal),
         )
         if part

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/train"), help="folder of caches and checkpoints")
     parser.add_argument("--shards", type=int, default=32, help="shards of 512 drawn pairs (default 32)")
     parser.add_argument("--vae-samples", type=int, default=12_000, help="pictures that the autoencoder sees")
-    parser.add_argument("--samples", type=int, default=96_000, help="pairs that the U-Net sees")
+    parser.add_argument("--samples", type=int, default=172_800, help="pairs that the U-Net sees (default 172800)")
     parser.add_argument("--attention-weight", type=float, default=0.2, help="0 trains by diffusion alone")
     parser.add_argument(
         "--attention-samples", type=int, help="samples with the attention loss, at most half of all (default: half)"

@@ -1,95 +1,24 @@
-"""Maps as a file: nothing is lost, nothing foreign is taken for maps, and a value once made stays as it is."""
+"""Maps as a file: nothing is lost, and nothing foreign is taken for maps."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filled_maps import FIELDS, LAYERS, described, example, recording
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from i2am import files
-from i2am.errors import MapsFileError, RecordingError
-from i2am.layout import Layout, Reference, TokenGrid
+from i2am.errors import MapsFileError
 from i2am.levels import tlam, ulam
-from i2am.maps import MARGINALS, AttributionMaps, LayerInfo, RunInfo
+from i2am.maps import AttributionMaps
 from i2am.patches import sram
-from i2am.recorder import Recorder
-
-SHIRT = Reference(TokenGrid(4, 3, 1, picture=(64, 48), rect=(0.0, 0.125, 1.0, 0.875)), 2, "shirt, left: “ü”")
-SHOES = Reference(TokenGrid(2, 5, picture=(32, 80), rect=None), 16, "shoes")
-LAYERS = {"down.0": ((6, 4), 2, Layout((SHIRT, SHOES), keys=27)), "mid|dle": ((3, 2), 4, Layout((SHIRT, SHOES), keys=30))}
-INFO = {
-    "seed": 2**53 + 1,
-    "sampler": "DDIM",
-    "cfg": 7.5,
-    "timesteps": (981.0, 501.0, 21.0),
-    "sigmas": (14.6146, 0.1 + 0.2, 1e-7),
-    "model": "tiny",
-    "host": "test",
-    "extra": {"hash": "ab12", "sizes": [64, 48], "nested": {"on": True, "none": None, "name": "ü"}},
-}
-
-
-FIELDS = (
-    *("layers", "references", "branches", "images", "run", "bins", "groups", "recorded", "generated_size", "notes"),
-    "null_branches",
-)
-
-
-def recording(
-    names: tuple[str, ...] = ("down.0",), pairwise: str | None = "heads", masked: bool = True, **info: Any
-) -> tuple[AttributionMaps, dict[str, Any]]:
-    """A recording of random calls, and the objects that were handed in for it."""
-    mask = torch.zeros(2, 12, 8)
-    mask[0, 2:9, 1:6] = 1
-    mask[1, 4:5] = 0.5
-    given = {
-        "mask": mask,
-        "thumbnails": {
-            "garment | left": torch.arange(60, dtype=torch.uint8).view(4, 5, 3),
-            "person": torch.ones(2, 2, 3).byte(),
-        },
-        "info": {**INFO, **info},
-    }
-    recorder = Recorder(
-        lambda name: LAYERS[name][2],
-        steps=3,
-        images=2,
-        branches=("uncond", "cond"),
-        pairwise=pairwise,
-        groups=2,
-        inpaint_mask=mask if masked else None,
-        generated_size=(96, 64),
-        budget=72_000 if len(names) == 1 and pairwise == "heads" else 10**9,  # a little short: that leaves a note
-    )
-    generator = torch.Generator().manual_seed(0)
-    for step in range(1, 3):
-        for branch in ("uncond", "cond"):
-            for name in names:
-                grid, heads, layout = LAYERS[name]
-                n, s = grid[0] * grid[1], layout.key_count
-                q, k, v = (torch.randn(2, heads, count, 4, generator=generator) for count in (n, s, s))
-                recorder.observe(name, grid, step, branch, q, k, v, scale=0.5, middle=name.startswith("mid"))
-        recorder.end_step(step)
-    run = RunInfo(steps=3, **given["info"])
-    return recorder.finish(run, given["thumbnails"] if masked else None), given
-
-
-@cache
-def example() -> AttributionMaps:
-    return recording()[0]
-
-
-def described(maps: AttributionMaps) -> dict[str, Any]:
-    """All that maps say of themselves, but for their tensors."""
-    return {name: getattr(maps, name) for name in (*FIELDS, "nbytes", "pairwise_heads")}
 
 
 def assert_equal(a: AttributionMaps, b: AttributionMaps) -> None:
@@ -345,111 +274,3 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MapsFileError, match="nowhere"):
         example().save(tmp_path / "nowhere" / "maps.safetensors")
     assert list(tmp_path.iterdir()) == []
-
-
-# ---------------------------------------------------------------------------------------------------- immutability
-
-
-def spoil(tensor: Tensor) -> None:
-    tensor.fill_(7)
-
-
-def test_a_returned_tensor_is_a_copy() -> None:
-    maps, _ = recording()
-    untouched = {key: t.clone() for key, t in maps._tensors.items()}
-    for kind in MARGINALS:
-        spoil(maps.marginal(kind, "down.0"))
-    spoil(maps.pairwise("down.0"))
-    for kind in ("entropy", "norm", "peak_value", "peak_index"):
-        spoil(maps.grouped(kind, "down.0"))
-    mask, pictures = maps.inpaint_mask, maps.thumbnails
-    assert mask is not None
-    before = mask.clone(), {name: p.clone() for name, p in pictures.items()}
-    spoil(mask)
-    for picture in pictures.values():
-        spoil(picture)
-    pictures.clear()
-    assert all(torch.equal(maps._tensors[key], t) for key, t in untouched.items())
-    assert torch.equal(maps.inpaint_mask, before[0])
-    assert maps.thumbnails.keys() == before[1].keys()
-    assert all(torch.equal(maps.thumbnails[name], p) for name, p in before[1].items())
-
-
-def test_a_heat_is_no_view_of_the_maps() -> None:
-    maps, _ = recording()
-    untouched = {key: t.clone() for key, t in maps._tensors.items()}
-    for heat in (
-        ulam(maps, "R2G", preset="paper", steps=(1, 3), heads=[0]),
-        tlam(maps, "G2R", 1, steps=(1, 3)),
-        sram(maps, (0, 0), preset="paper"),
-    ):
-        spoil(heat.values)
-    assert all(torch.equal(maps._tensors[key], t) for key, t in untouched.items())
-
-
-def test_what_was_handed_in_can_change_afterwards() -> None:
-    maps, given = recording()
-    before = maps.inpaint_mask.clone(), {n: p.clone() for n, p in maps.thumbnails.items()}, json.dumps(dict(maps.run.extra))
-    spoil(given["mask"])
-    for picture in given["thumbnails"].values():
-        spoil(picture)
-    given["thumbnails"]["more"] = torch.zeros(1, 1, 3)
-    given["info"]["extra"]["nested"]["on"] = False
-    given["info"]["extra"]["more"] = 1
-    assert torch.equal(maps.inpaint_mask, before[0])
-    assert maps.thumbnails.keys() == before[1].keys()
-    assert all(torch.equal(maps.thumbnails[n], p) for n, p in before[1].items())
-    assert json.dumps(dict(maps.run.extra)) == before[2]
-
-
-def test_pictures_added_later_make_another_value() -> None:
-    maps, _ = recording()
-    picture = torch.full((2, 3, 3), 9, dtype=torch.uint8)
-    more = maps.with_thumbnails({"generated": picture})
-    spoil(picture)
-    assert set(maps.thumbnails) == {"garment | left", "person"}
-    assert set(more.thumbnails) == {"garment | left", "person", "generated"}
-    assert torch.equal(more.thumbnails["generated"], torch.full((2, 3, 3), 9, dtype=torch.uint8))
-    assert all(torch.equal(more._tensors[key], t) for key, t in maps._tensors.items())
-
-
-def test_facts_about_the_run_cannot_be_changed() -> None:
-    maps, _ = recording()
-    before = json.dumps(dict(maps.run.extra))
-    extra: Any = maps.run.extra
-    extra["nested"]["on"] = False
-    extra["more"] = 1
-    assert json.dumps(dict(maps.run.extra)) == before
-
-
-@pytest.mark.parametrize(
-    "name",
-    [*FIELDS, "inpaint_mask", "thumbnails", "nbytes", "pairwise_heads"],
-)
-def test_attributes_cannot_be_set(name: str) -> None:
-    maps, _ = recording(pairwise=None)
-    before = getattr(maps, name)
-    with pytest.raises(AttributeError):
-        setattr(maps, name, None)
-    with pytest.raises(AttributeError):
-        delattr(maps, name)
-    if not isinstance(before, (Tensor, dict)):
-        assert getattr(maps, name) == before
-
-
-def test_parts_of_the_description_cannot_be_set() -> None:
-    maps = example()
-    layer, reference = maps.layers[0], maps.references[0]
-    for part, name in ((maps.run, "steps"), (layer, "heads"), (layer.grid, "rows"), (reference, "start")):
-        with pytest.raises(AttributeError):
-            setattr(part, name, 99)
-    for name in ["layers", "references", "branches", "bins", "groups", "recorded", "notes"]:
-        assert isinstance(getattr(maps, name), tuple)
-    assert isinstance(maps.layers[0], LayerInfo)
-
-
-def test_a_mask_of_the_wrong_shape_is_refused() -> None:
-    with pytest.raises(RecordingError, match="inpainting mask"):
-        Recorder(LAYERS["down.0"][2], steps=1, images=2, inpaint_mask=torch.ones(3, 4, 4))
-    with pytest.raises(RecordingError, match="empty"):
-        Recorder(LAYERS["down.0"][2], steps=1, inpaint_mask=torch.zeros(4, 4))

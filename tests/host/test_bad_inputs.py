@@ -16,9 +16,10 @@ from typing import Any
 
 import folder_paths
 import pytest
-from host_tests.bad_inputs import CASES, NO_ERRORS, Case, Said, bench
+from host_tests.bad_inputs import CASES, NO_ERRORS, Case, Said
 from host_tests.boot import PACK
 from host_tests.graph import Graphs
+from host_tests.graph_bench import bench
 from server import PromptServer
 
 import nodes

@@ -5,15 +5,15 @@ scored with `imacs_pair`. After Park and Jang, "I²AM" (arXiv 2407.12331).
 """
 
 from .errors import I2AMError, LayoutError, MapsFileError, MaskError, RecordingError, UnavailableError
-from .heat import Heat, fit, normalise, threshold
-from .imacs import Score, imacs, imacs_pair, masked_g2r
-from .layout import Layout, Reference, TokenGrid
-from .levels import common_grid, hlam, llam, tlam, ulam
-from .maps import AttributionMaps, LayerInfo, RunInfo
-from .patches import sram
-from .pointed import mirror_of_object
-from .presets import PRESETS
-from .recorder import Recorder
+from .geometry.layout import Layout, Reference, TokenGrid
+from .levels.heat import Heat, fit, normalise, threshold
+from .levels.marginal import common_grid, hlam, llam, tlam, ulam
+from .levels.patch import sram
+from .levels.presets import PRESETS
+from .maps.value import AttributionMaps, LayerInfo, RunInfo
+from .pictures.pointed import mirror_of_object
+from .recording.recorder import Recorder
+from .scores.imacs import Score, imacs, imacs_pair, masked_g2r
 
 __version__ = "0.1.0"
 

@@ -1,5 +1,5 @@
 """`python -m i2am`."""
 
-from .cli import main
+from .commands.cli import main
 
 raise SystemExit(main())

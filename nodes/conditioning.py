@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..i2am.errors import I2AMError
-from ..i2am.families import assemble
+from ..i2am.models.families import assemble
 from .base import Encoder, check, field, schema
 
 

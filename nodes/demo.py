@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..i2am.demo.draw import DemoPairs, draw_pairs
-from ..i2am.demo.restyle import restyle
-from ..i2am.demo.scene import DemoCase
-from ..i2am.demo.spec import COLOUR_NAMES, GLYPHS, PATTERNS
-from ..i2am.demo.truth_picture import truth_picture
+from ..i2am.drawn.draw import DemoPairs, draw_pairs
+from ..i2am.drawn.restyle import restyle
+from ..i2am.drawn.scene import DemoCase
+from ..i2am.drawn.spec import COLOUR_NAMES, GLYPHS, PATTERNS
+from ..i2am.drawn.truth_picture import truth_picture
+from ..i2am.hosts.comfy.loaders.demo import load_demo_model
 from .base import Encoder, field, schema
-from .demo_model import load_demo_model
 
 DRAWN = "as drawn"
 WEARS = ("another garment", "their own garment")

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
-from ..i2am.presets import PRESETS
-from ..i2am.render import COLOURS, OPACITY
+from ..i2am.levels.presets import PRESETS
+from ..i2am.pictures.overlay import COLOURS, OPACITY
 from .base import field
 
 T = TypeVar("T")

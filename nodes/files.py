@@ -7,9 +7,9 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..i2am.errors import I2AMError
-from ..i2am.files import check_maps_file
-from ..i2am.maps import AttributionMaps
-from ..i2am.run_report import report_of_run
+from ..i2am.maps.file import check_maps_file
+from ..i2am.maps.value import AttributionMaps
+from ..i2am.outputs.run_report import report_of_run
 from .base import Maps, check, field, pictures, schema
 from .fields import batch_index, branch
 from .folders import SUFFIX, maps_files, maps_path, new_file, view_link

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import folder_paths
 
 from ..i2am.errors import I2AMError
-from ..i2am.files import is_maps_file
-from ..i2am.names import check_prefix, inside
-from ..i2am.tryon.folder import PARTS, is_folder
+from ..i2am.maps.file import is_maps_file
+from ..i2am.models.tryon.folder import PARTS, is_folder
+from ..i2am.outputs.names import check_prefix, inside
 
 SUFFIX = ".safetensors"
 _OUTPUT = " [output]"  # the host's own mark of names in its output folder

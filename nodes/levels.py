@@ -7,11 +7,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..i2am.batch import images_of, join
-from ..i2am.filters import choice_of
-from ..i2am.heat import THRESHOLD, shown
-from ..i2am.levels import LEVELS, SIDES, level_of
-from ..i2am.pointed import SRAM_AND_MIRROR, patch_heat
+from ..i2am.levels.batch import images_of, join
+from ..i2am.levels.choice import choice_of
+from ..i2am.levels.heat import THRESHOLD, shown
+from ..i2am.levels.marginal import LEVELS, SIDES, level_of
+from ..i2am.pictures.pointed import SRAM_AND_MIRROR, patch_heat
 from .base import Heat, Maps, check, field, pictures, schema
 from .base import image as image_of
 from .fields import filters, placed_only, preset, progress

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..i2am.tryon.checkpoint import FAMILIES
+from ..i2am.hosts.comfy.loaders.tryon import load_tryon
+from ..i2am.models.tryon.checkpoint import FAMILIES
 from .base import Encoder, field, schema
 from .folders import weights_names, weights_path
-from .tryon_model import load_tryon
 
 AUTO = "auto"
 

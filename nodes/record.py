@@ -7,9 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..i2am.filters import layers_of
-from ..i2am.hosts.comfy import ComfyRecording, Options, attach
-from ..i2am.layout import Layout, TokenGrid
+from ..i2am.geometry.layout import Layout, TokenGrid
+from ..i2am.hosts.comfy.record import ComfyRecording, Options, attach
+from ..i2am.levels.choice import layers_of
 from .base import Maps, Recording, check, field, samples, schema
 
 DETAIL = {"pairwise": "mean", "pairwise per head": "heads", "marginals": None}

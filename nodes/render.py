@@ -6,10 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..i2am.animate import film
-from ..i2am.backdrop import neutral
-from ..i2am.overlays import check_pictures, overlays
-from ..i2am.sheets import sheet_of
+from ..i2am.pictures.backdrop import neutral
+from ..i2am.pictures.film import film
+from ..i2am.pictures.overlays import check_pictures, overlays
+from ..i2am.pictures.panels import sheet_of
 from .base import Heat, check, field, pictures, preview, schema
 from .base import image as image_of
 from .fields import look_of, looks, ticker

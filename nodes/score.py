@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..i2am.batch import images_of
-from ..i2am.heat import THRESHOLD
-from ..i2am.imacs import LAMBDA, SCORED
-from ..i2am.score_card import score_cards
-from ..i2am.scores import mean_of, score_image, scores_text
+from ..i2am.levels.batch import images_of
+from ..i2am.levels.heat import THRESHOLD
+from ..i2am.outputs.score_card import score_cards
+from ..i2am.scores.imacs import LAMBDA, SCORED
+from ..i2am.scores.run import mean_of, score_image, scores_text
 from .base import Maps, check, field, pictures, preview, schema
 from .base import image as image_of
 from .fields import batch_index, branch, placed_only, preset, progress, reference

@@ -43,7 +43,7 @@ def test_nodes_import_the_library_relatively_and_never_diffusers() -> None:
 
 def test_only_the_host_module_touches_comfyui() -> None:
     for path in (ROOT / "i2am").rglob("*.py"):
-        if path.name != "comfy.py":
+        if "comfy" not in path.parts:
             assert not re.search(r"^\s*(from|import) comfy", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 
@@ -61,11 +61,12 @@ def test_the_wheel_holds_the_library_whole_and_nothing_else(tmp_path: Path) -> N
         wheel.extractall(unpacked)
     found = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file() and "dist-info" not in str(p)}
     code = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am").rglob("*.py")}
-    weights = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "demo" / "weights").iterdir()}
+    weights = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "models" / "demo" / "weights").iterdir()}
+    weights |= {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "demo" / "card").glob("*.json")}
     viewer = {f"i2am/_viewer/{p.name}" for p in (ROOT / "web" / "viewer").iterdir()}
     assert found == code | weights | viewer
     told = subprocess.run(
-        [sys.executable, "-c", "import i2am.report as r; print(r._viewer_folder())"],
+        [sys.executable, "-c", "import i2am.outputs.report as r; print(r._viewer_folder())"],
         cwd=tmp_path, env={"PYTHONPATH": str(unpacked), "PATH": ""}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert told.stdout.strip() == str(unpacked / "i2am" / "_viewer")

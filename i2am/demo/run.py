@@ -15,24 +15,24 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ..animate import animation, frames, panels
-from ..commands import marked, score_table
+from ..commands.show import marked, score_table
+from ..drawn.scene import DemoCase, Patch, telling_patches
+from ..drawn.spec import PICTURE
 from ..errors import I2AMError
-from ..grid import sheet
-from ..heat import Heat
-from ..imacs import Score, imacs_pair, score_generated
-from ..levels import LEVELS, common_grid, level_of, tlam, ulam
-from ..maps import AttributionMaps
-from ..patches import sram
-from ..pointed import mirror_of_object
-from ..presets import PRESETS
-from ..render import enlarge, marker, overlay
-from ..report import write_report
-from .causal import CausalResult, causal_check, summary, usable_blocks
-from .correspondence import correspondence_of
-from .sample import DemoModel, recording_of, try_on
-from .scene import DemoCase, Patch, telling_patches
-from .spec import PICTURE
+from ..levels.heat import Heat
+from ..levels.marginal import LEVELS, common_grid, level_of, tlam, ulam
+from ..levels.patch import sram
+from ..levels.presets import PRESETS
+from ..maps.value import AttributionMaps
+from ..outputs.report import write_report
+from ..pictures.film import animation, frames, panels
+from ..pictures.overlay import enlarge, marker, overlay
+from ..pictures.pointed import mirror_of_object
+from ..pictures.sheet import sheet
+from ..scores.imacs import Score, imacs_pair, score_generated
+from .evaluate.causal import CausalResult, causal_check, summary, usable_blocks
+from .evaluate.correspondence import correspondence_of
+from .recording import DemoModel, recording_of, try_on
 
 log = logging.getLogger("i2am")
 

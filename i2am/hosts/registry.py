@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import I2AMError
-from ..maps import AttributionMaps
+from ..maps.value import AttributionMaps
 
 LIMIT = 1_000_000_000
 """Bytes of maps that are kept for all recordings together; the newest run's are always kept."""

@@ -115,9 +115,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from .demo_folder import write_demo_folder
+    from ..data.demo_folder import write_demo_folder
+    from ..data.viton_hd import VitonHD
     from .loop import Manner, Recipe, train
-    from .viton_hd import VitonHD
 
     recipe = Recipe(
         size=tuple(args.size),
@@ -145,7 +145,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _networks(args: argparse.Namespace) -> Networks:
-    from ..weights_file import read_weights
+    from ..models.weights.file import read_weights
     from .start import small_start, starting_point
 
     if args.start is None:

@@ -8,11 +8,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..hosts.diffusers import grid_of
-from ..layout import Layout
-from ..losses import attention_probabilities, attention_tv, attribution_alignment
-from ..resample import Size
+from ..geometry.layout import Layout
+from ..geometry.resample import Size
+from ..hosts.diffusers.record import grid_of
 from .errors import TrainingError
+from .losses import attention_probabilities, attention_tv, attribution_alignment
 
 
 class Watched:
@@ -65,7 +65,7 @@ def watch(unet: UNet2DConditionModel) -> list[Watched]:
 
 @dataclass(frozen=True)
 class Regularisers:
-    """Factors of the two losses on attention; 0 leaves one out. See `i2am.losses` for what they mean."""
+    """Factors of the two losses on attention; 0 leaves one out. See `i2am.train.losses` for what they mean."""
 
     tv: float = 0.0
     alignment: float = 0.0

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from ..resample import Size
+from ..data.viton_hd import VitonHD
+from ..geometry.resample import Size
 from . import saved
 from .attention import Regularisers, Watched, watch
 from .errors import DatasetError, TrainingError, plain
@@ -28,7 +29,6 @@ from .interrupt import Interrupt, leave_signals_to_main
 from .networks import Frozen, TryOn, checkpoint_of
 from .noise import draw, schedule
 from .start import Networks
-from .viton_hd import VitonHD
 
 log = logging.getLogger("i2am")
 

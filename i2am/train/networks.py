@@ -8,9 +8,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..layout import Layout, TokenGrid
-from ..tryon.encoder import LATENT_SCALE, MEAN, SPREAD
-from ..tryon.ldm_keys import unet_to_ldm, vae_to_ldm, vision_to_ldm
+from ..geometry.layout import Layout, TokenGrid
+from ..models.tryon.encoder import LATENT_SCALE, MEAN, SPREAD
+from ..models.tryon.ldm_keys import unet_to_ldm, vae_to_ldm, vision_to_ldm
 
 CHANNELS = 12
 """Noisy, agnostic and densepose latents, 4 each, in this order."""

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from ..schedule import BETAS, STEPS
+from ..models.schedule import BETAS, STEPS
 
 
 @dataclass(frozen=True)

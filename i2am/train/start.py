@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsFileError
-from ..tryon.checkpoint import FIRST, PREFIXES, SCHEDULE, UNUSED, Part
-from ..tryon.networks import HEADS, unet_of, vae_of, vision_of
+from ..models.tryon.checkpoint import FIRST, PREFIXES, SCHEDULE, UNUSED, Part
+from ..models.tryon.networks import HEADS, unet_of, vae_of, vision_of
 from .networks import CHANNELS, Frozen, TryOn
 
 VISION = ("cond_stage_model.transformer.vision_model.", "vision_model.", "")

@@ -118,7 +118,7 @@ class Bench:
 
     def demo_weights(self, content: bytes | None) -> Prompt:
         """The demo model's node where its weights' folder holds this instead."""
-        load = library(self.pack, "demo.family").load_part
+        load = library(self.pack, "models.demo.family").load_part
         if content is not None:
             (self.folder / "unet.safetensors").write_bytes(content)
         loader = self.pack_nodes["I2AM_DemoModel"].execute.__func__.__globals__
@@ -138,7 +138,7 @@ class Bench:
 
     def carrying(self, conditioning: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
         """A conditioning with our token layout beside it, altered."""
-        carried, layout = library(self.pack, "hosts.carried"), library(self.pack, "layout")
+        carried, layout = library(self.pack, "models.carried"), library(self.pack, "geometry.layout")
         grid = layout.TokenGrid(3, 4, picture=(30, 40))
         made = carried.carry(conditioning, carried.Carried(layout.Layout.of(grid), (128, 96)))
         change(made[0][1])

@@ -25,9 +25,9 @@ def library(pack: ModuleType, name: str) -> Any:
 
 def planted(pack: ModuleType, *, pairwise: str | None = "heads", mask: Any = None, images: int = 2) -> Any:
     """The AttributionMaps of the run described above."""
-    layout = library(pack, "layout")
+    layout = library(pack, "geometry.layout")
     grid = layout.TokenGrid(5, 4, 1, picture=REFERENCE)
-    recorder = library(pack, "recorder").Recorder(
+    recorder = library(pack, "recording.recorder").Recorder(
         layout.Layout((layout.Reference(grid, 0),), keys=TOKENS + 1),  # one key more, of no reference
         steps=4,
         images=images,

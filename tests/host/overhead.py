@@ -62,8 +62,8 @@ class Setup:
 
 
 def _sd15(pack: str, torch: Any) -> Setup:
-    carried = importlib.import_module(f"{pack}.i2am.hosts.carried")
-    layout = importlib.import_module(f"{pack}.i2am.layout")
+    carried = importlib.import_module(f"{pack}.i2am.models.carried")
+    layout = importlib.import_module(f"{pack}.i2am.geometry.layout")
     told = carried.Carried(layout.Layout.of(layout.TokenGrid(16, 16, leading=1)), (512, 384))
     positive, negative = (carried.carry([[torch.randn(1, 257, 768), {}]], told) for _ in range(2))
     return Setup(_model(torch), positive, negative, 5.0, {"model": "SD1.5's size", "tokens": 257})
@@ -75,7 +75,7 @@ def _stableviton(pack: str, torch: Any) -> Setup:
 
     import nodes
 
-    path = Path(__file__).resolve().parents[1] / "paper_models.py"
+    path = Path(__file__).resolve().parents[1] / "helpers" / "paper_models.py"
     spec = importlib.util.spec_from_file_location("paper_models", path)
     assert spec is not None
     assert spec.loader is not None
@@ -122,7 +122,7 @@ def _model(torch: Any) -> Any:
 
 def _meter(library: str) -> list[float]:
     """Adds the processor seconds of every call that the recorder gets to a list's only number."""
-    recorder = importlib.import_module(f"{library}.recorder").Recorder
+    recorder = importlib.import_module(f"{library}.recording.recorder").Recorder
     spent = [0.0]
     for name in ("observe", "end_step"):
         real = getattr(recorder, name)

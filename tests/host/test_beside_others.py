@@ -36,8 +36,8 @@ def patched(name: str, model: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def attach(pack: ModuleType) -> Any:
-    host = importlib.import_module(f"{pack.__name__}.i2am.hosts.comfy")
-    layout = importlib.import_module(f"{pack.__name__}.i2am.layout")
+    host = importlib.import_module(f"{pack.__name__}.i2am.hosts.comfy.record")
+    layout = importlib.import_module(f"{pack.__name__}.i2am.geometry.layout")
     options = host.Options(layout=layout.Layout.of(layout.TokenGrid(*LAYOUT)))
     return lambda model: host.attach(model, options)
 

@@ -16,7 +16,7 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def lib(pack: ModuleType) -> Any:
-    names = {"sample": "demo.sample", "scene": "demo.scene", "maps": "maps"}
+    names = {"sample": "demo.recording", "scene": "drawn.scene", "maps": "maps.value"}
     return type("Lib", (), {k: importlib.import_module(f"{pack.__name__}.i2am.{v}") for k, v in names.items()})
 
 

@@ -21,12 +21,12 @@ LATENT = (1, 4, 24, 16)
 @pytest.fixture(scope="module")
 def lib(pack: ModuleType) -> Any:
     names = {
-        "comfy": "hosts.comfy",
-        "carried": "hosts.carried",
-        "layout": "layout",
-        "levels": "levels",
-        "patches": "patches",
-        "maps": "maps",
+        "comfy": "hosts.comfy.record",
+        "carried": "models.carried",
+        "layout": "geometry.layout",
+        "levels": "levels.marginal",
+        "patches": "levels.patch",
+        "maps": "maps.value",
         "errors": "errors",
     }
     return type("Lib", (), {k: importlib.import_module(f"{pack.__name__}.i2am.{v}") for k, v in names.items()})

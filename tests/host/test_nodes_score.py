@@ -30,7 +30,7 @@ def score(pack_nodes: dict[str, Any]) -> Any:
 
 
 def test_the_numbers_are_the_librarys(pack: ModuleType, score: Any, maps: Any) -> None:
-    imacs_pair = library(pack, "imacs").imacs_pair
+    imacs_pair = library(pack, "scores.imacs").imacs_pair
     for image in (0, 1):
         expected = imacs_pair(maps, LEFT[0], OBJECT[0], side="mass", image=image, weight=2.0, level=0.3)
         g, r, table, card = score(

@@ -22,10 +22,10 @@ LAYERS = ["input.1.1.0", "input.3.1.0", "middle.0.1.0", "output.0.1.0", "output.
 def lib(pack: ModuleType) -> Any:
     """The library as the pack has it: comfy, carried, layout and errors."""
     names = {
-        "comfy": "hosts.comfy",
-        "carried": "hosts.carried",
+        "comfy": "hosts.comfy.record",
+        "carried": "models.carried",
         "registry": "hosts.registry",
-        "layout": "layout",
+        "layout": "geometry.layout",
         "errors": "errors",
     }
     return type("Lib", (), {k: importlib.import_module(f"{pack.__name__}.i2am.{v}") for k, v in names.items()})
@@ -247,7 +247,7 @@ def test_an_interrupted_run_leaves_nothing(lib: Any, carry: Any) -> None:
 
 
 def test_an_error_in_a_later_step_ends_only_the_recording(lib: Any, carry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = importlib.import_module(lib.comfy.__name__.replace("hosts.comfy", "recorder")).Recorder
+    recorder = importlib.import_module(lib.comfy.__name__.replace("hosts.comfy.record", "recording.recorder")).Recorder
     model, recording = record(lib, tiny.model())
     positive, negative = carry(tiny.positive()), tiny.negative()
     plain = tiny.sample(tiny.model(), positive, negative)

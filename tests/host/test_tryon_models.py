@@ -23,7 +23,7 @@ import nodes
 
 def _beside(name: str) -> ModuleType:
     """A module of the library's own tests."""
-    path = Path(__file__).resolve().parents[1] / f"{name}.py"
+    path = Path(__file__).resolve().parents[1] / "helpers" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -40,7 +40,13 @@ given_to, hole, picture = runs.given_to, runs.hole, runs.picture
 
 @pytest.fixture(scope="module")
 def lib(pack: ModuleType) -> Any:
-    names = {"comfy": "hosts.comfy", "errors": "errors", "levels": "levels", "patches": "patches", "carried": "hosts.carried"}
+    names = {
+        "comfy": "hosts.comfy.record",
+        "errors": "errors",
+        "levels": "levels.marginal",
+        "patches": "levels.patch",
+        "carried": "models.carried",
+    }
     return type("Lib", (), {k: importlib.import_module(f"{pack.__name__}.i2am.{v}") for k, v in names.items()})
 
 
@@ -94,8 +100,8 @@ def test_the_loaded_parts_equal_the_statement(states: dict[str, dict[str, Tensor
 
 def test_both_hosts_have_the_same_autoencoder(pack: ModuleType, states: dict[str, dict[str, Tensor]]) -> None:
     pytest.importorskip("diffusers")
-    networks = importlib.import_module(f"{pack.__name__}.i2am.tryon.networks")
-    checkpoint = importlib.import_module(f"{pack.__name__}.i2am.tryon.checkpoint")
+    networks = importlib.import_module(f"{pack.__name__}.i2am.models.tryon.networks")
+    checkpoint = importlib.import_module(f"{pack.__name__}.i2am.models.tryon.checkpoint")
     _, vae, _ = load(states["custom"])
     other = networks.vae_of(checkpoint.sort_checkpoint(states["custom"]).parts["vae"])
     with torch.inference_mode():
@@ -221,8 +227,8 @@ def in_diffusers_layout(folder: Path, state: dict[str, Tensor], networks: Any, p
 
 def test_a_folder_in_diffusers_layout_loads(pack: ModuleType, lib: Any, states: dict[str, dict[str, Tensor]]) -> None:
     pytest.importorskip("diffusers")
-    networks = importlib.import_module(f"{pack.__name__}.i2am.tryon.networks")
-    checkpoint = importlib.import_module(f"{pack.__name__}.i2am.tryon.checkpoint")
+    networks = importlib.import_module(f"{pack.__name__}.i2am.models.tryon.networks")
+    checkpoint = importlib.import_module(f"{pack.__name__}.i2am.models.tryon.checkpoint")
     state = states["paint-by-example"]
     folder = Path(folder_paths.get_folder_paths("diffusers")[0]) / "paint"
     in_diffusers_layout(folder, state, networks, checkpoint.sort_checkpoint(state).parts)

@@ -1,0 +1,79 @@
+"""What a person types to choose layers, heads, steps and points, read the same on the command line and in nodes."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from ..errors import I2AMError
+from ..maps.value import Range
+
+Point = tuple[float, float]
+
+
+def layers_of(text: str) -> tuple[str, ...] | None:
+    """Layer names or globs, separated by spaces or commas; nothing means all layers."""
+    return tuple(part for part in re.split(r"[\s,]+", text) if part) or None
+
+
+def heads_of(text: str) -> tuple[int, ...] | None:
+    """Head numbers such as "0,2"; nothing means all heads.
+
+    Raises:
+        I2AMError: something else.
+    """
+    parts = [part for part in re.split(r"[\s,]+", text) if part]
+    try:
+        return tuple(int(part) for part in parts) or None
+    except ValueError:
+        raise I2AMError(f"expected head numbers such as 0,2,5, got {text!r}") from None
+
+
+def steps_of(text: str) -> Range | None:
+    """A half-open range of steps such as "0:10", or one step such as "7"; nothing means all steps.
+
+    Raises:
+        I2AMError: something else.
+    """
+    if not text.strip():
+        return None
+    try:
+        first, *stop = (int(part) for part in text.split(":"))
+        if len(stop) > 1:
+            raise ValueError
+    except ValueError:
+        raise I2AMError(
+            f"expected steps first:stop, such as 0:10 (step 10 is no longer meant; 0 is the noisiest), got {text!r}"
+        ) from None
+    return first, stop[0] if stop else first + 1
+
+
+def points_of(text: str) -> list[Point]:
+    """Points in pixels from JSON: [[x, y], ...] or [{"x": x, "y": y}, ...]; nothing means no points.
+
+    Raises:
+        I2AMError: something else.
+    """
+    if not text.strip():
+        return []
+    try:
+        found = json.loads(text)
+        if not isinstance(found, list):
+            raise TypeError
+        pairs = [(p["x"], p["y"]) if isinstance(p, dict) else tuple(p) for p in found]
+        if not all(len(p) == 2 and all(_is_number(v) for v in p) for p in pairs):
+            raise TypeError
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise I2AMError(f"expected points as JSON in pixels, such as [[120, 80], [64, 200]], got {text!r}") from None
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def choice_of(layers: str = "", heads: str = "", steps: str = "", **others: Any) -> dict[str, Any]:
+    """What `ulam` and its like take as their choice, from the texts that a person typed and what needs no reading."""
+    return {"layers": layers_of(layers), "heads": heads_of(heads), "steps": steps_of(steps), **others}

@@ -1,0 +1,166 @@
+"""Heat: raw maps with what is needed to show them; fitting to a picture, min-max and threshold (eqs. 8, 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import I2AMError
+from ..geometry.layout import WHOLE, Rect
+from ..geometry.resample import Size, area, bicubic
+
+FLAT = 1e-3
+"""A map with (max - min) / mean below this is flat: shown as zeros, never as amplified noise."""
+THRESHOLD = 0.4
+UNMASKED = "the authors also multiply this map by the reference mask: give it to see theirs"
+
+
+@dataclass(frozen=True)
+class Heat:
+    """One or several raw maps on one picture.
+
+    Attributes:
+        values: (P, h, w) float32 raw values, one panel each, never thresholded.
+        side: "R2G", "R2G-balanced", "mass", "G2R", "SRAM" or "mirror".
+        picture: "generated" or "reference": which picture it lies on.
+        level: "ULAM", "TLAM", "HLAM", "LLAM" or "SRAM".
+        labels: one label a panel.
+        size: (H, W) of the picture in pixels.
+        rect: the part of the picture that the grid covers, as fractions; None: unknown.
+        notes: what a reader must know, such as "comparative, not causal".
+        unplaced: per panel, the share that went to tokens without a place (G2R, SRAM; else empty).
+        colours: colour map of the preset.
+        invert: whether pictures show 1 - min-max (official preset).
+        queries: the (row, column) cells that a SRAM or mirror was asked for.
+        images: per panel, the image of the batch that it belongs to; empty: all belong to one.
+        threshold: the part of the range above which pictures show it; None: all of it. The values stay raw.
+        scale: "each" or "shared", how pictures stretch its panels; None: as who draws it likes.
+    """
+
+    values: Tensor
+    side: str
+    picture: str
+    level: str
+    labels: tuple[str, ...]
+    size: Size
+    rect: Rect | None = WHOLE
+    notes: tuple[str, ...] = ()
+    unplaced: tuple[float, ...] = ()
+    colours: str = "inferno"
+    invert: bool = False
+    queries: tuple[tuple[int, int], ...] = ()
+    images: tuple[int, ...] = ()
+    threshold: float | None = None
+    scale: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or len(self.values) != len(self.labels):
+            raise I2AMError(
+                f"a heat holds (panels, rows, columns) with one label a panel, got {tuple(self.values.shape)} and "
+                f"{len(self.labels)} labels"
+            )
+        if self.images and len(self.images) != len(self.labels):
+            raise I2AMError(f"a heat names the image of each panel, got {len(self.images)} for {len(self.labels)} panels")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {self.threshold}")
+        if self.scale not in (None, "each", "shared"):
+            raise I2AMError(f"scale is 'each' or 'shared', got {self.scale!r}")
+
+    def panel(self, index: int) -> Heat:
+        """One panel as a heat of its own."""
+        return self.panels([index])
+
+    def panels(self, indices: Sequence[int]) -> Heat:
+        """Some panels, in the order given, as a heat."""
+        return replace(
+            self,
+            values=self.values[list(indices)],
+            labels=tuple(self.labels[i] for i in indices),
+            unplaced=tuple(self.unplaced[i] for i in indices) if self.unplaced else (),
+            images=tuple(self.images[i] for i in indices) if self.images else (),
+        )
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """``values`` (P, H, W) in 0-1, with each panel's raw range and whether it was flat."""
+
+    values: Tensor
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    flat: tuple[bool, ...]
+
+
+def box_of(rect: Rect | None, size: Size) -> tuple[int, int, int, int]:
+    """A rectangle of fractions as pixels (left, top, right, bottom) of a picture of ``size``; unknown means all of it."""
+    left, top, right, bottom = WHOLE if rect is None else rect
+    return round(left * size[1]), round(top * size[0]), round(right * size[1]), round(bottom * size[0])
+
+
+def fit(heat: Heat, size: Size | None = None) -> Tensor:
+    """The raw maps at picture size, (P, H, W): bicubic, clamped at 0, in the rectangle that the grid covers, 0 outside."""
+    size = heat.size if size is None else size
+    left, top, right, bottom = box_of(heat.rect, size)
+    out = torch.zeros(len(heat.values), *size)
+    inner = bicubic(heat.values.float(), (max(1, bottom - top), max(1, right - left)))
+    # a rectangle may reach beyond the picture (padding): keep the part inside
+    y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, size[0]), min(right, size[1])
+    out[:, y0:y1, x0:x1] = inner[:, y0 - top : y1 - top, x0 - left : x1 - left]
+    return out
+
+
+def times_mask(heat: Heat, mask: Tensor) -> Heat:
+    """Raw maps times the area that a mask (H, W) of the picture covers in each cell: the authors' G2R (official preset).
+
+    A flat map stays as it is: times a mask it would show the mask.
+    """
+    flat = torch.tensor(normalise(heat).flat).view(-1, 1, 1)
+    rect = WHOLE if heat.rect is None else heat.rect
+    times = heat.values * area(mask[None], (heat.values.shape[1], heat.values.shape[2]), rect)
+    notes = tuple(n for n in heat.notes if n != UNMASKED)
+    return replace(heat, values=torch.where(flat, heat.values, times), notes=notes)
+
+
+def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Normalised:
+    """Min-max to 0-1 at picture size (eq. 8), each panel alone or all on one scale; flat panels become zeros.
+
+    Raises:
+        I2AMError: ``scale`` is neither "each" nor "shared".
+    """
+    if scale not in ("each", "shared"):
+        raise I2AMError(f"scale is 'each' or 'shared', got {scale!r}")
+    fitted = fit(heat, size)
+    left, top, right, bottom = box_of(heat.rect, tuple(fitted.shape[-2:]))  # type: ignore[arg-type]
+    window = (slice(None), slice(max(top, 0), bottom), slice(max(left, 0), right))
+    inside = fitted[window].flatten(1)
+    low, high = inside.amin(1), inside.amax(1)
+    flat = [bool(f) for f in ((high - low) < FLAT * inside.mean(1).abs()) | (high <= low)]
+    if scale == "shared":
+        low, high = low.min().expand_as(low), high.max().expand_as(high)
+    span = (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+    values = torch.zeros_like(fitted)
+    values[window] = ((fitted[window] - low.view(-1, 1, 1)) / span.view(-1, 1, 1)).clamp(0, 1)
+    if heat.invert:
+        values[window] = 1 - values[window]
+    values[torch.tensor(flat)] = 0
+    return Normalised(values, tuple(low.tolist()), tuple(high.tolist()), tuple(flat))
+
+
+def threshold(values: Tensor, level: float = THRESHOLD) -> Tensor:
+    """Values kept where strictly greater than ``level``, zeros elsewhere (eq. 9)."""
+    return torch.where(values > level, values, torch.zeros_like(values))
+
+
+def shown(heat: Heat, size: Size | None = None, scale: str = "each") -> Tensor:
+    """What a heat shows as masks in 0-1, (P, H, W): min-maxed at picture size, above the heat's own threshold.
+
+    Args:
+        heat: its own scale, where it has one, goes before ``scale``.
+        size: (H, W); None is the heat's own picture.
+        scale: "each" or "shared".
+    """
+    values = normalise(heat, size, heat.scale or scale).values
+    return values if heat.threshold is None else threshold(values, heat.threshold)

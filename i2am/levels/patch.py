@@ -1,0 +1,234 @@
+"""SRAM, the reference patches that one generated patch looked at (eq. 16), and its mirror."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UnavailableError
+from ..geometry.layout import TokenGrid
+from ..geometry.resample import bilinear, bilinear_rows
+from ..maps.value import AttributionMaps, LayerInfo
+from .heat import Heat
+from .marginal import common_grid, multi_token, picture_size
+from .presets import Preset, preset_of
+from .selection import Selection, is_single, select, whole_ranges
+
+DIFFUSE = 3.0
+"""A SRAM whose peak is below this multiple of a uniform map is called diffuse."""
+BLOCK = 1024
+"""The mean over a region is taken so many cells at a time: their maps need not be in memory at once."""
+
+Cell = tuple[int, int]
+
+
+def asked_grid(maps: AttributionMaps, direction: str = "reference", *, preset: str = "default", **choice: Any) -> TokenGrid:
+    """The grid whose cells `sram` takes: of the generated picture, or for "generated" (the mirror) of the reference.
+
+    Raises:
+        UnavailableError: as `sram`.
+    """
+    if direction not in ("reference", "generated"):
+        raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
+    selection = select(maps, preset_of(preset), side="SRAM", **choice)  # type: ignore[arg-type]
+    layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
+    return common_grid(maps, "generated") if direction == "reference" else _finest_reference(selection, layers)
+
+
+def _finest_reference(selection: Selection, layers: tuple[LayerInfo, ...]) -> TokenGrid:
+    return max((selection.reference_of(x).grid for x in layers), key=lambda g: g.placed)
+
+
+def sram(
+    maps: AttributionMaps,
+    at: Cell | Sequence[Cell] | Tensor,
+    direction: str = "reference",
+    each: bool = False,
+    *,
+    preset: str = "default",
+    **choice: Any,
+) -> Heat:
+    """The row of A^r at one or several generated patches, on the reference picture; or the mirror of it.
+
+    A query on a layer coarser than the common grid is the bilinear mix of that layer's rows, between cell
+    centres, so that the mean over all cells is G2R. (With preset "default": where layers see unequal reference grids,
+    the others resize G2R another way.)
+
+    Args:
+        maps: a recording with pairwise maps.
+        at: a cell (row a, column b), a list of them, or a (rows, columns) boolean mask. Cells are of the common
+            grid of the generated picture; for ``direction`` "generated", of the reference grid.
+        direction: "reference": which reference patches were used; "generated": the mirror, where a reference
+            patch went: the column of A^r, normalised over the generated positions.
+        each: one panel a cell instead of their mean.
+        preset: see `ulam`.
+        **choice: see `ulam`; ``heads`` needs a recording per head.
+
+    Raises:
+        UnavailableError: no pairwise maps, a cell outside of the grid, steps that are not a union of the
+            recorded groups, or a single-token reference.
+    """
+    if direction not in ("reference", "generated"):
+        raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
+    rules = preset_of(preset)
+    selection = select(maps, rules, side="SRAM", **choice)  # type: ignore[arg-type]
+    layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
+    reference = _finest_reference(selection, layers)
+    generated = common_grid(maps, "generated")
+    cells = _cells(at, generated if direction == "reference" else reference, direction)
+    rows_or_columns = _rows if direction == "reference" else _columns
+
+    def of(some: list[Cell]) -> tuple[Tensor, Tensor]:
+        return rows_or_columns(maps, selection, layers, rules, some, generated, reference)
+
+    values, shares = of(cells) if each else _mean(of, cells)
+    notes = tuple(_sureness(v) for v in values) if direction == "reference" else ()
+    one_note = notes if len(values) == 1 else ()
+    labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
+    if len(notes) > 1:
+        labels = [f"{label}: {note}" for label, note in zip(labels, notes, strict=True)]
+    left_out = [x.name for x in selection.layers if x not in layers and not is_single(x, selection.reference)]
+    return Heat(
+        values=values,
+        side="SRAM" if direction == "reference" else "mirror",
+        picture=direction,
+        level="SRAM",
+        labels=tuple(labels),
+        size=picture_size(reference if direction == "reference" else generated),
+        rect=reference.rect if direction == "reference" else generated.rect,
+        notes=(*one_note, *maps.notes, *((f"without pairwise maps, left out: {', '.join(left_out)}",) if left_out else ())),
+        unplaced=tuple(shares.tolist()) if direction == "reference" else (),
+        colours=rules.colours,
+        queries=tuple(cells),
+    )
+
+
+def pairwise_layers_of(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
+    """The chosen layers that have pairwise maps of more than one token, which ``what`` ("SRAM" or "mirror") is made of.
+
+    Raises:
+        UnavailableError: none has.
+    """
+    usable = multi_token(maps, selection, what)
+    names = maps.pairwise_layers(selection.branch, selection.reference)
+    layers = tuple(x for x in usable if x.name in names)
+    if not layers:
+        raise UnavailableError(
+            f"none of the layers has pairwise maps, which {what} needs (layers that have: {', '.join(names) or 'none'}); "
+            f"record again with pairwise switched on"
+        )
+    return layers
+
+
+def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) -> list[Cell]:
+    which = "generated" if direction == "reference" else "reference"
+    if isinstance(at, Tensor):
+        if at.dtype != torch.bool or tuple(at.shape) != (grid.rows, grid.columns):
+            raise UnavailableError(
+                f"a mask of patches is boolean and {grid.rows} x {grid.columns} on the {which} picture, got {at.dtype} "
+                f"{tuple(at.shape)}"
+            )
+        cells: list[Cell] = [(int(a), int(b)) for a, b in at.nonzero().tolist()]
+    elif len(at) == 2 and isinstance(at[0], Integral):
+        cells = [(int(at[0]), int(at[1]))]  # type: ignore[call-overload, arg-type]
+    else:
+        cells = [(int(a), int(b)) for a, b in at]  # type: ignore[misc]
+    if not cells:
+        raise UnavailableError(f"no patch was given; the {which} picture has {grid.rows} rows and {grid.columns} columns")
+    for a, b in cells:
+        if not (0 <= a < grid.rows and 0 <= b < grid.columns):
+            raise UnavailableError(
+                f"patch ({a}, {b}) is outside of the {which} picture's {grid.rows} rows and {grid.columns} columns"
+            )
+    return cells
+
+
+def pairwise_of(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -> Tensor:
+    """(N, S) of one layer: the mean over the chosen groups' recorded steps and heads."""
+    groups = whole_ranges(maps.groups, selection.steps, "pairwise maps")
+    values = maps.pairwise(layer.name, selection.branch, selection.reference)[selection.image]
+    if selection.heads is not None:
+        if values.shape[1] != layer.heads:
+            raise UnavailableError(
+                "pairwise maps were kept as their mean over heads; leave out the choice of heads, or record with pairwise "
+                "per head"
+            )
+        values = values[:, list(selection.heads_of(layer))]
+    count = torch.tensor([maps.steps_seen(maps.groups[i], selection.reference) for i in groups], dtype=torch.float32)
+    if not count.sum():
+        raise UnavailableError(f"none of the steps {selection.steps[0]} to {selection.steps[1]} was recorded")
+    return (values[groups].mean(1) * count.view(-1, 1, 1)).sum(0) / count.sum()
+
+
+def _heads_weight(layers: tuple[LayerInfo, ...], selection: Selection) -> list[float]:
+    """Each layer's share of the mean over layers and heads."""
+    heads = [len(selection.heads_of(x)) for x in layers]
+    return [h / sum(heads) for h in heads]
+
+
+def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell]) -> tuple[Tensor, Tensor]:
+    """The mean map, (1, rows, columns), and unplaced share, (1,), over cells, some at a time."""
+    values, shares = [], []
+    for start in range(0, len(cells), BLOCK):
+        of_some, unplaced = of(cells[start : start + BLOCK])
+        values.append(of_some.sum(0, keepdim=True))
+        shares.append(unplaced.sum(0, keepdim=True))
+    return torch.cat(values).sum(0, keepdim=True) / len(cells), torch.cat(shares).sum(0, keepdim=True) / len(cells)
+
+
+def _rows(
+    maps: AttributionMaps,
+    selection: Selection,
+    layers: tuple[LayerInfo, ...],
+    rules: Preset,
+    cells: list[Cell],
+    generated: TokenGrid,
+    reference: TokenGrid,
+) -> tuple[Tensor, Tensor]:
+    """SRAM of every cell, (Q, rows, columns), and its unplaced share, (Q,)."""
+    total = torch.zeros(len(cells), reference.rows, reference.columns)
+    share = torch.zeros(len(cells))
+    for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
+        grid = selection.reference_of(layer).grid
+        mix = bilinear_rows(cells, (layer.grid.rows, layer.grid.columns), (generated.rows, generated.columns))
+        row = mix @ pairwise_of(maps, selection, layer)  # (Q, S)
+        share += weight * row[:, : grid.leading].sum(1)
+        placed = row[:, grid.leading :].reshape(-1, grid.rows, grid.columns)
+        scale = grid.placed / reference.placed if rules.scaled else 1.0
+        total += weight * scale * bilinear(placed, (reference.rows, reference.columns))
+    return total, share
+
+
+def _columns(
+    maps: AttributionMaps,
+    selection: Selection,
+    layers: tuple[LayerInfo, ...],
+    rules: Preset,
+    cells: list[Cell],
+    generated: TokenGrid,
+    reference: TokenGrid,
+) -> tuple[Tensor, Tensor]:
+    """The mirror of every reference cell, (Q, rows, columns), each summing to 1; none of it is unplaced, (Q,)."""
+    total, share = torch.zeros(len(cells), generated.rows, generated.columns), torch.zeros(len(cells))
+    for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
+        grid = selection.reference_of(layer).grid
+        mix = bilinear_rows(cells, (grid.rows, grid.columns), (reference.rows, reference.columns))
+        column = mix @ pairwise_of(maps, selection, layer)[:, grid.leading :].T  # (Q, N)
+        size = (generated.rows, generated.columns)
+        scale = grid.placed / reference.placed if rules.scaled else 1.0
+        total += weight * scale * bilinear(column.reshape(-1, layer.grid.rows, layer.grid.columns), size)
+    return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12), share
+
+
+def _sureness(row: Tensor) -> str:
+    """How sure a SRAM is, since min-max makes every one look sure."""
+    p = row.flatten() / row.sum().clamp_min(1e-12)
+    peak = float(p.max()) * p.numel()
+    entropy = float(-(p * p.clamp_min(1e-12).log()).sum())
+    word = "diffuse: " if peak < DIFFUSE else ""
+    return f"{word}peak {peak:.1f} × uniform, entropy {entropy:.1f} of {math.log(p.numel()):.1f} nats"

@@ -1,0 +1,82 @@
+"""What the demo model needs and gives, for hosts that run it without diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...drawn.spec import PICTURE, REFERENCE
+from ...errors import I2AMError
+from ...geometry.layout import Layout, TokenGrid
+from .encoder import REFERENCE_GRID, ReferenceEncoder
+
+WEIGHTS = Path(__file__).parent / "weights"
+FACTOR = 4
+"""Pixels of the picture a latent cell."""
+
+
+def demo_layout() -> Layout:
+    """The keys of every cross-attention call: one leading token, then 20x14 tokens of the 160x112 reference picture."""
+    return Layout.of(TokenGrid(*REFERENCE_GRID, leading=1, picture=REFERENCE))
+
+
+def load_part(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
+    """The state dict of "unet", "vae" or "encoder", in fp32.
+
+    Raises:
+        FileNotFoundError: the weights are missing.
+        I2AMError: they are not whole.
+    """
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; the demo model's weights ship with the pack: install it anew")
+    try:
+        return {key: value.float() for key, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise I2AMError(
+            f"{path} is not a whole safetensors file ({error}); the demo model's weights ship with the pack: install it anew"
+        ) from error
+
+
+class DemoFamily:
+    """The demo model's reference encoder and sizes: a try-on family of the custom model's kind.
+
+    Attributes:
+        size: (H, W) of the generated picture in pixels.
+        reference_size: (H, W) of the reference picture in pixels.
+        factor: pixels of the picture a latent cell.
+        scale: the demo's autoencoder normalises its latents itself.
+    """
+
+    name = "demo"
+    size = PICTURE
+    reference_size = REFERENCE
+    factor = FACTOR
+    scale = 1.0
+
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        self.encoder = ReferenceEncoder().eval()
+        self.encoder.load_state_dict(load_part("encoder", folder))
+
+    @torch.no_grad()
+    def encode(self, reference: Tensor) -> Tensor:
+        """Reference pictures (B, 3, 160, 112) in 0-1 to tokens (B, 281, 128)."""
+        tokens: Tensor = self.encoder(reference.float().cpu())
+        return tokens
+
+    @torch.no_grad()
+    def null(self, batch: int) -> Tensor:
+        """The learned tokens that stand for "no reference", (batch, 281, 128)."""
+        return self.encoder.null(batch).clone()
+
+    def layers(self) -> dict[str, Layout]:
+        """All layers attend to the encoder's tokens."""
+        return {}
+
+    def layout(self) -> Layout:
+        """See `demo_layout`."""
+        return demo_layout()

@@ -1,0 +1,165 @@
+"""The score card: both scored maps with their masks, the scores, and what a reader needs to judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ..levels.batch import one_of
+from ..levels.heat import Heat, normalise
+from ..maps.value import AttributionMaps
+from ..pictures.backdrop import backdrop
+from ..pictures.film import same_size
+from ..pictures.marks import draw_outline
+from ..pictures.overlay import Look, enlarge, paint
+from ..pictures.overlays import check_pictures
+from ..pictures.sheet import INK, PAPER, QUIET, draw_text, line_height, set_lines, sheet, text_width, wrap
+from ..scores.imacs import Score
+from ..scores.run import ImageScores
+
+WIDTH = 470
+"""The width of one side of the card, in pixels."""
+PICTURE = 384
+TEXT = 15
+_OURS, _THEIRS = (178, 34, 34), (120, 124, 130)
+_SIDES = {"g": ("IMACS_g", "generated"), "r": ("IMACS_r", "reference")}
+
+
+def score_card(image: ImageScores, pictures: dict[str, Image.Image], level: float, title: str = "IMACS") -> Image.Image:
+    """One picture that shows the scores of one image of a run.
+
+    Args:
+        image: the scores, with their maps and masks.
+        pictures: what each side's map ("g", "r") is drawn on.
+        level: the threshold that the scores were made with; pictures show what is above it.
+        title: stands above all.
+    """
+    sides = [_side(side, image, pictures.get(side), level) for side in ("g", "r")]
+    items = [(one, "") for one in same_size(sides)]  # of one height, so that both begin at the top
+    notes = [
+        "Score: mean of the thresholded map inside the mask − λ × its mean outside; 1 is the best, −λ the worst. "
+        "The white line is the mask's edge.",
+        "AUC 0.5 and mass ratio 1 are chance. Grey marks are baselines: shifted, the same map moved cyclically, and random, "
+        "a map of noise.",
+        *(f"{_SIDES[s][0]}: {note}" for s in ("g", "r") if s in image.heats for note in image.scores[s].notes),
+    ]
+    return sheet(items, 2, title, notes=list(dict.fromkeys(notes)))
+
+
+def _side(side: str, image: ImageScores, picture: Image.Image | None, level: float) -> Image.Image:
+    """One side: its name, the map on its picture, the score, its place between worst and best, and the figures."""
+    name, where = _SIDES[side]
+    score = image.scores[side]
+    out = Image.new("RGB", (WIDTH, 2000), PAPER)
+    heat = image.heats.get(side)
+    of = f"{heat.side} on the {where} image" if heat is not None else f"on the {where} image"
+    draw_text(out, (0, 0), f"{name} · {of}", TEXT + 2, INK)
+    y = line_height(TEXT + 2) + 6
+    if heat is not None and picture is not None:
+        drawn = _map(heat, image.masks[side], picture, level)
+        out.paste(drawn, (0, y))
+        y += drawn.height + 10
+    if score.score is None:
+        set_lines(out, (0, y), [("no score", 34, QUIET)])
+        y += line_height(34)
+        lines = [(line, TEXT, INK) for note in score.notes for line in wrap(note, TEXT, WIDTH)]
+        set_lines(out, (0, y), lines)
+        return out.crop((0, 0, WIDTH, y + len(lines) * line_height(TEXT)))
+    draw_text(out, (0, y), _number(score.score), 34, INK)
+    y += line_height(34)
+    y = _scale(out, y, score)
+    return out.crop((0, 0, WIDTH, _figures(out, y, score, level)))
+
+
+def _map(heat: Heat, mask: Tensor, picture: Image.Image, level: float) -> Image.Image:
+    """The map above the threshold on its picture, with the mask's edge, at the card's size."""
+    factor = min(PICTURE / picture.height, WIDTH / picture.width)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    base = enlarge(picture, 1)[0].resize(size, Image.Resampling.BICUBIC)
+    drawn = paint(base, heat, normalise(heat, (base.height, base.width)), 0, Look.of(heat, level))
+    whole = Image.fromarray((mask.numpy() * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    return draw_outline(drawn, np.asarray(whole) >= 128)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def _scale(out: Image.Image, y: int, score: Score) -> int:
+    """A line from the worst score to the best, with the score and its baselines on it; returns where it ends."""
+    assert score.score is not None
+    low, high = -max(score.weight, 1e-6), 1.0
+    left, right, axis = 8, WIDTH - 8, y + 18
+    draw = ImageDraw.Draw(out)
+
+    def place(value: float) -> int:
+        return round(left + (min(max(value, low), high) - low) / (high - low) * (right - left))
+
+    draw.line((left, axis, right, axis), fill=QUIET, width=2)
+    for value in (low, 0.0, high):
+        draw.line((place(value), axis - 5, place(value), axis + 5), fill=QUIET, width=1)
+        text = f"{value:g}".replace("-", "−")
+        draw_text(out, (min(max(place(value) - text_width(text, 12) / 2, 0), WIDTH - 14), axis + 6), text, 12, QUIET)
+    for other in (score.shifted, score.random):
+        if other is not None:
+            draw.line((place(other), axis - 8, place(other), axis + 8), fill=_THEIRS, width=3)
+    x = place(score.score)
+    draw.polygon([(x - 7, axis - 16), (x + 7, axis - 16), (x, axis - 2)], fill=_OURS)
+    return axis + 26
+
+
+def _figures(out: Image.Image, y: int, score: Score, level: float) -> int:
+    """The figures behind a score, two columns of (name, value); returns where they end."""
+    rows = (
+        (("inside the mask", score.inside), ("outside of it", score.outside)),
+        (("AUC", score.auc), ("mass ratio", score.mass_ratio)),
+        (("shifted", score.shifted), ("random", score.random)),
+        (("λ", score.weight), ("threshold", level)),
+    )
+    for row in rows:
+        for column, cell in enumerate(row):
+            x = column * (WIDTH // 2)
+            name, value = cell
+            draw_text(out, (x, y), name, TEXT, QUIET)
+            draw_text(out, (x + 130, y), f"{value:g}" if name in ("λ", "threshold") else _number(value), TEXT, INK)
+        y += line_height(TEXT) + 2
+    return y
+
+
+def score_cards(
+    maps: AttributionMaps,
+    images: Sequence[ImageScores],
+    level: float,
+    reference: int = 0,
+    given: Mapping[str, Sequence[Image.Image] | None] | None = None,
+) -> list[Image.Image]:
+    """A card for each scored image of a run, all of one size.
+
+    Args:
+        maps: the recording.
+        images: its scores.
+        level: the threshold that they were made with.
+        reference: which reference was scored.
+        given: pictures to draw on: "g" one or one an image of the run, "r" the scored reference, alone or one an image;
+            where there is none, the recording's thumbnail or grey.
+
+    Raises:
+        I2AMError: another number of pictures, or a generated one of another shape than was recorded.
+    """
+    cards = []
+    for one in images:
+        pictures = {}
+        for side, heat in one.heats.items():
+            own = (given or {}).get(side)
+            index = one.image if side == "g" else reference
+            if own is None:
+                pictures[side] = backdrop(maps, heat.picture, index, heat.size)
+            else:
+                pictures[side] = one_of(own, one.image, maps.images)
+                check_pictures(heat, [pictures[side]])
+        title = f"IMACS · image {one.image}" if len(images) > 1 else "IMACS"
+        cards.append(score_card(one, pictures, level, title))
+    return same_size(cards)

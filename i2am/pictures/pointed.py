@@ -1,0 +1,111 @@
+"""The map of what a person points at on one picture, a point, several or a region, and that picture with it marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ..levels.batch import MaskLike, check_shape, mask_of, one_of
+from ..levels.choice import Point, points_of
+from ..levels.heat import Heat
+from ..levels.marginal import picture_size
+from ..levels.patch import asked_grid, sram
+from ..maps.value import AttributionMaps
+from .backdrop import backdrop
+from .marks import cells_at, cells_under, marked, outlined
+
+SRAM_AND_MIRROR = {"SRAM (what it used)": "reference", "mirror (where it went)": "generated"}
+"""What a person chooses, and the direction that `sram` calls it."""
+
+
+def patch_heat(
+    maps: AttributionMaps,
+    direction: str,
+    at: Point,
+    points: str = "",
+    pictures: Sequence[Image.Image] | None = None,
+    region: Tensor | None = None,
+    *,
+    image: int = 0,
+    **choice: Any,
+) -> tuple[Heat, Image.Image]:
+    """SRAM or mirror of a place on a picture, and that picture with the place marked.
+
+    Args:
+        maps: a recording with pairwise maps.
+        direction: as in `sram`: "reference" points at the generated picture, "generated" at the reference.
+        at: pixel (x, y), used where there are neither points nor a region.
+        points: JSON of several pixels, each with a panel of its own.
+        pictures: the picture pointed at, one or one an image; pixels count in it. None: in the recorded picture's.
+        region: MASK (1 or images, H, W) over that picture; gives the mean over its patches.
+        image: which image of the batch.
+        **choice: see `sram`.
+
+    Raises:
+        I2AMError: a place outside of what the tokens cover, or pictures and masks that do not fit.
+        UnavailableError: as `sram`.
+    """
+    grid = asked_grid(maps, direction, image=image, **choice)
+    asked = "generated" if direction == "reference" else "reference"
+    picture = _picture(maps, asked, pictures, image, choice.get("reference", 0), picture_size(grid))
+    size = (picture.height, picture.width)
+    if grid.picture is not None:
+        check_shape("picture", size, grid.picture, f"recorded {asked} image")
+    if region is not None:
+        mask = mask_of(region, image, maps.images, "region")
+        check_shape("region", (mask.shape[0], mask.shape[1]), size, f"{asked} image")
+        cells = cells_under(mask, grid)
+        heat = sram(maps, cells, direction, image=image, **choice)
+        return _noted(heat, grid.rect is None), outlined(picture, grid, cells)
+    cells = cells_at(points_of(points) or [at], size, grid)
+    heat = sram(maps, cells, direction, True, image=image, **choice)
+    return _noted(heat, grid.rect is None), marked(picture, grid, *cells)
+
+
+def mirror_of_object(maps: AttributionMaps, reference_mask: MaskLike, *, image: int = 0, **choice: Any) -> Heat:
+    """Where an object on the reference went: the mirror, as the mean over the patches that its mask covers.
+
+    It is R2G-balanced with votes of the object's patches alone, of the pairwise layers.
+
+    Args:
+        maps: a recording with pairwise maps.
+        reference_mask: MASK (1 or images, H, W), 1 = the object; a tensor, an array or a Pillow picture.
+        image: which image of the batch.
+        **choice: see `sram`.
+
+    Raises:
+        I2AMError: the mask has another shape than the recorded reference image.
+        MaskError: the mask does not fit the run, is empty or lies outside of what the tokens cover.
+        UnavailableError: as `sram`.
+    """
+    mask = mask_of(reference_mask, image, maps.images, "reference mask")
+    grid = asked_grid(maps, "generated", image=image, **choice)
+    if grid.picture is not None:
+        check_shape("reference mask", (mask.shape[0], mask.shape[1]), grid.picture, "recorded reference image")
+    return sram(maps, cells_under(mask, grid, "reference mask"), "generated", image=image, **choice)
+
+
+def _picture(
+    maps: AttributionMaps,
+    asked: str,
+    pictures: Sequence[Image.Image] | None,
+    image: int,
+    reference: int,
+    size: tuple[int, int],
+) -> Image.Image:
+    if pictures is None:
+        kept = backdrop(maps, asked, image if asked == "generated" else reference, size)
+        return kept if kept.size == (size[1], size[0]) else kept.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return one_of(pictures, image, maps.images)
+
+
+def _noted(heat: Heat, unknown: bool) -> Heat:
+    """Say where the place pointed at was read off a stretched grid."""
+    if not unknown:
+        return heat
+    note = "which part of the picture pointed at the tokens cover is unknown: taken to be all of it"
+    return replace(heat, notes=(*heat.notes, note))

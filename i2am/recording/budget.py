@@ -1,0 +1,144 @@
+"""Fits what is kept of a run into one memory budget, and says what had to be coarsened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..geometry.resample import even_ranges
+
+FLOAT = 4
+Ranges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs for one branch and image: floats per step and head, per group and head, per pairwise block."""
+
+    name: str
+    heads: int
+    marginal: int
+    grouped: int
+    pairwise: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is kept: step ranges of marginals and groups, heads kept or averaged, and which layers keep pairwise maps."""
+
+    bins: Ranges
+    groups: Ranges
+    marginal_heads: bool
+    pairwise: str | None
+    pairwise_layers: frozenset[str]
+    notes: tuple[str, ...]
+
+
+def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | None, copies: int, budget: int) -> Plan:
+    """Choose the finest way of keeping that stays within ``budget`` bytes.
+
+    Marginals coarsen steps, down to one range a time group, then heads; only then pairwise maps go from per head
+    to their mean, to one group, and layer by layer, the largest first; at last marginals coarsen steps beyond groups.
+    What a step of the pairwise maps frees beyond need goes back to the marginals: to heads, then to steps.
+
+    Args:
+        costs: one entry a layer.
+        steps: T.
+        groups: time groups wanted.
+        pairwise: None, "mean" or "heads".
+        copies: branches x images.
+        budget: bytes.
+    """
+    keep = [c.name for c in costs] if pairwise else []
+    groups = min(groups, steps)
+    stride, per_head, wanted = 1, True, (even_ranges(steps, groups), pairwise)
+    longest = max(b - a for a, b in wanted[0])
+    dropped: list[str] = []
+
+    def chosen(by_head: bool, span: int) -> Plan:
+        return Plan(
+            _bins(wanted[0], span), even_ranges(steps, groups), by_head, pairwise if keep else None, frozenset(keep), ()
+        )
+
+    def total(by_head: bool, span: int) -> int:
+        return bytes_of(chosen(by_head, span), costs, copies)
+
+    while total(per_head, stride) > budget:
+        if stride < longest:
+            stride = min(stride * 2, longest)
+        elif per_head:
+            per_head = False
+        elif pairwise == "heads":
+            pairwise = "mean"
+        elif groups > 1 and keep:
+            groups = 1
+        elif keep:
+            largest = max((c for c in costs if c.name in keep), key=lambda c: c.pairwise)
+            keep.remove(largest.name)
+            dropped.append(largest.name)
+        elif stride < steps:
+            stride = min(stride * 2, steps)
+        else:
+            break
+    per_head, stride = next((w for w in _finer(per_head, stride) if total(*w) <= budget), (per_head, stride))
+    notes = []
+    size = f"the memory budget of {budget / 1e6:.3g} MB"
+    if stride > 1:
+        notes.append(f"{size} was short: marginal maps are kept per {stride} steps instead of per step")
+    if not per_head:
+        notes.append(f"{size} was short: marginal maps are kept as their mean over heads")
+    if pairwise != wanted[1]:
+        notes.append(f"{size} was short: pairwise maps are kept as their mean over heads")
+    if groups != len(wanted[0]):
+        notes.append(f"{size} was short: pairwise maps are kept for one time group instead of {len(wanted[0])}")
+    if dropped:
+        notes.append(f"{size} was short: no pairwise maps of {', '.join(dropped)}")
+    least = total(per_head, stride)
+    if least > budget:
+        notes.append(f"even the coarsest maps take {least / 1e6:.3g} MB, more than {size}")
+    return replace(chosen(per_head, stride), notes=tuple(notes))
+
+
+def bytes_of(chosen: Plan, costs: list[LayerCost], copies: int) -> int:
+    """What a whole run takes that is kept as planned; ``copies``: branches x images."""
+    floats = 0
+    for c in costs:
+        heads = c.heads if chosen.marginal_heads else 1
+        floats += len(chosen.bins) * heads * c.marginal + len(chosen.groups) * heads * c.grouped
+        if c.name in chosen.pairwise_layers:
+            floats += len(chosen.groups) * (c.heads if chosen.pairwise == "heads" else 1) * c.pairwise
+    return floats * FLOAT * copies
+
+
+def joined(chosen: Plan, costs: list[LayerCost], name: str, *, pairwise: str | None, copies: int, budget: int) -> Plan:
+    """A plan with one more layer, which was first seen after the plan was made: its pairwise maps where there is room.
+
+    Args:
+        chosen: the plan so far, by which earlier steps were kept.
+        costs: of all layers, that of the new one included.
+        name: the new layer.
+        pairwise: what was asked for: None, "mean" or "heads".
+        copies: branches x images.
+        budget: bytes.
+    """
+    late, size = f"{name}, first seen in a later step", f"the memory budget of {budget / 1e6:.3g} MB"
+    grown = replace(chosen, pairwise=chosen.pairwise or pairwise, pairwise_layers=chosen.pairwise_layers | {name})
+    if pairwise is not None and bytes_of(grown, costs, copies) <= budget:
+        return grown
+    notes = [f"{size} was short: no pairwise maps of {late}"] if pairwise is not None else []
+    total = bytes_of(chosen, costs, copies)
+    if total > budget:
+        notes.append(f"with {late}, the maps take {total / 1e6:.3g} MB, more than {size}")
+    return replace(chosen, notes=(*chosen.notes, *notes))
+
+
+def _finer(per_head: bool, stride: int) -> list[tuple[bool, int]]:
+    """Ways to keep marginals, (by head, most steps a range), the finest first, down to the given one."""
+    strides = sorted({2**i for i in range(stride.bit_length())} | {stride})
+    return [(heads, steps) for heads in ((True,) if per_head else (True, False)) for steps in strides]
+
+
+def _bins(groups: Ranges, stride: int) -> Ranges:
+    """Ranges of at most ``stride`` steps; as long as a group holds one, every group is a union of them."""
+    if stride > max(b - a for a, b in groups):
+        return even_ranges(groups[-1][1], -(-groups[-1][1] // stride))
+    return tuple((a + low, a + high) for a, b in groups for low, high in even_ranges(b - a, -(-(b - a) // stride)))

@@ -1,0 +1,120 @@
+"""What is kept of one attention call, and the views through which some heads of one image are written to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..geometry.layout import Reference
+
+
+@dataclass
+class CallMaps:
+    """What one call leaves for one reference; N generated tokens, S = leading + placed reference tokens.
+
+    Attributes:
+        r2g: (B, H, N) mean over the reference's tokens of A^g.
+        r2g_placed: (B, H, N) the same over placed tokens only.
+        balanced: (B, H, N) mean over j of A^r(q, j) / sum over q' of A^r(q', j).
+        balanced_placed: (B, H, N) the same over placed tokens only.
+        mass: (B, H, N) sum of A^r over the reference's tokens.
+        mass_placed: (B, H, N) the same over placed tokens only.
+        entropy: (B, H, N) of A^r over the placed tokens, renormalised, in nats.
+        norm: (B, H, N) length of what the reference adds to the head's output; None without v.
+        peak_value: (B, H, N) largest A^r on a placed token.
+        peak_index: (B, H, N) int32, which placed token that is.
+        g2r: (B, H, S) mean over generated tokens of A^r.
+        g2r_masked: (B, H, S) the same weighted by ``query_weights`` (eq. 17); None without.
+        pairwise: (B, 1, N, S) head mean of A^r, or (B, H, N, S); None unless asked for.
+    """
+
+    r2g: Tensor
+    r2g_placed: Tensor
+    balanced: Tensor
+    balanced_placed: Tensor
+    mass: Tensor
+    mass_placed: Tensor
+    entropy: Tensor
+    norm: Tensor | None
+    peak_value: Tensor
+    peak_index: Tensor
+    g2r: Tensor
+    g2r_masked: Tensor | None
+    pairwise: Tensor | None
+
+
+def empty(q: Tensor, reference: Reference, v: Tensor | None, weights: Tensor | None, pairwise: str | None) -> CallMaps:
+    b, h, n, _ = q.shape
+    s = reference.grid.tokens
+
+    def rows() -> Tensor:
+        return torch.zeros(b, h, n, device=q.device)
+
+    columns = torch.zeros(b, h, s, device=q.device)
+    unpaired = pairwise is None or not reference.grid.placed
+    pairs = None if unpaired else torch.empty(b, 1 if pairwise == "mean" else h, n, s, device=q.device)
+    return CallMaps(
+        r2g=rows(),
+        r2g_placed=rows(),
+        balanced=rows(),
+        balanced_placed=rows(),
+        mass=rows(),
+        mass_placed=rows(),
+        entropy=rows(),
+        norm=None if v is None else rows(),
+        peak_value=rows(),
+        peak_index=torch.zeros(b, h, n, dtype=torch.int32, device=q.device),
+        g2r=columns,
+        g2r_masked=None if weights is None else columns.clone(),
+        pairwise=pairs,
+    )
+
+
+class View:
+    """The part of a `CallMaps` that belongs to one image and some heads; writing to it writes to the whole."""
+
+    def __init__(self, maps: CallMaps, image: int, heads: slice) -> None:
+        self.r2g, self.r2g_placed = maps.r2g[image, heads], maps.r2g_placed[image, heads]
+        self.balanced, self.balanced_placed = maps.balanced[image, heads], maps.balanced_placed[image, heads]
+        self.mass, self.mass_placed = maps.mass[image, heads], maps.mass_placed[image, heads]
+        self.entropy = maps.entropy[image, heads]
+        self.norm = None if maps.norm is None else maps.norm[image, heads]
+        self.peak_value, self.peak_index = maps.peak_value[image, heads], maps.peak_index[image, heads]
+        self.g2r = maps.g2r[image, heads]
+        self.g2r_masked = None if maps.g2r_masked is None else maps.g2r_masked[image, heads]
+        pairs = maps.pairwise
+        self.pairwise = None if pairs is None else pairs[image] if pairs.shape[1] == 1 else pairs[image, heads]
+        self._fresh = pairs is not None and (heads.start == 0 or pairs.shape[1] > 1)  # nothing was written there yet
+
+    def add_pairwise(self, window: slice, block: Tensor, rows: Tensor | None) -> None:
+        """Add (G, n, S) weights, divided by (G, n) ``rows`` where given; heads are summed where only their mean is kept."""
+        if self.pairwise is None:
+            return
+        if self.pairwise.shape[0] == len(block) and len(block) > 1:
+            self.pairwise[:, window] = block if rows is None else block * rows[..., None]
+            return
+        target = self.pairwise[0, window]
+        for g in range(len(block)):
+            if self._fresh and g == 0:
+                target.copy_(block[g])
+                if rows is not None:
+                    target *= rows[g][:, None]
+            elif rows is None:
+                target += block[g]
+            else:
+                target.addcmul_(block[g], rows[g][:, None])
+
+
+def windows_of(n: int, step: int) -> Iterator[slice]:
+    for first in range(0, n, step):
+        yield slice(first, min(first + step, n))
+
+
+def share_out(placed: Tensor, leading: Tensor, reference: Reference, all_: Tensor, only: Tensor) -> None:
+    """Sums over placed and leading tokens to the mean over all tokens and the mean over placed ones."""
+    torch.div(placed + leading, reference.grid.tokens, out=all_)
+    if reference.grid.placed:
+        torch.div(placed, reference.grid.placed, out=only)

@@ -1,1 +1,0 @@
-"""The paper's try-on models: their checkpoints, what stands in them, and the encoders of their references."""

@@ -1,0 +1,254 @@
+"""Every command of the command line, with good and with bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2am import AttributionMaps, ulam
+from i2am.commands.cli import main
+from i2am.demo.recording import DemoModel, recording_of, try_on
+from i2am.drawn.scene import DemoCase
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real recording of an untrained demo model (per head, 4 steps), its masks and a picture."""
+    folder = tmp_path_factory.mktemp("run")
+    case = DemoCase.draw(3)
+    model = DemoModel.untrained()
+    recording = recording_of(model, images=1, steps=4, pairwise="heads", groups=2)
+    known = {"agnostic": case.own.agnostic, "densepose": case.own.densepose}
+    with recording:
+        try_on(model, **known, reference=case.worn.reference, seeds=[3], steps=4)
+    recording.maps.save(folder / "maps.safetensors")
+    for name, mask in (("inpaint", case.own.inpaint_mask), ("garment", case.worn.reference_mask)):
+        Image.fromarray((mask[0, 0].numpy() * 255).astype(np.uint8)).save(folder / f"{name}.png")
+    Image.new("L", (96, 128)).save(folder / "empty.png")
+    Image.new("L", (96, 128), 255).save(folder / "full.png")
+    Image.new("RGB", (96, 128), (10, 200, 30)).save(folder / "picture.png")
+    lying = Image.new("L", (128, 96))
+    lying.paste(255, (30, 20, 90, 70))
+    lying.save(folder / "lying.png")
+    (folder / "text.txt").write_text("no maps")
+    return folder
+
+
+@pytest.mark.parametrize("level", ["ulam", "tlam", "hlam", "llam"])
+@pytest.mark.parametrize("side", ["R2G", "R2G-balanced", "G2R"])
+def test_show_draws_every_level_and_side(run: Path, tmp_path: Path, level: str, side: str) -> None:
+    out = tmp_path / "a.png"
+    groups = ["--groups", "2"] if level == "tlam" else []
+    assert main(["show", str(run / "maps.safetensors"), "--level", level, "--side", side, *groups, "--out", str(out)]) == 0
+    assert min(Image.open(out).size) >= 300
+
+
+def test_show_takes_filters_and_says_what_it_drew(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps, out = run / "maps.safetensors", tmp_path / "a.png"
+    plain, filtered = tmp_path / "plain.png", tmp_path / "filtered.png"
+    assert main(["show", str(maps), "--level", "ulam", "--out", str(plain)]) == 0
+    choice = ["--layers", "up_blocks.*", "--heads", "0,2", "--steps", "1:3", "--preset", "paper"]
+    assert main(["show", str(maps), "--level", "ulam", *choice, "--out", str(filtered)]) == 0
+    assert Image.open(plain).tobytes() != Image.open(filtered).tobytes()
+    assert (
+        main(["show", str(maps), "--level", "sram", "--pixel", "50,60", "--image", str(run / "picture.png"), "--out", str(out)])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "ULAM R2G; steps 0–3" in said
+    assert "comparative, not causal" in said
+    assert "SRAM; patch (15, 12)" in said  # pixel (50, 60) of 96 x 128 on the 24 x 32 grid
+    assert main(["show", str(maps), "--level", "tlam", "--side", "G2R", "--groups", "2", "--out", str(out)]) == 0
+    assert "TLAM G2R; 2 panels; steps 0–1" in capsys.readouterr().out
+
+
+LOOKS = {
+    "threshold": ["--threshold", "0.5"],
+    "contour": ["--contour", "0.5"],
+    "opacity": ["--opacity", "0.3"],
+    "colours": ["--colours", "viridis"],
+    "official": ["--preset", "official"],
+    "paper": ["--preset", "paper"],
+    "placed only": ["--placed-only"],
+    "another picture": ["--image", "{run}/picture.png"],
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_show_draws_as_it_is_told(run: Path, tmp_path: Path, look: str) -> None:
+    asked = ["show", str(run / "maps.safetensors"), "--level", "ulam", "--out"]
+    plain, told = tmp_path / "plain.png", tmp_path / "new" / "told.png"
+    assert main([*asked, str(plain)]) == 0
+    assert main([*asked, str(told), *(w.format(run=run) for w in LOOKS[look])]) == 0
+    assert Image.open(plain).tobytes() != Image.open(told).tobytes()
+
+
+def test_panels_share_a_scale_or_have_their_own(run: Path, tmp_path: Path) -> None:
+    asked = ["show", str(run / "maps.safetensors"), "--level", "hlam", "--out"]
+    pictures = []
+    for scale in ("shared", "each"):
+        assert main([*asked, str(tmp_path / f"{scale}.png"), "--scale", scale]) == 0
+        pictures.append(Image.open(tmp_path / f"{scale}.png").tobytes())
+    assert pictures[0] != pictures[1]
+
+
+def test_the_mass_of_placed_tokens(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps = str(run / "maps.safetensors")
+    mass = ["--side", "mass", "--placed-only"]
+    assert main(["show", maps, "--level", "ulam", *mass, "--out", str(tmp_path / "a.png")]) == 0
+    assert "ULAM mass" in capsys.readouterr().out
+    masks = ["--inpaint-mask", str(run / "inpaint.png"), "--reference-mask", str(run / "garment.png")]
+    assert main(["score", maps, *masks, *mass]) == 0
+    assert "IMACS_g default" in capsys.readouterr().out
+    assert main(["score", maps, *masks, *mass[:2]]) == 2
+    assert "use placed_only" in capsys.readouterr().err
+
+
+def test_the_official_g2r_is_times_the_reference_mask(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["show", str(run / "maps.safetensors"), "--level", "ulam", "--side", "G2R", "--preset", "official", "--out"]
+    assert main([*asked, str(tmp_path / "plain.png")]) == 0
+    assert "multiply this map by the reference mask" in capsys.readouterr().out
+    assert main([*asked, str(tmp_path / "times.png"), "--reference-mask", str(run / "garment.png")]) == 0
+    assert "multiply" not in capsys.readouterr().out
+    assert Image.open(tmp_path / "plain.png").tobytes() != Image.open(tmp_path / "times.png").tobytes()
+
+
+def test_show_takes_a_region(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["show", str(run / "maps.safetensors"), "--level", "mirror", "--out", str(tmp_path / "a.png")]
+    assert main([*asked, "--region", str(run / "garment.png")]) == 0
+    assert re.search(r"mean of \d\d+ patches", capsys.readouterr().out)
+    assert main([*asked, "--region", str(run / "empty.png")]) == 2
+    assert "the region is" in capsys.readouterr().err
+
+
+def test_show_writes_an_animation(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.gif"
+    assert main(["show", str(run / "maps.safetensors"), "--level", "tlam", "--groups", "4", "--out", str(out)]) == 0
+    assert Image.open(out).n_frames == 4
+
+
+def test_score_prints_and_writes_the_scores(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = ["--inpaint-mask", str(run / "inpaint.png"), "--reference-mask", str(run / "garment.png")]
+    out = tmp_path / "scores.json"
+    assert main(["score", str(run / "maps.safetensors"), *masks, "--json", str(out)]) == 0
+    scores = json.loads(out.read_text())
+    assert scores["g"]["score"] == pytest.approx(scores["g"]["inside"] - 3 * scores["g"]["outside"])
+    assert f"{scores['g']['score']:.3f}" in capsys.readouterr().out
+    assert main(["score", str(run / "maps.safetensors"), *masks, "--lambda", "1", "--json", str(out)]) == 0
+    again = json.loads(out.read_text())
+    assert again["g"]["score"] == pytest.approx(scores["g"]["inside"] - scores["g"]["outside"])
+
+
+SCORE = ["score", "{maps}", "--inpaint-mask", "{run}/inpaint.png", "--reference-mask", "{run}/garment.png"]
+BAD = {
+    "missing file": (["show", "{run}/none.safetensors", "--level", "ulam"], "there is no file"),
+    "no maps file": (["show", "{run}/text.txt", "--level", "ulam"], "not a whole safetensors file"),
+    "unknown layer": (["show", "{maps}", "--level", "ulam", "--layers", "nope*"], "no recorded layer matches 'nope*'"),
+    "unknown head": (["show", "{maps}", "--level", "hlam", "--heads", "9"], "heads 0 to 3"),
+    "steps outside": (["show", "{maps}", "--level", "ulam", "--steps", "2:9"], "steps 0 to 4"),
+    "steps no group": (["show", "{maps}", "--level", "sram", "--at", "1,1", "--steps", "0:1"], "no union"),
+    "too many groups": (["show", "{maps}", "--level", "tlam", "--groups", "9"], "1 to 4"),
+    "uncond": (["show", "{maps}", "--level", "ulam", "--branch", "uncond"], "was not recorded"),
+    "reference": (["show", "{maps}", "--level", "ulam", "--reference", "1"], "does not exist"),
+    "batch index": (["show", "{maps}", "--level", "ulam", "--batch-index", "2"], "does not exist"),
+    "picture of another shape": (["show", "{maps}", "--level", "ulam", "--image", "{run}/lying.png"], "another shape"),
+    "a place for all places": (["show", "{maps}", "--level", "ulam", "--at", "3,4"], "ulam is of all places"),
+    "a mask for nothing": (
+        ["show", "{maps}", "--level", "ulam", "--reference-mask", "{run}/garment.png"],
+        "add --side G2R --preset official",
+    ),
+    "official mask of another shape": (
+        ["show", "{maps}", "--level", "ulam", "--side", "G2R", "--preset", "official", "--reference-mask", "{run}/lying.png"],
+        "the reference mask is 128 x 96 pixels",
+    ),
+    "inpainting mask of another shape": (
+        ["score", "{maps}", "--inpaint-mask", "{run}/lying.png", "--reference-mask", "{run}/garment.png"],
+        "the inpainting mask is 128 x 96 pixels, but the recorded generated image is 96 x 128",
+    ),
+    "reference mask of another shape": (
+        ["score", "{maps}", "--inpaint-mask", "{run}/inpaint.png", "--reference-mask", "{run}/lying.png"],
+        "the reference mask is 128 x 96 pixels, but the recorded reference image is 112 x 160",
+    ),
+    "lambda": ([*SCORE, "--lambda", "nan"], "lambda weighs"),
+    "negative lambda": ([*SCORE, "--lambda", "-3"], "0 or more"),
+    "threshold": ([*SCORE, "--threshold", "40"], "below 1, got 40"),
+    "no threshold": ([*SCORE, "--threshold", "nan"], "below 1, got nan"),
+    "mass of all": (["show", "{maps}", "--level", "ulam", "--side", "mass"], "placed_only"),
+    "no patch": (["show", "{maps}", "--level", "sram"], "--at ROW,COLUMN"),
+    "patch outside": (["show", "{maps}", "--level", "sram", "--at", "40,1"], "outside"),
+    "pixel outside": (["show", "{maps}", "--level", "sram", "--pixel", "500,1"], "outside"),
+    "no picture": (["show", "{maps}", "--level", "ulam", "--image", "{run}/text.txt"], "not a picture"),
+    "picture missing": (["show", "{maps}", "--level", "ulam", "--image", "{run}/none.png"], "there is no file"),
+    "empty mask": (
+        ["score", "{maps}", "--inpaint-mask", "{run}/empty.png", "--reference-mask", "{run}/garment.png"],
+        "inpainting mask is empty",
+    ),
+    "full mask": (
+        ["score", "{maps}", "--inpaint-mask", "{run}/inpaint.png", "--reference-mask", "{run}/full.png"],
+        "reference mask covers the whole picture",
+    ),
+    "demo steps": (["demo", "--steps", "0"], "1 to 1000 steps"),
+    "demo seed": (["demo", "--seed", "99999999999999999999999"], "a seed from 0 to 2147483647"),
+    "bench device": (["bench", "--device", "tpu"], "cpu, cuda or auto"),
+    "bench tokens": (["bench", "--tiny", "--tokens", "7"], "256 or 257"),
+    "bench width": (["bench", "--tiny", "--width", "12"], "multiple of 8"),
+}
+WRITES = ("show", "demo")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line_and_status_2(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    words, expected = BAD[case]
+    argv = [w.format(run=run, maps=run / "maps.safetensors") for w in words]
+    if argv[0] in WRITES:
+        argv += ["--out", str(tmp_path / "a.png")]
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "a.png").is_file()
+
+
+USAGE = {
+    "nothing": ([], "required: COMMAND"),
+    "no level": (["show"], "required: MAPS, --level, --out"),
+    "unknown command": (["nope"], "'nope'"),
+    "no numbers": (["show", "x", "--level", "sram", "--at", "a,b", "--out", "y.png"], "expected ROW,COLUMN, such as 3,12"),
+    "heads": (["show", "x", "--level", "hlam", "--heads", "1.5", "--out", "y.png"], "1.5"),
+    "unknown ending": (["show", "x", "--level", "ulam", "--out", "y.xyz"], "ends in .png, .jpg, .gif or .webp"),
+    "no ending": (["show", "x", "--level", "ulam", "--out", "y"], "ends in .png"),
+    "a folder": (["show", "x", "--level", "ulam", "--out", "."], "is a folder"),
+    "bench steps": (["bench", "--steps", "abc"], "a whole number, 1 or more, got 'abc'"),
+    "bench size": (["bench", "--size", "500x300"], "multiples of 8"),
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_wrong_usage_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str], case: str) -> None:
+    argv, expected = USAGE[case]
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+
+
+def test_help_names_every_command() -> None:
+    told = subprocess.run([sys.executable, "-m", "i2am", "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(name in told for name in ("demo", "show", "score", "bench"))
+
+
+def test_a_recording_made_by_the_demo_reads_back(run: Path) -> None:
+    maps = AttributionMaps.load(run / "maps.safetensors")
+    assert ulam(maps, "G2R").values.shape == (1, 20, 14)
+    assert maps.pairwise_heads == "heads"

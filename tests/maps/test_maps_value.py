@@ -1,0 +1,122 @@
+"""Recorded maps are a value: once made they stay as they are, whatever is done to what was handed in or out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from filled_maps import FIELDS, LAYERS, example, recording
+from torch import Tensor
+
+from i2am.errors import RecordingError
+from i2am.levels.marginal import tlam, ulam
+from i2am.levels.patch import sram
+from i2am.maps.value import MARGINALS, LayerInfo
+from i2am.recording.recorder import Recorder
+
+
+def spoil(tensor: Tensor) -> None:
+    tensor.fill_(7)
+
+
+def test_a_returned_tensor_is_a_copy() -> None:
+    maps, _ = recording()
+    untouched = {key: t.clone() for key, t in maps._tensors.items()}
+    for kind in MARGINALS:
+        spoil(maps.marginal(kind, "down.0"))
+    spoil(maps.pairwise("down.0"))
+    for kind in ("entropy", "norm", "peak_value", "peak_index"):
+        spoil(maps.grouped(kind, "down.0"))
+    mask, pictures = maps.inpaint_mask, maps.thumbnails
+    assert mask is not None
+    before = mask.clone(), {name: p.clone() for name, p in pictures.items()}
+    spoil(mask)
+    for picture in pictures.values():
+        spoil(picture)
+    pictures.clear()
+    assert all(torch.equal(maps._tensors[key], t) for key, t in untouched.items())
+    assert torch.equal(maps.inpaint_mask, before[0])
+    assert maps.thumbnails.keys() == before[1].keys()
+    assert all(torch.equal(maps.thumbnails[name], p) for name, p in before[1].items())
+
+
+def test_a_heat_is_no_view_of_the_maps() -> None:
+    maps, _ = recording()
+    untouched = {key: t.clone() for key, t in maps._tensors.items()}
+    for heat in (
+        ulam(maps, "R2G", preset="paper", steps=(1, 3), heads=[0]),
+        tlam(maps, "G2R", 1, steps=(1, 3)),
+        sram(maps, (0, 0), preset="paper"),
+    ):
+        spoil(heat.values)
+    assert all(torch.equal(maps._tensors[key], t) for key, t in untouched.items())
+
+
+def test_what_was_handed_in_can_change_afterwards() -> None:
+    maps, given = recording()
+    before = maps.inpaint_mask.clone(), {n: p.clone() for n, p in maps.thumbnails.items()}, json.dumps(dict(maps.run.extra))
+    spoil(given["mask"])
+    for picture in given["thumbnails"].values():
+        spoil(picture)
+    given["thumbnails"]["more"] = torch.zeros(1, 1, 3)
+    given["info"]["extra"]["nested"]["on"] = False
+    given["info"]["extra"]["more"] = 1
+    assert torch.equal(maps.inpaint_mask, before[0])
+    assert maps.thumbnails.keys() == before[1].keys()
+    assert all(torch.equal(maps.thumbnails[n], p) for n, p in before[1].items())
+    assert json.dumps(dict(maps.run.extra)) == before[2]
+
+
+def test_pictures_added_later_make_another_value() -> None:
+    maps, _ = recording()
+    picture = torch.full((2, 3, 3), 9, dtype=torch.uint8)
+    more = maps.with_thumbnails({"generated": picture})
+    spoil(picture)
+    assert set(maps.thumbnails) == {"garment | left", "person"}
+    assert set(more.thumbnails) == {"garment | left", "person", "generated"}
+    assert torch.equal(more.thumbnails["generated"], torch.full((2, 3, 3), 9, dtype=torch.uint8))
+    assert all(torch.equal(more._tensors[key], t) for key, t in maps._tensors.items())
+
+
+def test_facts_about_the_run_cannot_be_changed() -> None:
+    maps, _ = recording()
+    before = json.dumps(dict(maps.run.extra))
+    extra: Any = maps.run.extra
+    extra["nested"]["on"] = False
+    extra["more"] = 1
+    assert json.dumps(dict(maps.run.extra)) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*FIELDS, "inpaint_mask", "thumbnails", "nbytes", "pairwise_heads"],
+)
+def test_attributes_cannot_be_set(name: str) -> None:
+    maps, _ = recording(pairwise=None)
+    before = getattr(maps, name)
+    with pytest.raises(AttributeError):
+        setattr(maps, name, None)
+    with pytest.raises(AttributeError):
+        delattr(maps, name)
+    if not isinstance(before, (Tensor, dict)):
+        assert getattr(maps, name) == before
+
+
+def test_parts_of_the_description_cannot_be_set() -> None:
+    maps = example()
+    layer, reference = maps.layers[0], maps.references[0]
+    for part, name in ((maps.run, "steps"), (layer, "heads"), (layer.grid, "rows"), (reference, "start")):
+        with pytest.raises(AttributeError):
+            setattr(part, name, 99)
+    for name in ["layers", "references", "branches", "bins", "groups", "recorded", "notes"]:
+        assert isinstance(getattr(maps, name), tuple)
+    assert isinstance(maps.layers[0], LayerInfo)
+
+
+def test_a_mask_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(RecordingError, match="inpainting mask"):
+        Recorder(LAYERS["down.0"][2], steps=1, images=2, inpaint_mask=torch.ones(3, 4, 4))
+    with pytest.raises(RecordingError, match="empty"):
+        Recorder(LAYERS["down.0"][2], steps=1, inpaint_mask=torch.zeros(4, 4))

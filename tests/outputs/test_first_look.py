@@ -1,0 +1,123 @@
+"""The first look: one sheet an image, the scores that the masks allow, and pictures that must fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from levels_run import Run, run
+from PIL import Image
+
+from i2am.errors import I2AMError
+from i2am.geometry.layout import Layout, Reference, TokenGrid
+from i2am.outputs.first_look import TALL, first_look
+from i2am.pictures.sheet import sheet
+from i2am.scores.imacs import score_generated
+from i2am.scores.run import score_image
+
+INSIDE = torch.zeros(1, 24, 16)
+INSIDE[:, 4:18, 2:11] = 1
+OBJECT = torch.zeros(1, 30, 50)
+OBJECT[:, 5:25, 10:40] = 1
+SHOWN = Image.new("RGB", (64, 96), (30, 160, 60))
+GARMENT = Image.new("RGB", (100, 60), (180, 40, 40))
+
+
+def test_a_sheet_an_image_and_the_scores_of_the_masks() -> None:
+    maps = run().maps
+    look = first_look(maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
+    assert len(look.sheets) == maps.images == 2
+    assert look.sheets[0].size == look.sheets[1].size
+    assert look.sheets[0].height > TALL
+    assert [s.scores for s in look.scores] == [score_image(maps, INSIDE, OBJECT, image=i).scores for i in range(2)]
+    assert not np.array_equal(np.asarray(look.sheets[0]), np.asarray(look.sheets[1]))
+
+
+def test_without_masks_there_are_maps_and_no_scores() -> None:
+    look = first_look(run().maps, [SHOWN])
+    assert look.scores == []
+    assert len(look.sheets) == 2
+
+
+@dataclass
+class Drawn:
+    """What was drawn on sheets: the first lines of their labels, sheet by sheet, and all notes."""
+
+    labels: list[list[str]]
+    notes: list[str]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    out = Drawn([], [])
+
+    def spy(items: Any, *args: Any, notes: Sequence[str], **kwargs: Any) -> Image.Image:
+        out.labels.append([label.partition("\n")[0] for _, label in items])
+        out.notes.extend(notes)
+        return sheet(items, *args, notes=notes, **kwargs)
+
+    monkeypatch.setattr("i2am.outputs.first_look.sheet", spy)
+    return out
+
+
+def test_the_objects_mask_adds_where_it_went(drawn: Drawn) -> None:
+    first_look(run().maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
+    first_look(run().maps, [SHOWN], [GARMENT], INSIDE)
+    with_mask, without = drawn.labels[0], drawn.labels[2]
+    assert with_mask[:2] == ["generated", "mirror: where the object went"]
+    assert without == with_mask[:1] + with_mask[2:]
+    assert not any(line.startswith("no mirror") for line in drawn.notes)
+    score, _ = score_generated(run().maps, INSIDE, OBJECT, side="mirror")
+    assert score.score is not None
+    told = [line for line in drawn.notes if line.startswith("IMACS_g of the mirror")]
+    assert len(told) == 2  # one an image of the batch, and none without the object's mask
+    assert told[0].startswith(f"IMACS_g of the mirror {score.score:.2f} ".replace("-", "−"))
+    first_look(Run(heads=None).maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
+    assert drawn.labels[-1] == without
+    assert any(line.startswith("no mirror: none of the layers has pairwise maps") for line in drawn.notes)
+
+
+def test_a_mask_given_at_recording_is_enough() -> None:
+    maps = Run(inpaint_mask=INSIDE[0]).maps
+    assert first_look(maps, [SHOWN]).scores[0].scores["g"].score is not None
+
+
+def test_a_single_token_reference_shows_what_it_has() -> None:
+    one = Layout((Reference(TokenGrid(1, 1), 0, "shirt"),), keys=1)
+    several = Run(layout=dict.fromkeys(("input.4.1", "middle.1", "output.5.1", "output.9.1"), one)).maps
+    alone, usual = first_look(several, [SHOWN]), first_look(run().maps, [SHOWN])
+    assert alone.sheets[0].width < usual.sheets[0].width  # no map on the reference, none that is balanced
+
+
+def test_the_sheet_says_why_masks_gave_no_scores(drawn: Drawn) -> None:
+    said = drawn.notes
+    first_look(run().maps, [SHOWN])
+    assert said[0] == "Connect the masks to score the maps (IMACS)."
+    said.clear()
+    first_look(run().maps, [SHOWN], None, INSIDE, OBJECT)
+    assert said[0].startswith("IMACS_g ")
+    said.clear()
+    one = Layout((Reference(TokenGrid(1, 1), 0, "shirt"),), keys=1)
+    several = Run(layout=dict.fromkeys(("input.4.1", "middle.1", "output.5.1", "output.9.1"), one)).maps
+    assert first_look(several, [SHOWN], None, None, OBJECT).scores == []
+    assert said[0].startswith("no IMACS: ")
+    assert not any("Connect the masks" in line for line in said)
+    assert any(line.startswith("no mirror, R2G-balanced, G2R: the chosen layers attend to a single token") for line in said)
+
+
+def test_pictures_that_cannot_be_meant_are_refused() -> None:
+    with pytest.raises(I2AMError, match="3 pictures were given, but the run had 2"):
+        first_look(run().maps, [SHOWN] * 3)
+    with pytest.raises(I2AMError, match="shape"):
+        first_look(run().maps, [SHOWN.rotate(90, expand=True)])
+
+
+def test_a_choice_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(I2AMError, match="reference 7 does not exist"):
+        first_look(run().maps, [SHOWN], reference=7)
+    with pytest.raises(I2AMError, match="branch 'other' was not recorded"):
+        first_look(run().maps, [SHOWN], branch="other")

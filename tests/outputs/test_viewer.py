@@ -1,0 +1,318 @@
+"""The viewer in a headless Chromium: it answers as the library does, and can be used by pointer and keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from report_case import PICTURES, SHIRT, SHOE, UNEVEN, Scripts, record
+
+from i2am.geometry.layout import Layout, Reference
+from i2am.geometry.resample import bilinear
+from i2am.levels.marginal import ulam
+from i2am.levels.patch import DIFFUSE, sram
+from i2am.maps.value import AttributionMaps
+from i2am.outputs.report import write_report
+from i2am.pictures.pointed import mirror_of_object
+from i2am.recording.recorder import Recorder
+from i2am.scores.imacs import imacs
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on PATH: the viewer itself is not tested")
+
+
+def dump(path: Path, profile: Path, fragment: str = "") -> str:
+    """The page's document after its scripts have run in a headless Chromium."""
+    assert CHROMIUM is not None
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --window-size=1200,900 --virtual-time-budget=20000 --dump-dom"
+    )
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={profile}", path.as_uri() + fragment]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+
+
+def attributes(document: str) -> dict[str, str]:
+    """The data attributes in which the viewer says what it shows."""
+    match = re.search(r'<div class="i2am-viewer"[^>]*>', document)
+    assert match, f"no viewer was built: {re.sub('<script.*?</script>', '', document, flags=re.DOTALL)[-2000:]}"
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', match[0]))
+
+
+@in_browser
+def test_a_link_to_a_patch_opens_with_its_sram(tmp_path: Path) -> None:
+    maps = record()
+    path = write_report(tmp_path / "report.html", maps, *PICTURES, title="</title><b>not a tag")
+    shown = attributes(dump(path, tmp_path / "profile", "#query=6,1&group=1"))
+    heat = sram(maps, (6, 1), steps=maps.groups[1])
+    values = heat.values[0]
+    assert shown["query"] == "6,1"
+    assert shown["on"] == "reference"
+    assert shown["pinned"] == "true"
+    assert shown["peak"] == f"{int(values.argmax()) // 4},{int(values.argmax()) % 4}"
+    assert float(shown["ratio"]) == pytest.approx(float(values.max() / values.mean()), rel=1e-3)
+    assert float(shown["unplaced"]) == pytest.approx(heat.unplaced[0], abs=1e-4)
+    p = values / values.sum()
+    assert float(shown["entropy"]) == pytest.approx(float(-(p * p.log()).sum()), abs=1e-3)
+
+
+DRIVER = """
+import { inflate } from "i2am/decode.js";
+import { Maps } from "i2am/maths.js";
+const built = new Promise((done) => {
+  const look = () => document.querySelector(".i2am-viewer") && done();
+  new MutationObserver(look).observe(document.getElementById("viewer"), { childList: true });
+  look();
+});
+const errors = [];
+addEventListener("error", (event) => errors.push(event.message));
+addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
+const maps = new Maps(await inflate(JSON.parse(document.getElementById("data").textContent)));
+const answers = QUESTIONS.map(({ what, at, state }) => {
+  const whole = { reference: 0, group: -1, layer: -1, head: -1, ...state };
+  const map = at ? maps[what](whole, ...at) : maps.level(what, whole);
+  return map && { values: Array.from(map.values), unplaced: map.unplaced, layers: map.layers };
+});
+await built;
+const root = document.querySelector(".i2am-viewer");
+const canvas = (name) => root.querySelector(`.i2am-${name} canvas`);
+const seen = () => ({ ...root.dataset, hash: location.hash, text: root.querySelector(".i2am-readout").textContent });
+function pointer(kind, name, u, v, more = {}) {
+  const box = canvas(name).getBoundingClientRect();
+  const where = { clientX: box.left + u * box.width, clientY: box.top + v * box.height, bubbles: true, ...more };
+  canvas(name).dispatchEvent(new PointerEvent(kind, where));
+  return seen();
+}
+function key(target, name, shiftKey = false) {
+  target.dispatchEvent(new KeyboardEvent("keydown", { key: name, shiftKey, bubbles: true, cancelable: true }));
+  return seen();
+}
+const did = {};
+did.rest = seen();
+did.hover = pointer("pointermove", "generated", 0.5, 0.95);
+did.leave = pointer("pointerleave", "generated", 0, 0);
+did.mirror = pointer("pointermove", "reference", 0.99, 0.01);
+did.pinned = pointer("click", "reference", 0.99, 0.01);
+did.elsewhere = pointer("pointermove", "generated", 0.5, 0.5);
+did.escaped = key(document.body, "Escape");
+did.arrow = key(canvas("generated"), "ArrowDown");
+did.arrows = key(canvas("generated"), "ArrowDown");
+did.edge = [...Array(9)].map(() => key(canvas("generated"), "ArrowDown")).pop();
+did.enter = key(canvas("generated"), "Enter");
+const held = { buttons: 1, pointerType: "mouse" };
+pointer("pointerdown", "reference", 0.6, 0.9, held);
+did.still = pointer("pointermove", "reference", 0.61, 0.91, held);
+did.dragging = pointer("pointermove", "reference", 0.1, 0.5, held);
+pointer("pointerup", "reference", 0.1, 0.5, { pointerType: "mouse" });
+did.dragged = pointer("click", "reference", 0.1, 0.5);
+did.after = pointer("pointermove", "generated", 0.5, 0.5);
+did.grown = key(canvas("reference"), "ArrowUp", true);
+did.moved = [...Array(9)].map(() => key(canvas("reference"), "ArrowRight")).pop();
+pointer("pointerdown", "generated", 0.5, 0.5, { buttons: 1, pointerType: "touch" });
+did.touched = pointer("pointermove", "generated", 0.1, 0.1, { buttons: 1, pointerType: "touch" });
+did.single = pointer("click", "reference", 0.1, 0.1);
+did.gone = key(document.body, "Escape");
+location.hash = "#mirror=1,1,2,3";
+await new Promise((done) => addEventListener("hashchange", () => setTimeout(done)));
+did.linked = seen();
+key(document.body, "Escape");
+did.sides = [...(root.querySelector(".i2am-choices select")?.options ?? [])].map((option) => option.textContent);
+const sliders = Object.fromEntries(
+  [...root.querySelectorAll("input[type=range]")].map((input) => [input.labels[0].textContent, input]));
+did.sliders = Object.fromEntries(Object.entries(sliders).map(([name, input]) => [name, Number(input.max)]));
+sliders.Layer.value = 2;
+sliders.Layer.dispatchEvent(new Event("input"));
+did.layer = { ...seen(), caption: root.querySelector(".i2am-generated .i2am-level").textContent };
+did.labels = [...root.querySelectorAll("canvas")].map((c) => c.getAttribute("aria-label"));
+did.coloured = ["generated", "reference"].map((name) => {
+  const { data } = canvas(name).getContext("2d").getImageData(0, 0, canvas(name).width, canvas(name).height);
+  return new Set(new Uint32Array(data.buffer)).size;
+});
+const result = document.createElement("script");
+result.id = "result";
+result.type = "application/json";
+result.textContent = JSON.stringify({ answers, did, errors }).replaceAll("<", "\\\\u003c");
+document.body.append(result);
+"""
+
+
+Question = tuple[str, "tuple[int, ...] | None", "dict[str, int]"]
+"""The side, "sram" or "mirror"; the patch, or a region as (row, column, rows, columns); what is chosen."""
+OBJECT = torch.zeros(50, 40)
+OBJECT[10:30, 10:40] = 1  # over patches of 10 x 10 pixels
+
+
+def ask(maps: AttributionMaps, asked: list[Question], folder: Path, mask: torch.Tensor | None = None) -> dict[str, Any]:
+    """What the page's own modules answer, and what it does when it is used."""
+    path = write_report(folder / "report.html", maps, *PICTURES, reference_mask=mask)
+    questions = [{"what": what, "at": at, "state": state} for what, at, state in asked]
+    driver = DRIVER.replace("QUESTIONS", json.dumps(questions))
+    page = path.read_text(encoding="utf-8").replace("</body>", f'<script type="module">{driver}</script></body>')
+    path.write_text(page, encoding="utf-8")
+    found = Scripts(dump(path, folder / "profile"))
+    assert "result" in found.scripts, "the driver did not finish"
+    return json.loads(found.scripts["result"])
+
+
+def expected(maps: AttributionMaps, what: str, at: tuple[int, ...] | None, state: dict[str, int]) -> tuple[Any, float]:
+    """The library's map for a question to the viewer, on the viewer's grid, and its unplaced share."""
+    choice: dict[str, Any] = {"reference": state.get("reference", 0)}
+    if "group" in state:
+        choice["steps"] = maps.groups[state["group"]]
+    if "layer" in state:
+        choice["layers"] = maps.layers[state["layer"]].name
+    if "head" in state:
+        choice["heads"] = [state["head"]]
+    if what == "object":
+        heat = mirror_of_object(maps, OBJECT, **choice)
+    elif at is not None:
+        row, column, rows, columns = (*at, 1, 1)[:4]
+        cells = [(row + r, column + c) for r, c in np.ndindex(rows, columns)]
+        heat = sram(maps, cells, "generated" if what == "mirror" else "reference", **choice)
+    else:
+        heat = ulam(maps, what, **choice)
+    values = heat.values
+    if heat.picture == "reference" and choice["reference"] == 0:  # the viewer stays on the largest grid
+        size = values.shape[1] * values.shape[2]
+        values = bilinear(values, (SHIRT.rows, SHIRT.columns)) * size / SHIRT.placed
+    return values[0].flatten().numpy(), heat.unplaced[0] if heat.unplaced else 0.0
+
+
+def same(maps: AttributionMaps, asked: list[Question], got: dict[str, Any]) -> None:
+    """Check the page's answers against the library's."""
+    assert got["errors"] == []
+    for question, answer in zip(asked, got["answers"], strict=True):
+        values, unplaced = expected(maps, *question)
+        assert answer is not None, question
+        off = 2e-5 if question[1] else 2e-5 * values.max()  # 16 bits of a row that may reach 1
+        np.testing.assert_allclose(answer["values"], values, rtol=1e-4, atol=off, err_msg=str(question))
+        assert answer["unplaced"] == pytest.approx(unplaced, abs=1e-4), question
+
+
+@in_browser
+def test_the_viewer_resizes_between_uneven_grids_as_the_library_does(tmp_path: Path) -> None:
+    maps = record(layers=UNEVEN)
+    patches = list(np.ndindex(9, 13))
+    states: list[dict[str, int]] = [{}, {"layer": 1}, {"layer": 2, "group": 1}, {"reference": 1}]
+    asked: list[Question] = [(side, None, state) for side in ("G2R", "R2G", "R2G-balanced", "mass") for state in states]
+    asked += [("sram", at, {}) for at in patches]
+    asked += [("sram", at, state) for state in states[1:] for at in patches[::11]]
+    asked += [("mirror", at, {}) for at in np.ndindex(SHIRT.rows, SHIRT.columns)]
+    asked += [("mirror", at, {"reference": 1}) for at in np.ndindex(3, 6)]
+    got = ask(maps, asked, tmp_path)
+    same(maps, asked, got)
+    answers = [np.asarray(answer["values"]) for answer in got["answers"]]
+    mean = np.mean([a for (what, _, state), a in zip(asked, answers, strict=True) if what == "sram" and not state], 0)
+    np.testing.assert_allclose(mean, answers[0], rtol=1e-4)
+
+
+@in_browser
+def test_layers_count_by_their_heads_also_where_only_the_mean_was_kept(tmp_path: Path) -> None:
+    short, full = record(None, layers=UNEVEN, budget=100_000), record(None, layers=UNEVEN)
+    assert any("mean over heads" in note for note in short.notes)
+    for name, maps, states in (("short", short, [{}, {"reference": 1}]), ("full", full, [{"head": 0}, {"head": 2}])):
+        (tmp_path / name).mkdir()
+        asked: list[Question] = [(side, None, state) for side in ("G2R", "R2G", "mass") for state in states]
+        same(maps, asked, ask(maps, asked, tmp_path / name))
+
+
+@in_browser
+def test_a_reference_that_was_not_attended_to_in_a_group_has_no_maps_there(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(1)
+    recorder = Recorder(
+        Layout((Reference(SHIRT, 0, "one", 1), Reference(SHOE, 0, "two", 2))), steps=4, groups=2, generated_size=(64, 48)
+    )
+    for step in range(4):
+        for softmax, keys in ((1, SHIRT.tokens), (2, SHOE.tokens)):
+            if softmax == 1 or step < 2:
+                for layer, (rows, columns) in {"in.0": (8, 6), "mid.0": (4, 3), "out.0": (5, 7)}.items():
+                    q = torch.randn(1, 2, rows * columns, 8, generator=random)
+                    k = torch.randn(1, 2, keys, 8, generator=random)
+                    recorder.observe(layer, (rows, columns), step, "cond", q, k, None, scale=0.7, softmax=softmax)
+        recorder.end_step(step)
+    maps = recorder.finish()
+    sides = [("sram", (2, 3)), ("mirror", (1, 1)), ("G2R", None), ("R2G", None)]
+    never: list[Question] = [(what, at, {"reference": 1, "group": 1}) for what, at in sides]
+    once: list[Question] = [(what, at, {"reference": 1, "group": 0}) for what, at in sides]
+    got = ask(maps, [*never, *once], tmp_path)
+    assert got["answers"][: len(never)] == [None] * len(never)
+    same(maps, once, {**got, "answers": got["answers"][len(never) :]})
+
+
+@in_browser
+@pytest.mark.parametrize("pairwise", ["mean", "heads"])
+def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, tmp_path: Path) -> None:
+    maps = record(pairwise, first=1)
+    states: list[dict[str, int]] = [{}, {"group": 0}, {"layer": 1}, {"reference": 1}, {"layer": 2, "group": 2, "reference": 1}]
+    heads: list[dict[str, int]] = [{"head": 2}, {"head": 1, "layer": 0, "group": 1}]
+    asked: list[Question] = []
+    for state in states + heads:
+        asked += [(side, None, state) for side in ("R2G", "R2G-balanced", "mass", "G2R")]
+    for state in states + (heads if pairwise == "heads" else []):
+        asked += [("sram", at, state) for at in ((0, 0), (3, 5), (7, 2))]
+        # the viewer keeps the largest reference grid; the library asks for a patch of the chosen layers' own grid
+        asked += [("mirror", at, state) for at in ((0, 0), (2, 3)) if state not in ({"layer": 1}, {"head": 2})]
+    for state in states[:2]:
+        asked += [("sram", (2, 1, 4, 3), state), ("mirror", (1, 2, 2, 2), state), ("object", None, state)]
+    got = ask(maps, asked, tmp_path, OBJECT)
+    same(maps, asked, got)
+
+    did = got["did"]
+    assert "query" not in did["rest"]
+    assert (did["hover"]["query"], did["hover"]["on"], did["hover"]["pinned"]) == ("7,3", "reference", "false")
+    assert did["hover"]["hash"] == ""
+    assert "query" not in did["leave"]
+    assert (did["mirror"]["query"], did["mirror"]["on"]) == ("0,3", "generated")
+    assert (did["pinned"]["pinned"], did["pinned"]["hash"]) == ("true", "#mirror=0,3")
+    assert did["elsewhere"]["query"] == "0,3"
+    assert "query" not in did["escaped"]
+    assert did["escaped"]["hash"] == ""
+    assert [did[k]["query"] for k in ("arrow", "arrows", "edge")] == ["4,3", "5,3", "7,3"]
+    assert "query" not in did["enter"]
+    assert (did["still"]["query"], did["still"]["pinned"]) == ("4,2", "false")  # within one patch: no drag yet
+    assert (did["dragging"]["query"], did["dragging"]["on"], did["dragging"]["pinned"]) == ("2,0,3,3", "generated", "true")
+    assert did["dragged"] == did["after"] == did["dragging"]
+    assert did["dragged"]["hash"] == "#mirror=2,0,3,3"
+    assert "Reference patches (2, 0) to (4, 2) are looked at most by" in did["dragged"]["text"]
+    region = sram(maps, [(2 + r, c) for r, c in np.ndindex(3, 3)], "generated").values[0]
+    assert did["dragged"]["peak"] == f"{int(region.argmax()) // 6},{int(region.argmax()) % 6}"
+    assert [did[k]["query"] for k in ("grown", "moved", "touched", "single")] == ["2,0,2,3", "2,1,2,3", "2,1,2,3", "0,0"]
+    assert "query" not in did["gone"]
+    assert (did["linked"]["query"], did["linked"]["on"], did["linked"]["pinned"]) == ("1,1,2,3", "generated", "true")
+    assert did["sides"] == ["Mirror of the object", "R2G", "R2G-balanced", "mass"]
+    heat = sram(maps, (5, 3)).values[0]
+    assert did["arrows"]["peak"] == f"{int(heat.argmax()) // 4},{int(heat.argmax()) % 4}"
+    assert ("diffuse" in did["arrows"]["text"]) == bool(heat.max() / heat.mean() < DIFFUSE)
+    assert did["sliders"] == {"Time": 3, "Layer": 3, "Head": 3, "Opacity": 1}
+    assert did["layer"]["hash"] == "#layer=1"
+    assert did["layer"]["caption"] == "Mirror of the object · mid.0"
+    assert "8 by 6 patches" in did["labels"][0]
+    assert "5 by 4 patches" in did["labels"][1]
+    assert min(did["coloured"]) > 100
+
+
+@in_browser
+def test_the_scores_stand_in_tables(tmp_path: Path) -> None:
+    score = imacs(ulam(record(), "R2G-balanced"), torch.eye(64, 48)).as_dict()
+    scores = {
+        "imacs": {"mirror": {"g": score, "r": {"score": None, "notes": ["a flat map"]}}},
+        "correspondence": {"within_1": 0.875, "same_place": 0.25},
+    }
+    document = dump(write_report(tmp_path / "report.html", record(), *PICTURES, scores=scores), tmp_path / "profile")
+    cells = [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row) for row in re.findall(r"<tr.*?</tr>", document, flags=re.DOTALL)]
+    mirror = next(row for row in cells if row[:2] == ["mirror", "IMACS_g"])
+    parts = ("score", "inside", "outside", "lambda", "auc", "mass_ratio")
+    values = [*(score[k] for k in parts), *score["baselines"].values()]
+    assert [float(cell.replace("−", "-")) for cell in mirror[2:]] == pytest.approx(values, abs=6e-4)
+    assert ["mirror", "IMACS_r", "–"] in [row[:3] for row in cells]
+    facts = dict(re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", document))
+    assert facts["SRAM within 1 patch of the true place"] == "0.875"
+    assert facts["by looking at the same place"] == "0.250"

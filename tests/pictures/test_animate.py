@@ -1,0 +1,101 @@
+"""All panels of a heat: side by side, and one after another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawing import SMALL, bare, cells_of, heat_fixture, heat_of, margin_is_white, photo, pixels  # noqa: F401
+from PIL import Image
+
+from i2am.errors import I2AMError
+from i2am.levels.heat import Heat
+from i2am.pictures.film import animation, frames, panels
+from i2am.pictures.overlay import colour_bar
+
+# --- all panels ---------------------------------------------------------------------------------------------
+
+
+def test_panels_are_the_overlays_of_one_scale(heat: Heat) -> None:
+    picture = photo(300, 225)
+    out = panels(picture, heat, width=225)
+    for panel, got in enumerate(cells_of(out)):
+        assert (got == bare(picture, heat, panel, scale="shared")).all()
+    each = cells_of(panels(picture, heat, width=225, scale="each"))
+    assert (each[0] != cells_of(out)[0]).any()
+    assert (each[0] == bare(picture, heat, 0)).all()
+
+
+@pytest.mark.parametrize("count", [1, 8, 64])
+@pytest.mark.parametrize("size", [(64, 64), (1024, 768)])
+def test_panels_of_any_number_stay_readable_and_bounded(count: int, size: tuple[int, int]) -> None:
+    values = torch.rand(count, 8, 6, generator=torch.Generator().manual_seed(0))
+    out = panels(photo(*size), heat_of(values, unplaced=(0.1,) * count), scale="each")
+    widths = {right - left for left, _, right, _ in out.info["cells"]}
+    assert len(out.info["cells"]) == count
+    assert len(widths) == 1
+    assert min(widths) >= 150
+    assert out.width < 2400
+    assert margin_is_white(out, 8)
+
+
+def test_panels_refuse(heat: Heat) -> None:
+    for arguments in ({"columns": 0}, {"scale": "none"}, {"width": 0}, {"threshold": 3.0}):
+        with pytest.raises(I2AMError):
+            panels(photo(), heat, **arguments)  # type: ignore[arg-type]
+
+
+# --- animation ----------------------------------------------------------------------------------------------
+
+
+def test_frames_are_labelled_in_order_and_of_one_size(heat: Heat) -> None:
+    uneven = replace(heat, labels=("a", "b " * 80, "c"))
+    out = frames(photo(), uneven, min_side=SMALL)
+    assert len({f.size for f in out}) == 1
+    for panel, frame in enumerate(out):
+        assert margin_is_white(frame)
+        assert (cells_of(frame)[0] == bare(photo(), heat, panel, scale="shared")).all()
+    assert len(out) == 3
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".GIF"])
+def test_animation_has_its_frames_and_times(heat: Heat, tmp_path: Path, suffix: str) -> None:
+    drawn = frames(photo(), heat, min_side=SMALL)
+    path = animation(drawn, tmp_path / "new" / f"a{suffix}", ms=250)
+    with Image.open(path) as file:
+        assert (file.n_frames, file.info["loop"], file.size) == (3, 0, drawn[0].size)
+        for i, frame in enumerate(drawn):
+            file.seek(i)
+            file.load()
+            assert file.info["duration"] == 250
+            assert np.abs(pixels(file) - pixels(frame)).mean() < 4
+            assert np.abs(pixels(file) - pixels(frame)).mean() < np.abs(pixels(file) - pixels(drawn[i - 1])).mean()
+
+
+def test_gif_keeps_the_colours_of_the_bar(tmp_path: Path) -> None:
+    frame = Image.new("RGB", (300, 320), (255, 255, 255))
+    frame.paste(colour_bar(300, 0, 1), (10, 10))
+    frame.paste(photo(280, 200), (90, 10))
+    with Image.open(animation([frame], tmp_path / "bar.gif")) as file:
+        strip, want = pixels(file)[30:290, 12:22].mean(1), pixels(frame)[30:290, 12:22].mean(1)
+    smooth = [np.stack([np.convolve(c, np.ones(9) / 9, "valid") for c in s.T]) for s in (strip, want)]
+    assert np.abs(smooth[0] - smooth[1]).max() < 10
+    assert len(np.unique(strip.round(), axis=0)) > 60
+
+
+def test_animation_pads_frames_of_other_sizes(tmp_path: Path) -> None:
+    path = animation([photo(40, 30), photo(50, 20)], tmp_path / "a.webp")
+    with Image.open(path) as file:
+        assert file.size == (30, 50)
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "ms", "message"),
+    [(0, "a.gif", 400, "none"), (1, "a.mp4", 400, "a.mp4"), (1, "a.gif", 5, "20 ms")],
+)
+def test_animation_refuses(tmp_path: Path, count: int, name: str, ms: int, message: str) -> None:
+    with pytest.raises(I2AMError, match=message):
+        animation([photo()] * count, tmp_path / name, ms)

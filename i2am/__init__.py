@@ -6,14 +6,17 @@ scored with `imacs_pair`. After Park and Jang, "I²AM" (arXiv 2407.12331).
 
 from .errors import I2AMError, LayoutError, MapsFileError, MaskError, RecordingError, UnavailableError
 from .geometry.layout import Layout, Reference, TokenGrid
+from .levels.grids import common_grid
 from .levels.heat import Heat, fit, normalise, threshold
-from .levels.marginal import common_grid, hlam, llam, tlam, ulam
+from .levels.marginal import hlam, llam, tlam, ulam
+from .levels.masked import masked_g2r
+from .levels.mirror import mirror_of_object
 from .levels.patch import sram
 from .levels.presets import PRESETS
-from .maps.value import AttributionMaps, LayerInfo, RunInfo
-from .pictures.pointed import mirror_of_object
+from .maps.facts import LayerInfo, RunInfo
+from .maps.value import AttributionMaps
 from .recording.recorder import Recorder
-from .scores.imacs import Score, imacs, imacs_pair, masked_g2r
+from .scores.imacs import Score, imacs, imacs_pair
 
 __version__ = "0.1.0"
 

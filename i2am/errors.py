@@ -33,3 +33,7 @@ class WeightsFileError(I2AMError):
 
 class UnsafePickleError(WeightsFileError):
     """A checkpoint file whose pickle names more than tensors, so that unpickling it could run any program."""
+
+
+class DatasetError(I2AMError):
+    """A data set that is not laid out as expected, lacks pictures, or does not fit the run."""

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from comfy_api.latest import io
 
 from ..i2am.levels.presets import PRESETS
-from ..i2am.pictures.overlay import COLOURS, OPACITY
+from ..i2am.pictures.colours import COLOURS
+from ..i2am.pictures.look import OPACITY
 from .base import field
 
 T = TypeVar("T")

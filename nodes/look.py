@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..i2am.hosts.comfy.record import ComfyRecording
 from ..i2am.outputs.first_look import first_look
-from ..i2am.scores.run import mean_of
+from ..i2am.scores.table import mean_of
 from .base import Maps, Recording, check, field, pictures, preview, samples, schema
 from .base import image as image_of
 from .fields import branch

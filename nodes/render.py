@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ..i2am.pictures.backdrop import neutral
 from ..i2am.pictures.film import film
-from ..i2am.pictures.overlays import check_pictures, overlays
+from ..i2am.pictures.matching import check_pictures
+from ..i2am.pictures.overlays import overlays
 from ..i2am.pictures.panels import sheet_of
 from .base import Heat, check, field, pictures, preview, schema
 from .base import image as image_of

@@ -10,7 +10,8 @@ from ..i2am.levels.batch import images_of
 from ..i2am.levels.heat import THRESHOLD
 from ..i2am.outputs.score_card import score_cards
 from ..i2am.scores.imacs import LAMBDA, SCORED
-from ..i2am.scores.run import mean_of, score_image, scores_text
+from ..i2am.scores.run import score_image
+from ..i2am.scores.table import mean_of, scores_text
 from .base import Maps, check, field, pictures, preview, schema
 from .base import image as image_of
 from .fields import batch_index, branch, placed_only, preset, progress, reference

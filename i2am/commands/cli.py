@@ -6,15 +6,16 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__
 from ..bench import run as bench
 from ..errors import I2AMError
 from .convert import add_convert
+from .demo import add_demo
 from .run import add_run
-from .show import add_score, add_show
+from .score import add_score
+from .show import add_show
 
 DESCRIPTION = """\
 I2AM shows why an image-to-image diffusion model (virtual try-on, exemplar inpainting) made what it made:
@@ -32,36 +33,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def _demo(args: argparse.Namespace) -> int:
-    from ..demo.run import run_demo
-
-    run_demo(args.out, seed=args.seed, steps=args.steps, cfg=args.cfg, blocks=args.blocks)
-    return 0
-
-
-def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser(
-        "demo",
-        help="run the bundled try-on model on a drawn person and garment, and show everything about it",
-        description="Runs the bundled try-on model on the CPU, records its attention and writes pictures, scores and one HTML "
-        "page: start with OUT/report.html. It takes one to five minutes on two cores; --blocks 0 skips the longest "
-        "part.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
-    parser.add_argument("--seed", type=int, default=7, help="which person, garment and noise, from 0 on")
-    parser.add_argument("--steps", type=int, default=50, help="DDIM steps")
-    parser.add_argument("--cfg", type=float, default=5.0, help="scale of classifier-free guidance; 1 runs without")
-    parser.add_argument("--blocks", type=int, default=12, help="garment blocks to recolour for the causal check; 0 skips it")
-    parser.set_defaults(run=_demo)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = _Parser(prog="i2am", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"i2am {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_demo(commands)
+    add_demo(commands)
     add_run(commands)
     add_show(commands)
     add_score(commands)

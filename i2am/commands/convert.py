@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import pickle
-import pickletools
 import sys
-import zipfile
-from collections import deque
-from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from ..errors import UnsafePickleError, WeightsFileError
-from ..models.weights.file import AGAIN, DAMAGED, described, kind_of, load_safely, shown, tensors_of, told, unwrapped
+from ..models.weights.file import described, load_safely, shown, tensors_of, unwrapped
+from ..models.weights.pickles import USUAL, pickled_names, unpickled
+from ..models.weights.writing import write_tensors
 
 log = logging.getLogger("i2am")
 
-LEGACY_PICKLES = 5  # a file of torch < 1.6: mark, version, system, the object, its storages' keys; then the numbers
-COMPUTED = "a name that is only made while unpickling"
-STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-USUAL = {
-    "collections.OrderedDict",
-    *(f"torch._utils._rebuild_{x}" for x in ("tensor", "tensor_v2", "parameter")),
-    *(f"torch.{x}Storage" for x in STORAGES),
-}
-DTYPES = {
-    torch.float64: "F64",
-    torch.int64: "I64",
-    torch.float32: "F32",
-    torch.int32: "I32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int16: "I16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 RISK = (
     "Reading this file means unpickling it, and unpickling can run any program with your rights: it could read, change, "
     "delete or send away whatever you can. The names above were found without running anything; harmless names prove "
@@ -82,7 +51,7 @@ def convert(source: Path, out: Path, *, yes: bool = False, half: bool = False, f
     except UnsafePickleError:
         names = pickled_names(source)
         _ask(source, names, yes)
-        value = _unpickled(source)
+        value = unpickled(source)
     if isinstance(value, nn.Module):
         value = value.state_dict()
     state, around = unwrapped(value)
@@ -105,56 +74,6 @@ def _check_out(source: Path, out: Path, force: bool) -> None:
         raise WeightsFileError(f"OUT is {out}, a folder; give the name of a file")
     if out.exists() and not force:
         raise WeightsFileError(f"{out} exists; give another OUT, or --force to replace it")
-
-
-def pickled_names(path: Path) -> list[str]:
-    """Everything that the pickles in a file of torch.save would import, sorted; found by reading, nothing is run.
-
-    Raises:
-        WeightsFileError: a pickle is damaged.
-    """
-    names: set[str] = set()
-    kind = kind_of(path)
-    try:
-        if kind == "legacy":
-            with path.open("rb") as file:
-                for _ in range(LEGACY_PICKLES):
-                    names.update(_names_in(file))
-        else:
-            with zipfile.ZipFile(path) as archive:
-                for entry in archive.infolist():
-                    if entry.filename.lower().endswith(".pkl"):  # torch looks it up whatever its case
-                        names.update(_names_in(BytesIO(archive.read(entry))))
-    except (zipfile.BadZipFile, OSError, MemoryError, *DAMAGED) as error:
-        raise WeightsFileError(f"{path} is damaged or cut off ({told(error)}); {AGAIN}") from error
-    return sorted(names)
-
-
-def _names_in(pickled: IO[bytes]) -> Iterator[str]:
-    """Names imported by the next pickle of a stream; a name whose two parts were not just pushed as text counts as computed."""
-    pushed: deque[str | None] = deque((None, None), maxlen=2)
-    memo: dict[int, str | None] = {}
-    arg: Any
-    for opcode, arg, _ in pickletools.genops(pickled):
-        if opcode.name in ("PROTO", "FRAME"):
-            continue
-        if opcode.name == "MEMOIZE":
-            memo[len(memo)] = pushed[-1]
-            continue
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            memo[int(arg)] = pushed[-1]
-            continue
-        if opcode.name in ("GLOBAL", "INST"):
-            yield ".".join(str(arg).split(" ", 1))
-        elif opcode.name == "STACK_GLOBAL":
-            module, name = pushed
-            yield COMPUTED if module is None or name is None else f"{module}.{name}"
-        elif opcode.name in ("EXT1", "EXT2", "EXT4"):
-            yield f"extension {arg} of copyreg"
-        if opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-            pushed.append(memo.get(int(arg)))
-        else:
-            pushed.append(arg if isinstance(arg, str) and opcode.name.endswith(("UNICODE", "STRING", "UNICODE8")) else None)
 
 
 def _ask(path: Path, names: list[str], yes: bool) -> None:
@@ -181,95 +100,3 @@ def _ask(path: Path, names: list[str], yes: bool) -> None:
     log.info("Type yes to unpickle it, anything else to stop:")
     if sys.stdin.readline().strip().lower() != "yes":
         raise WeightsFileError(f"{path} was not converted: it names {some}, and the answer was not yes")
-
-
-class _Absent:
-    """Stands for an object whose class is not installed here, such as a callback of Lightning; only its place is kept."""
-
-    def __new__(cls, *_: Any, **__: Any) -> _Absent:
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-
-    def append(self, value: Any) -> None: ...
-
-
-class _Unpickler(pickle.Unpickler):
-    """Python's own, except that what cannot be imported leaves a gap: a checkpoint needs no training code to be converted."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return super().find_class(module, name)
-        except (ImportError, AttributeError):
-            if module.partition(".")[0] in ("torch", "builtins", "collections", "numpy"):
-                raise
-            log.info("not installed here, left out: %s", shown(f"{module}.{name}"))
-            return type(f"{module}.{name}", (_Absent,), {})
-
-
-def _unpickled(path: Path) -> Any:
-    """Unpickle without any care; only after consent."""
-    lenient = SimpleNamespace(Unpickler=_Unpickler, load=pickle.load, __name__="pickle")
-    mmap = kind_of(path) == "zip"
-    try:
-        return torch.load(path, map_location="cpu", weights_only=False, mmap=mmap, pickle_module=lenient)
-    except Exception as error:  # whatever the file's own code raises
-        raise WeightsFileError(
-            f"{path} could not be unpickled ({told(error)}); it may need the Python packages that made it, or be damaged"
-        ) from error
-
-
-def write_tensors(tensors: dict[str, Tensor], out: Path, *, half: bool = False) -> int:
-    """Write a safetensors file, one tensor in memory at a time, and return its size in bytes.
-
-    Each tensor is written whole and contiguous, so that those that shared memory no longer do. The file gets its name
-    once it is whole. Format: https://github.com/huggingface/safetensors#format
-
-    Raises:
-        WeightsFileError: a tensor is of a kind that the format does not know, or the file cannot be written.
-    """
-    dtypes = {name: torch.float16 if half and x.is_floating_point() else x.dtype for name, x in tensors.items()}
-    for name, x in tensors.items():
-        if x.layout != torch.strided or x.is_quantized or x.is_meta or dtypes[name] not in DTYPES:
-            raise WeightsFileError(
-                f"the tensor {shown(name)} ({x.dtype}, {x.layout}, {x.device}) has no place in a safetensors file; make it a "
-                f"dense one of a usual type first"
-            )
-    names = sorted(tensors, key=lambda name: (-dtypes[name].itemsize, name))  # wide ones first, so that all lie aligned
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name in names:
-        start, end = end, end + tensors[name].numel() * dtypes[name].itemsize
-        header[name] = {"dtype": DTYPES[dtypes[name]], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    draft = out.with_name(out.name + ".part")
-    bar = tqdm(total=end, unit="B", unit_scale=True, desc=out.name, leave=False, disable=None)
-    try:
-        with bar, draft.open("wb") as file:
-            file.write(len(encoded).to_bytes(8, "little") + encoded)
-            for name in names:
-                written = tensors[name].to(dtypes[name]).contiguous()
-                if half:
-                    _warn_of_overflow(name, tensors[name], written)
-                file.write(written.reshape(-1).view(torch.uint8).numpy().data)
-                bar.update(written.nbytes)
-        with safe_open(draft, "pt") as whole:
-            whole.keys()
-        draft.replace(out)
-    except (OSError, SafetensorError) as error:
-        raise WeightsFileError(f"{out} could not be written ({told(error)}); check the folder and the space left") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return out.stat().st_size
-
-
-def _warn_of_overflow(name: str, before: Tensor, after: Tensor) -> None:
-    infinite = after.isinf() if before.is_floating_point() else torch.zeros(())
-    lost = int((infinite & before.double().isfinite()).sum()) if infinite.any() else 0
-    if lost:
-        log.warning("%s: %d of %d values are too large for float16 and became infinite", shown(name), lost, before.numel())

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .show import open_picture
+from ..data.pictures import open_picture
 
 log = logging.getLogger("i2am")
 
@@ -61,8 +61,9 @@ def _run(args: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
+    from ..hosts.diffusers.tryon import run_tryon
     from ..models.tryon.model import TryOnModel
-    from .tryon import run_tryon, write_run
+    from ..outputs.run_folder import write_run
 
     given = {NAMES.get(name, name): getattr(args, name.replace("-", "_")) for name in PICTURES}
     pictures = {name: open_picture(path) for name, path in given.items() if path is not None}

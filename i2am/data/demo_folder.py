@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..drawn.draw import draw_pairs
-from ..drawn.shards import HELD_OUT
+from ..drawn.seeds import HELD_OUT
 from ..drawn.spec import draw_pair
 
 AT_ONCE = 8

@@ -11,9 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import DatasetError
 from ..geometry.resample import Size
 from ..models.pictures import mask_to_size, to_size
-from ..train.errors import DatasetError
 
 FOLDERS: dict[str, tuple[str, ...]] = {
     "person": ("image",),

@@ -24,15 +24,16 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..drawn.draw import draw_pairs
-from ..drawn.shards import GRID, HELD_OUT
+from ..drawn.places import GRID
+from ..drawn.seeds import HELD_OUT
 from ..drawn.spec import draw_pair
 from ..models.demo.encoder import REFERENCE_GRID
 from ..models.demo.family import demo_layout
+from ..models.demo.tryon import DemoModel
 from ..models.schedule import STEPS
 from ..train.attention import Regularisers, watch
 from ..train.noise import Draw, draw, schedule
 from .evaluate.correspondence import true_tokens
-from .recording import DemoModel
 from .train.attention_loss import install
 from .train.fastnorm import fast_group_norm
 

@@ -15,24 +15,28 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ..commands.show import marked, score_table
 from ..drawn.scene import DemoCase, Patch, telling_patches
 from ..drawn.spec import PICTURE
 from ..errors import I2AMError
+from ..levels.grids import common_grid
 from ..levels.heat import Heat
-from ..levels.marginal import LEVELS, common_grid, level_of, tlam, ulam
+from ..levels.marginal import LEVELS, level_of, tlam, ulam
+from ..levels.mirror import mirror_of_object
 from ..levels.patch import sram
 from ..levels.presets import PRESETS
 from ..maps.value import AttributionMaps
+from ..models.demo.tryon import DemoModel, try_on
 from ..outputs.report import write_report
-from ..pictures.film import animation, frames, panels
-from ..pictures.overlay import enlarge, marker, overlay
-from ..pictures.pointed import mirror_of_object
+from ..pictures.film import animation, frames
+from ..pictures.marks import enlarge, marked, marker
+from ..pictures.overlay import overlay
+from ..pictures.panels import panels
 from ..pictures.sheet import sheet
 from ..scores.imacs import Score, imacs_pair, score_generated
+from ..scores.table import score_table
 from .evaluate.causal import CausalResult, causal_check, summary, usable_blocks
 from .evaluate.correspondence import correspondence_of
-from .recording import DemoModel, recording_of, try_on
+from .recording import recording_of
 
 log = logging.getLogger("i2am")
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..geometry.layout import TokenGrid
 from .draw import DemoPairs, draw_pairs
-from .shards import HELD_OUT, true_places
+from .places import true_places
+from .seeds import HELD_OUT
 from .spec import PairSpec, draw_pair
 
 

@@ -1,0 +1,1 @@
+"""Cuts and edits of a run, at the same noise."""

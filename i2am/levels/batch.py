@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
-from ..errors import I2AMError, MaskError, UnavailableError
-from ..geometry.resample import Size
+from ..errors import I2AMError, UnavailableError
 from ..maps.value import AttributionMaps
 from .heat import Heat
-
-T = TypeVar("T")
-MaskLike = Tensor | np.ndarray | Image.Image
-MOST_STRETCH = 1.5
-"""Pictures may be squashed (512 x 512 for a picture shown as 512 x 384); a larger change of shape is another picture."""
 
 
 def images_of(maps: AttributionMaps, index: int) -> list[int]:
@@ -64,75 +54,3 @@ def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:
         images=tuple(i for h, i in zip(heats, images, strict=True) for _ in h.labels),
         queries=tuple(dict.fromkeys(q for h in heats for q in h.queries)),
     )
-
-
-def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
-    """A picture for each panel of a heat: one for all, one an image, or one a panel; one panel goes on every picture.
-
-    Raises:
-        I2AMError: their numbers do not fit, with both.
-    """
-    panels, images = len(heat.labels), list(dict.fromkeys(heat.images)) or [0]
-    if len(pictures) == 1:
-        return heat, [pictures[0]] * panels
-    if len(pictures) == panels:
-        return heat, list(pictures)
-    if len(pictures) == len(images) and len(images) > 1:
-        return heat, [pictures[images.index(i)] for i in heat.images]
-    if panels == 1 and pictures:
-        return heat.panels([0] * len(pictures)), list(pictures)
-    raise I2AMError(
-        f"{len(pictures)} pictures do not fit this {heat.level} {heat.side} of {len(images)} image(s) with {panels} panels "
-        f"in all; give one picture, one an image or one a panel"
-    )
-
-
-def one_of(pictures: Sequence[T], image: int, images: int) -> T:
-    """The picture of one image of a run, out of one for all or one an image.
-
-    Raises:
-        I2AMError: there is another number of them.
-    """
-    if len(pictures) not in (1, images):
-        raise I2AMError(f"{len(pictures)} pictures were given, but the run had {images} image(s); give one, or one an image")
-    return pictures[image if len(pictures) > 1 else 0]
-
-
-def as_mask(mask: MaskLike) -> Tensor:
-    """A mask as a float tensor: arrays as they are, a Pillow picture's brightness as 0-1."""
-    if isinstance(mask, Image.Image):
-        mask = np.asarray(mask.convert("L"), dtype=np.float32) / 255
-    return torch.as_tensor(mask).detach().float().cpu()
-
-
-def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
-    """The (H, W) mask of one image out of a MASK, (1 or images, H, W) or (H, W), or a Pillow picture.
-
-    Raises:
-        MaskError: it holds another number of masks, or is no MASK.
-    """
-    masks = as_mask(masks)
-    masks = masks[None] if masks.ndim == 2 else masks
-    if masks.ndim == 4 and masks.shape[1] == 1:  # some hosts' nodes hand on (B, 1, H, W)
-        masks = masks[:, 0]
-    if masks.ndim != 3:
-        raise MaskError(f"the {name} has the shape (masks, height, width), got {tuple(masks.shape)}")
-    if len(masks) not in (1, images):
-        raise MaskError(f"the {name} holds {len(masks)} masks, but the run had {images} image(s); give one, or one an image")
-    return masks[image if len(masks) > 1 else 0]
-
-
-def check_shape(what: str, size: Size, expected: Size, of: str) -> None:
-    """Refuse a picture or mask whose shape (H, W) cannot be that of what it is to meet; (0, 0) is an unknown one.
-
-    Raises:
-        I2AMError: the ratios of their sides differ by more than `MOST_STRETCH`, with both sizes.
-    """
-    if min(expected) < 1:
-        return
-    stretch = (size[1] / size[0]) / (expected[1] / expected[0])
-    if not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH:
-        raise I2AMError(
-            f"the {what} is {size[1]} x {size[0]} pixels, but the {of} is {expected[1]} x {expected[0]}: another shape, so "
-            f"they cannot belong together; connect the one that belongs to this {of}"
-        )

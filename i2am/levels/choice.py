@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from typing import Any
 
 from ..errors import I2AMError
-from ..maps.value import Range
-
-Point = tuple[float, float]
+from ..maps.facts import Range
 
 
 def layers_of(text: str) -> tuple[str, ...] | None:
@@ -48,30 +44,6 @@ def steps_of(text: str) -> Range | None:
             f"expected steps first:stop, such as 0:10 (step 10 is no longer meant; 0 is the noisiest), got {text!r}"
         ) from None
     return first, stop[0] if stop else first + 1
-
-
-def points_of(text: str) -> list[Point]:
-    """Points in pixels from JSON: [[x, y], ...] or [{"x": x, "y": y}, ...]; nothing means no points.
-
-    Raises:
-        I2AMError: something else.
-    """
-    if not text.strip():
-        return []
-    try:
-        found = json.loads(text)
-        if not isinstance(found, list):
-            raise TypeError
-        pairs = [(p["x"], p["y"]) if isinstance(p, dict) else tuple(p) for p in found]
-        if not all(len(p) == 2 and all(_is_number(v) for v in p) for p in pairs):
-            raise TypeError
-    except (ValueError, TypeError, KeyError, OverflowError):
-        raise I2AMError(f"expected points as JSON in pixels, such as [[120, 80], [64, 200]], got {text!r}") from None
-    return [(float(x), float(y)) for x, y in pairs]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def choice_of(layers: str = "", heads: str = "", steps: str = "", **others: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,130 +11,26 @@ from torch import Tensor
 
 from ..errors import UnavailableError
 from ..geometry.layout import WHOLE, Rect, TokenGrid
-from ..geometry.resample import Size, bicubic, bilinear, even_ranges
-from ..maps.value import AttributionMaps, LayerInfo, Range
-from .batch import MaskLike, check_shape, mask_of
+from ..geometry.masks import MaskLike, mask_of
+from ..geometry.resample import bicubic, bilinear, even_ranges
+from ..geometry.shapes import check_shape
+from ..maps.facts import LayerInfo, Range
+from ..maps.value import AttributionMaps
+from .available import SINGLE, is_single, layers_for
+from .grids import common_grid, picture_size, selected_reference_grid
 from .heat import UNMASKED, Heat, times_mask
 from .presets import Preset, preset_of
-from .selection import BESIDE, OVER_REFERENCE, SINGLE, Selection, is_single, select, whole_ranges
+from .selection import Selection, select
+from .steps import steps_label, time_mean
 
 SIDES = ("R2G", "R2G-balanced", "mass", "G2R")
 _KINDS = {"R2G": "r2g", "R2G-balanced": "balanced", "mass": "mass", "G2R": "g2r"}
 COMPARATIVE = "comparative, not causal"
 
 
-def common_grid(
-    maps: AttributionMaps, picture: str, layers: str | Sequence[str] | None = None, reference: int = 0
-) -> TokenGrid:
-    """The grid that maps on a picture are brought to.
-
-    Args:
-        maps: a recording.
-        picture: "generated": the finest query grid of all recorded layers (the latent's where the network
-            attends there); "reference": the largest reference grid of ``layers``.
-    """
-    if picture == "generated":
-        return max((x.grid for x in maps.layers), key=lambda g: g.placed)
-    selection = select(maps, preset_of("default"), layers=layers, reference=reference)
-    return _reference_grid(selection)
-
-
-def reference_grid(maps: AttributionMaps, reference: int = 0) -> TokenGrid:
-    """The largest grid that any recorded layer sees of a reference; 0 x 0 where its tokens have no places."""
-    return max((x.references[reference].grid for x in maps.layers), key=lambda g: g.placed)
-
-
-def _reference_grid(selection: Selection) -> TokenGrid:
-    return max((selection.reference_of(x).grid for x in selection.layers), key=lambda g: g.placed)
-
-
-def picture_size(grid: TokenGrid) -> Size:
-    """The picture's (H, W); where it is unknown 8 pixels a token, and 224 x 224 for tokens without places."""
-    if not grid.placed:
-        return grid.picture or (224, 224)
-    return grid.picture if grid.picture and min(grid.picture) > 0 else (grid.rows * 8, grid.columns * 8)
-
-
 def _check_side(side: str) -> None:
     if side not in SIDES:
         raise UnavailableError(f"there is no side {side!r}; there are {', '.join(SIDES)}")
-
-
-def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
-    """The chosen layers whose maps over the reference mean something.
-
-    Raises:
-        UnavailableError: every chosen layer has a single key, the reference's tokens have no places on its picture, or
-            the branch's keys are null tokens.
-    """
-    chosen = selection.layers
-    if what in OVER_REFERENCE and selection.branch in maps.null_branches:
-        chosen = tuple(x for x in chosen if x.name.startswith(BESIDE))  # these see the garment in both branches
-        if not chosen:
-            raise UnavailableError(
-                f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "
-                f"reference was looked at; use branch 'cond'"
-            )
-    layers = tuple(x for x in chosen if not is_single(x, selection.reference))
-    if not layers:
-        raise UnavailableError(
-            f"{what} is unavailable: the chosen layers attend to a single token, and a softmax over one key is 1 "
-            f"whatever the reference is; R2G is still defined"
-        )
-    if what in OVER_REFERENCE and not any(selection.reference_of(x).grid.placed for x in layers):
-        reference = selection.reference_of(layers[0])
-        raise UnavailableError(
-            f"{what} is unavailable: the {reference.grid.tokens} tokens of {reference.name!r} have no places on its picture, "
-            f"since its encoder mixes all of it into each; R2G and R2G-balanced are still defined"
-        )
-    return layers
-
-
-def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_only: bool = False) -> tuple[LayerInfo, ...]:
-    """The chosen layers that a side's map is made of.
-
-    Raises:
-        UnavailableError: the side means nothing for these layers.
-    """
-    if placed_only and not any(selection.reference_of(x).grid.placed for x in selection.layers):
-        raise UnavailableError("placed_only leaves nothing: none of the reference's tokens has a place; leave it out")
-    if side == "R2G":
-        return selection.layers
-    layers = multi_token(maps, selection, side)
-    if side == "mass":
-        whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys_of(selection.reference)]
-        whole = [x for x in whole if not (placed_only and selection.reference_of(x).grid.leading)]
-        if whole:
-            raise UnavailableError(
-                f"the mass of layer {whole[0].name!r} is refused: the reference's tokens are all keys of the call, so the "
-                f"mass is 1 everywhere; use placed_only where there are leading tokens, or another side"
-            )
-    return layers
-
-
-def time_mean(maps: AttributionMaps, kind: str, layer: LayerInfo, selection: Selection, steps: Range) -> Tensor:
-    """(heads chosen, length): the mean over the recorded steps of a range."""
-    values = maps.marginal(kind, layer.name, selection.branch, selection.reference)[selection.image]
-    inside = whole_ranges(maps.bins, steps, "marginal maps")
-    count = torch.tensor([maps.steps_seen(maps.bins[i], selection.reference) for i in inside], dtype=torch.float32)
-    if not count.sum():
-        raise UnavailableError(
-            f"none of the steps {steps[0]} to {steps[1]} was recorded: the run did not do them, or not with this reference"
-        )
-    mean = (values[inside] * count.view(-1, 1, 1)).sum(0) / count.sum()
-    return _heads(mean, layer, selection)
-
-
-def _heads(values: Tensor, layer: LayerInfo, selection: Selection) -> Tensor:
-    """(heads, ...) to the chosen heads."""
-    if selection.heads is None:
-        return values
-    if len(values) != layer.heads:
-        raise UnavailableError(
-            f"heads of layer {layer.name!r} were kept as their mean only; leave out the choice of heads, or record again "
-            f"with more memory or per head"
-        )
-    return values[list(selection.heads_of(layer))]
 
 
 def _scale(preset: Preset, side: str, layer: LayerInfo, selection: Selection, common: TokenGrid) -> float:
@@ -157,7 +53,7 @@ class _Builder:
         self.selection = select(maps, self.preset, side=side, **choice)
         self.layers = layers_for(maps, self.selection, side, placed_only)
         self.on_reference = side == "G2R"
-        self.common = _reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")
+        self.common = selected_reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")
         self.kind = _KINDS[side] + ("_placed" if placed_only and not self.on_reference else "")
 
     def panels(self, layer: LayerInfo, steps: Range) -> tuple[Tensor, Tensor]:
@@ -338,15 +234,3 @@ def level_of(
     known = maps.references[choice.get("reference", 0)].grid.picture or (0, 0)
     check_shape("reference mask", (mask.shape[0], mask.shape[1]), known, "recorded reference image")
     return times_mask(heat, mask)
-
-
-def steps_label(maps: AttributionMaps, steps: Range) -> str:
-    """ "steps 0–9 · σ 14.6–5.3": the range's first and last step, and their noise levels or timesteps where known."""
-    seen = [step for step in maps.recorded if steps[0] <= step < steps[1]]  # a run may start late or stop early
-    first, last = (seen[0], seen[-1]) if seen else (steps[0], steps[1] - 1)
-    label = f"steps {first}–{last}" if last > first else f"step {first}"
-    for sign, known in (("σ", maps.run.sigmas), ("t", maps.run.timesteps)):
-        if len(known) > last:
-            a, b = known[first], known[last]
-            return f"{label} · {sign} {a:.3g}–{b:.3g}" if last > first else f"{label} · {sign} {a:.3g}"
-    return label

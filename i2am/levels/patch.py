@@ -13,11 +13,14 @@ from torch import Tensor
 from ..errors import UnavailableError
 from ..geometry.layout import TokenGrid
 from ..geometry.resample import bilinear, bilinear_rows
-from ..maps.value import AttributionMaps, LayerInfo
+from ..maps.facts import LayerInfo
+from ..maps.value import AttributionMaps
+from .available import is_single, multi_token
+from .grids import common_grid, picture_size
 from .heat import Heat
-from .marginal import common_grid, multi_token, picture_size
 from .presets import Preset, preset_of
-from .selection import Selection, is_single, select, whole_ranges
+from .selection import Selection, select
+from .steps import whole_ranges
 
 DIFFUSE = 3.0
 """A SRAM whose peak is below this multiple of a uniform map is called diffuse."""

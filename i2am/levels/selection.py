@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from ..errors import UnavailableError
 from ..geometry.layout import Reference
-from ..maps.value import AttributionMaps, LayerInfo, Range
+from ..maps.facts import LayerInfo, Range
+from ..maps.value import AttributionMaps
 from .presets import Preset
 
 OVER_REFERENCE = ("G2R", "SRAM", "mirror")
 """Sides that are made of A^r over the reference's places."""
 BESIDE = "warp."
 """Layers that stand beside the U-Net's own."""
-SINGLE = "single-token reference: these weights cannot affect the picture"
 
 
 @dataclass(frozen=True)
@@ -106,24 +106,3 @@ def _attending(maps: AttributionMaps, layers: tuple[LayerInfo, ...], branch: str
             f"none of the chosen layers attends to reference {reference}, {maps.references[reference].name!r} ({where})"
         )
     return found
-
-
-def whole_ranges(ranges: tuple[Range, ...], wanted: Range, what: str) -> list[int]:
-    """Indices of the ``ranges`` that together make up ``wanted``.
-
-    Raises:
-        UnavailableError: ``wanted`` is not a union of them.
-    """
-    inside = [i for i, (a, b) in enumerate(ranges) if a >= wanted[0] and b <= wanted[1]]
-    if not inside or ranges[inside[0]][0] != wanted[0] or ranges[inside[-1]][1] != wanted[1]:
-        kept = ", ".join(f"{a}-{b}" for a, b in ranges)
-        raise UnavailableError(
-            f"steps {wanted[0]} to {wanted[1]} are no union of the step ranges for which {what} were kept ({kept}, half-open); "
-            f"choose steps that begin and end with them, such as {ranges[0][0]}:{ranges[0][1]}"
-        )
-    return inside
-
-
-def is_single(layer: LayerInfo, reference: int) -> bool:
-    """Whether the softmax that a reference is in runs over one key: its weights are 1 whatever q and k are."""
-    return layer.keys_of(reference) == 1

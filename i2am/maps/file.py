@@ -102,7 +102,8 @@ def load_maps(path: str | Path) -> AttributionMaps:
     Raises:
         MapsFileError: the file is missing, truncated, foreign, newer, or its tensors do not fit its description.
     """
-    from .value import AttributionMaps, LayerInfo, RunInfo
+    from .facts import LayerInfo, RunInfo
+    from .value import AttributionMaps
 
     path = Path(path)
     if not path.is_file():
@@ -169,7 +170,7 @@ def _check(maps: AttributionMaps) -> None:
     Raises:
         ValueError: something is missing, unknown or of another shape.
     """
-    from .value import GROUPED, MARGINALS, ON_REFERENCE
+    from .facts import GROUPED, MARGINALS, ON_REFERENCE
 
     for name in ("timesteps", "sigmas"):
         if not all(isinstance(x, (int, float)) for x in getattr(maps.run, name)):

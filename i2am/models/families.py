@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import I2AMError
 from ..geometry.layout import Layout
 from ..geometry.resample import Size
-from ..levels.batch import check_shape
+from ..geometry.shapes import check_shape
 from .carried import Carried, Conditioning, carry
 from .pictures import as_many, mask_to_size, thumbnail, to_size, to_size_cropped
 

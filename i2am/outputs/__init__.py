@@ -1,0 +1,1 @@
+"""What a person opens: the first look, the score card, the report."""

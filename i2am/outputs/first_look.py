@@ -10,17 +10,18 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import MaskError, UnavailableError
-from ..levels.batch import images_of, mask_of, one_of
+from ..geometry.masks import mask_of
+from ..levels.batch import images_of
 from ..levels.heat import Heat
 from ..levels.marginal import ulam
+from ..levels.mirror import mirror_of_object
 from ..levels.presets import preset_of
 from ..levels.selection import select
 from ..maps.value import AttributionMaps
 from ..pictures.backdrop import backdrop
-from ..pictures.film import same_size
-from ..pictures.overlay import enlarge, overlay
-from ..pictures.overlays import check_pictures
-from ..pictures.pointed import mirror_of_object
+from ..pictures.marks import enlarge
+from ..pictures.matching import check_pictures, one_of, same_size
+from ..pictures.overlay import overlay
 from ..pictures.sheet import sheet
 from ..scores.imacs import Score, score_generated
 from ..scores.run import ImageScores, score_image

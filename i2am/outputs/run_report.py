@@ -10,10 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import I2AMError
-from ..levels.batch import check_shape, mask_of, one_of
-from ..levels.marginal import picture_size, reference_grid
+from ..geometry.masks import mask_of
+from ..geometry.shapes import check_shape
+from ..levels.grids import picture_size, reference_grid
 from ..maps.value import AttributionMaps
 from ..pictures.backdrop import backdrop
+from ..pictures.matching import one_of
 from ..scores.run import score_image
 from .report import write_report
 

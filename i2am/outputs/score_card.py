@@ -8,15 +8,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..levels.batch import one_of
 from ..levels.heat import Heat, normalise
 from ..maps.value import AttributionMaps
 from ..pictures.backdrop import backdrop
-from ..pictures.film import same_size
-from ..pictures.marks import draw_outline
-from ..pictures.overlay import Look, enlarge, paint
-from ..pictures.overlays import check_pictures
-from ..pictures.sheet import INK, PAPER, QUIET, draw_text, line_height, set_lines, sheet, text_width, wrap
+from ..pictures.lettering import INK, PAPER, QUIET, draw_text, line_height, text_width, wrap
+from ..pictures.look import Look
+from ..pictures.marks import draw_outline, enlarge
+from ..pictures.matching import check_pictures, one_of, same_size
+from ..pictures.paint import paint
+from ..pictures.sheet import set_lines, sheet
 from ..scores.imacs import Score
 from ..scores.run import ImageScores
 

@@ -17,14 +17,17 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import I2AMError, MaskError, UnavailableError
+from ..geometry.cells import cells_under
 from ..geometry.layout import TokenGrid
 from ..geometry.resample import area
+from ..levels.available import SINGLE, is_single
+from ..levels.grids import common_grid, reference_grid
 from ..levels.heat import THRESHOLD
-from ..levels.marginal import common_grid, reference_grid, steps_label, ulam
+from ..levels.marginal import ulam
 from ..levels.patch import DIFFUSE, sram
-from ..levels.selection import SINGLE, is_single
-from ..maps.value import AttributionMaps, LayerInfo
-from ..pictures.marks import cells_under
+from ..levels.steps import steps_label
+from ..maps.facts import LayerInfo
+from ..maps.value import AttributionMaps
 
 SIDES = {"R2G-balanced": "balanced", "R2G": "r2g", "mass": "mass", "G2R": "g2r"}
 """Sides that the viewer shows, and the marginal each is made of."""

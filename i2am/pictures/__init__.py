@@ -1,0 +1,1 @@
+"""Drawing: heats over pictures, sheets, animations, marks and lettering."""

@@ -10,103 +10,14 @@ import numpy as np
 from PIL import Image
 
 from ..errors import I2AMError
-from ..levels.batch import meet
-from ..levels.heat import Heat, normalise
-from .overlay import OPACITY, Look, caption_of, enlarge, paint, scale_of
-from .sheet import PAPER, columns_for, power_text, sheet, size_of_text, tick_labels
+from ..levels.heat import Heat
+from .look import OPACITY, Look, caption_of
+from .marks import enlarge
+from .matching import meet, same_size
+from .panels import Pictures, _draw_all
+from .sheet import sheet
 
-SHEET_WIDTH = 1440
-"""The width, in pixels, that the pictures of a sheet of panels aim at."""
 SUFFIXES = (".gif", ".webp")
-
-Pictures = Image.Image | Sequence[Image.Image]
-
-
-def _sized(picture: Image.Image, width: int) -> Image.Image:
-    """The picture as RGB, brought to ``width`` unless it is at most half as wide again already."""
-    base, _ = enlarge(picture, 1)
-    if width <= base.width <= 1.5 * width:
-        return base
-    height = max(1, round(base.height * width / base.width))
-    way = Image.Resampling.BICUBIC if base.width < width else Image.Resampling.LANCZOS
-    return base.resize((width, height), way)
-
-
-def _range_text(low: float, high: float, flat: bool) -> str:
-    (a, b), power = tick_labels([low, high])
-    return f"flat at {a} {power_text(power)}".strip() if flat else f"{a} … {b} {power_text(power)}".strip()
-
-
-def _draw_all(
-    pictures: Sequence[Image.Image], heat: Heat, look: Look, scale: str
-) -> tuple[list[Image.Image], list[str], Image.Image]:
-    """Every panel on its picture (of one size), each panel's details, and the bar that they share."""
-    picture = pictures[0]
-    normal = normalise(heat, (picture.height, picture.width), scale)
-    count = len(heat.labels)
-    scale = scale if count > 1 else "shared"
-    drawn = [paint(base, heat, normal, p, look) for p, base in enumerate(pictures)]
-    details = []
-    for p in range(count):
-        words = []
-        if scale == "each":
-            words.append(_range_text(normal.low[p], normal.high[p], normal.flat[p]))
-        if heat.unplaced:
-            words.append(f"{heat.unplaced[p]:.1%} without a place")
-        details.append("\n".join(words))
-    text = size_of_text(min(picture.size))
-    low, high, flat = scale_of(normal, 0, scale) if scale == "shared" else (0.0, 1.0, all(normal.flat))
-    bar = look.bar(max(picture.height, 12 * text), low, high, heat.invert, flat, text)
-    return drawn, details, bar
-
-
-def panels(
-    picture: Pictures,
-    heat: Heat,
-    *,
-    scale: str | None = None,
-    columns: int | None = None,
-    title: str | None = None,
-    threshold: float | None = None,
-    colours: str | None = None,
-    opacity: float = OPACITY,
-    contour: float | bool = False,
-    official: bool = False,
-    width: int | None = None,
-) -> Image.Image:
-    """All panels of a heat side by side, with their labels and one colour bar.
-
-    Args:
-        picture: one, or those of a batch: one an image or one a panel (`batch.meet`), of one size.
-        scale: "shared" makes colours comparable between panels; "each" stretches every panel alone and writes
-            its raw range below it, while the bar counts from 0 to 1; None takes the heat's own, else "shared".
-        columns: how many stand in a row; None chooses.
-        title: None says what the heat is.
-        width: the width of a panel in pixels; None chooses by their number.
-
-    For the other arguments see `overlay`.
-
-    Raises:
-        I2AMError: an unknown scale or colour map, or a number outside of its range.
-    """
-    look = Look.of(heat, threshold, colours, opacity, contour, official)
-    scale = scale or heat.scale or "shared"
-    heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
-    count = len(heat.labels)
-    if columns is None:
-        columns = columns_for(count, (pictures[0].width, pictures[0].height * 1.15))
-    if columns < 1:
-        raise I2AMError(f"a sheet needs at least 1 column, got {columns}")
-    if width is not None and width < 1:
-        raise I2AMError(f"a panel's width is 1 pixel or more, got {width}")
-    width = width if width is not None else min(384, max(150, SHEET_WIDTH // columns))
-    drawn, details, bar = _draw_all([_sized(p, width) for p in pictures], heat, look, scale)
-    head, *notes = caption_of(heat, None, look).split("\n")
-    if count > 1:
-        notes.append("one scale for all panels" if scale == "shared" else "every panel has its own scale")
-    labels = ["" if label == heat.level else label for label in heat.labels]
-    items = [(d, f"{label}\n{detail}") for d, label, detail in zip(drawn, labels, details, strict=True)]
-    return sheet(items, columns, title if title is not None else head, notes=notes, side=bar)
 
 
 def frames(
@@ -148,18 +59,6 @@ def film(pictures: Sequence[Image.Image], heat: Heat, **look: Any) -> list[Image
         return drawn
     rows = [[drawn[i] for i, of in enumerate(heat.images) if of == image] for image in images]
     return same_size([sheet([(one, "") for one in row], columns=len(images)) for row in zip(*rows, strict=True)])
-
-
-def same_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """All pictures as RGB, with white added right and below up to the largest."""
-    size = (max(p.width for p in pictures), max(p.height for p in pictures))
-    out = []
-    for picture in pictures:
-        canvas = Image.new("RGB", size, PAPER)
-        canvas.paste(picture.convert("RGB"), (0, 0))
-        canvas.info["cells"] = picture.info.get("cells", ())
-        out.append(canvas)
-    return out
 
 
 def _palette(frames: Sequence[Image.Image]) -> Image.Image:

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from torch import Tensor
+from PIL import Image, ImageColor, ImageDraw
 
-from ..errors import MaskError
-from ..geometry.layout import WHOLE, TokenGrid
-from ..geometry.resample import Size, area
-from ..levels.choice import Point
-from .overlay import cell_box, draw_marker, enlarge
-from .sheet import INK, PAPER, draw_text, line_height, size_of_text, text_width
-
-Cell = tuple[int, int]
-
-
-def cells_at(points: Sequence[Point], size: Size, grid: TokenGrid) -> list[Cell]:
-    """The (row, column) of the cells under pixels (x, y) of a picture of (H, W), each cell once, in order.
-
-    Where it is unknown which part of the picture the grid covers, it is taken to cover all of it, as it is drawn.
-
-    Raises:
-        LayoutError: a point lies outside of what the tokens cover.
-    """
-    on_picture = replace(grid, picture=size, rect=grid.rect or WHOLE)
-    return list(dict.fromkeys(on_picture.cell_of(x, y) for x, y in points))
-
-
-def cells_under(region: Tensor, grid: TokenGrid, name: str = "region") -> list[Cell]:
-    """The cells that a painted region (H, W) in 0-1 covers by half or more; where there is none, those it covers most.
-
-    Raises:
-        MaskError: the region, called ``name``, is empty, or lies outside of what the tokens cover.
-    """
-    if not float(region.max()) > 0:
-        raise MaskError(f"the {name} is empty: no pixel of it is 1; paint the patches that you mean")
-    share = area(region.clamp(0, 1)[None], (grid.rows, grid.columns), grid.rect or WHOLE)[0]
-    most = float(share.max())
-    if not most > 0:
-        raise MaskError(f"the {name} lies outside of the part of the picture that the tokens cover; paint inside of it")
-    found: list[list[int]] = (share >= min(0.5, most)).nonzero().tolist()
-    return [(a, b) for a, b in found]
+from ..errors import I2AMError
+from ..geometry.cells import Cell, cell_box
+from ..geometry.layout import TokenGrid
+from .lettering import INK, PAPER, draw_text, line_height, size_of_text, text_width
 
 
 def marked(picture: Image.Image, grid: TokenGrid, *cells: Cell, min_side: int = 384) -> Image.Image:
@@ -102,4 +69,87 @@ def _grown(region: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
             ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
             out[tuple(ahead)] |= before[tuple(behind)]
             out[tuple(behind)] |= before[tuple(ahead)]
+    return out
+
+
+def enlarge(picture: Image.Image, min_side: int = 384) -> tuple[Image.Image, int]:
+    """The picture as RGB and, where its shorter side is below ``min_side`` pixels, larger by a whole factor.
+
+    Very long pictures grow less: their longer side stays below 4 ``min_side``.
+
+    Returns:
+        The picture and the factor.
+    """
+    if min(picture.size) < 1:
+        raise I2AMError(f"a picture to draw on needs at least one pixel, got {picture.width} x {picture.height}")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, PAPER), layer)
+    picture = picture.convert("RGB")
+    short, long = min(picture.size), max(picture.size)
+    factor = max(1, min(math.ceil(min_side / short), 4 * min_side // long))
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+    return picture, factor
+
+
+def _check_pixel(picture: Image.Image, x: float, y: float) -> None:
+    if not (0 <= x < picture.width and 0 <= y < picture.height):
+        raise I2AMError(f"pixel ({x:g}, {y:g}) lies outside of the {picture.width} x {picture.height} picture")
+
+
+def draw_marker(
+    picture: Image.Image, x: float, y: float, box: tuple[float, float, float, float] | None, colour: str, text: int
+) -> None:
+    """A crosshair that leaves its middle open, or four arms around a box, in ``colour`` with a black edge."""
+    core, arm, gap = max(2, round(text / 5)), round(text * 1.1), round(text * 0.35)
+    left, top, right, bottom = (round(v) for v in box or (x - gap, y - gap, x + gap, y + gap))
+    cx, cy = round(x) - core // 2, round(y) - core // 2
+    bars = [
+        (left - arm, cy, left, cy + core),
+        (right, cy, right + arm, cy + core),
+        (cx, top - arm, cx + core, top),
+        (cx, bottom, cx + core, bottom + arm),
+    ]
+    if box is not None:
+        bars += [
+            (left - core, top - core, right + core, top),
+            (left - core, bottom, right + core, bottom + core),
+            (left - core, top, left, bottom),
+            (right, top, right + core, bottom),
+        ]
+    draw, edge = ImageDraw.Draw(picture), max(1, core // 2)
+    for grow, fill in ((edge, "black"), (0, colour)):
+        for a, b, c, d in bars:
+            draw.rectangle((a - grow, b - grow, c - 1 + grow, d - 1 + grow), fill=fill)
+
+
+def marker(
+    picture: Image.Image,
+    x: float,
+    y: float,
+    *,
+    box: tuple[float, float, float, float] | None = None,
+    colour: str = "white",
+    min_side: int = 384,
+) -> Image.Image:
+    """The picture, enlarged like an overlay, with a crosshair at pixel (x, y).
+
+    Args:
+        box: (left, top, right, bottom) in pixels of ``picture``, to be framed; see `cell_box`.
+        colour: any colour name that Pillow knows; the edge is black.
+
+    Raises:
+        I2AMError: the pixel lies outside of the picture, or a box or colour that is none.
+    """
+    _check_pixel(picture, x, y)
+    if box is not None and not (box[0] < box[2] and box[1] < box[3]):
+        raise I2AMError(f"a box is (left, top, right, bottom) with left < right and top < bottom, got {box}")
+    try:
+        ImageColor.getrgb(colour)
+    except ValueError as error:
+        raise I2AMError(f"{colour!r} is no colour; use a name such as 'white' or '#00e5ff'") from error
+    out, factor = enlarge(picture, min_side)
+    scaled = None if box is None else (box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor)
+    draw_marker(out, (x + 0.5) * factor, (y + 0.5) * factor, scaled, colour, size_of_text(min(out.size)))
     return out

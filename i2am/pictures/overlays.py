@@ -6,27 +6,13 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from ..errors import I2AMError
-from ..levels.batch import check_shape, meet
 from ..levels.heat import Heat, normalise
-from .film import same_size
-from .overlay import OPACITY, Look, caption_of, enlarge, paint, scale_of
-from .sheet import sheet, size_of_text
-
-
-def check_pictures(heat: Heat, pictures: Sequence[Image.Image]) -> None:
-    """Refuse pictures of different sizes, or of another shape than the generated image's.
-
-    A reference's own size is often unknown, so its shape is not judged.
-
-    Raises:
-        I2AMError: with the sizes.
-    """
-    sizes = {(p.height, p.width) for p in pictures}
-    if len(sizes) != 1:
-        raise I2AMError(f"pictures of one batch have one size, got {len(sizes)} sizes: {sorted(sizes)}")
-    if heat.picture == "generated":
-        check_shape("picture", next(iter(sizes)), heat.size, "recorded generated image")
+from .lettering import size_of_text
+from .look import OPACITY, Look, caption_of, scale_of
+from .marks import enlarge
+from .matching import check_pictures, meet, same_size
+from .paint import paint
+from .sheet import sheet
 
 
 def overlays(

@@ -9,14 +9,17 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..levels.batch import MaskLike, check_shape, mask_of, one_of
-from ..levels.choice import Point, points_of
+from ..geometry.cells import cells_at, cells_under
+from ..geometry.masks import mask_of
+from ..geometry.points import Point, points_of
+from ..geometry.shapes import check_shape
+from ..levels.grids import picture_size
 from ..levels.heat import Heat
-from ..levels.marginal import picture_size
 from ..levels.patch import asked_grid, sram
 from ..maps.value import AttributionMaps
 from .backdrop import backdrop
-from .marks import cells_at, cells_under, marked, outlined
+from .marks import marked, outlined
+from .matching import one_of
 
 SRAM_AND_MIRROR = {"SRAM (what it used)": "reference", "mirror (where it went)": "generated"}
 """What a person chooses, and the direction that `sram` calls it."""
@@ -64,29 +67,6 @@ def patch_heat(
     cells = cells_at(points_of(points) or [at], size, grid)
     heat = sram(maps, cells, direction, True, image=image, **choice)
     return _noted(heat, grid.rect is None), marked(picture, grid, *cells)
-
-
-def mirror_of_object(maps: AttributionMaps, reference_mask: MaskLike, *, image: int = 0, **choice: Any) -> Heat:
-    """Where an object on the reference went: the mirror, as the mean over the patches that its mask covers.
-
-    It is R2G-balanced with votes of the object's patches alone, of the pairwise layers.
-
-    Args:
-        maps: a recording with pairwise maps.
-        reference_mask: MASK (1 or images, H, W), 1 = the object; a tensor, an array or a Pillow picture.
-        image: which image of the batch.
-        **choice: see `sram`.
-
-    Raises:
-        I2AMError: the mask has another shape than the recorded reference image.
-        MaskError: the mask does not fit the run, is empty or lies outside of what the tokens cover.
-        UnavailableError: as `sram`.
-    """
-    mask = mask_of(reference_mask, image, maps.images, "reference mask")
-    grid = asked_grid(maps, "generated", image=image, **choice)
-    if grid.picture is not None:
-        check_shape("reference mask", (mask.shape[0], mask.shape[1]), grid.picture, "recorded reference image")
-    return sram(maps, cells_under(mask, grid, "reference mask"), "generated", image=image, **choice)
 
 
 def _picture(

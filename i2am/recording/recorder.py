@@ -13,8 +13,9 @@ from torch import Tensor
 from ..errors import RecordingError
 from ..geometry.layout import Layout, TokenGrid
 from ..geometry.resample import Size, area
-from ..levels.batch import check_shape
-from ..maps.value import AttributionMaps, Key, LayerInfo, RunInfo
+from ..geometry.shapes import check_shape
+from ..maps.facts import Key, LayerInfo, RunInfo
+from ..maps.value import AttributionMaps
 from .budget import LayerCost, Plan, joined, plan
 from .call_maps import CallMaps
 from .reduce import CHUNK_BYTES, reduce_attention

@@ -1,0 +1,1 @@
+"""IMACS: how well a map agrees with a mask."""

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import I2AMError, MaskError, UnavailableError
-from ..geometry.resample import area, bicubic, bilinear
-from ..levels.batch import MaskLike, as_mask, check_shape
+from ..errors import I2AMError, UnavailableError
+from ..geometry.masks import MaskLike, mask_to_score
+from ..geometry.shapes import check_shape
+from ..levels.available import layers_for
 from ..levels.heat import THRESHOLD, Heat, fit, normalise, threshold, times_mask
-from ..levels.marginal import SIDES, layers_for, time_mean, ulam
-from ..levels.patch import pairwise_layers_of, pairwise_of
+from ..levels.marginal import SIDES, ulam
+from ..levels.masked import masked_g2r
+from ..levels.mirror import mirror_of_object
+from ..levels.patch import pairwise_layers_of
 from ..levels.presets import preset_of
-from ..levels.selection import Selection, select
-from ..maps.value import AttributionMaps, LayerInfo
-from ..pictures.pointed import mirror_of_object
+from ..levels.selection import select
+from ..maps.value import AttributionMaps
 
 SCORED = (*(side for side in SIDES if side != "G2R"), "mirror")
 """The maps on the generated image that IMACS_g can be taken of; the mirror is that of the reference mask."""
@@ -67,21 +69,6 @@ class Score:
         out["lambda"] = out.pop("weight")
         out["baselines"] = {"shifted": out.pop("shifted"), "random": out.pop("random")}
         return out
-
-
-def _mask(mask: MaskLike, name: str) -> Tensor:
-    out = as_mask(mask)
-    while out.ndim > 2 and out.shape[0] == 1:
-        out = out[0]
-    if out.ndim != 2:
-        raise MaskError(f"the {name} is one mask of shape (H, W), got {tuple(out.shape)}")
-    if float(out.min()) < 0 or float(out.max()) > 1:
-        raise MaskError(f"the {name} holds values from {float(out.min()):g} to {float(out.max()):g}, expected 0 to 1: scale it")
-    if not float(out.sum()) > 0:
-        raise MaskError(f"the {name} is empty: no pixel is 1, so there is no inside to score")
-    if not float((1 - out).sum()) > 0:
-        raise MaskError(f"the {name} covers the whole picture: its complement is empty, so there is no outside to score")
-    return out
 
 
 def _eq18(values: Tensor, mask: Tensor, weight: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +135,7 @@ def imacs(
         raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {level:g}")
     if len(heat.values) != 1:
         raise UnavailableError(f"IMACS scores one map, got {len(heat.values)} panels; choose one with Heat.panel")
-    mask = _mask(mask, name)
+    mask = mask_to_score(mask, name)
     size = (mask.shape[0], mask.shape[1])
     normal = normalise(heat, size)
     if normal.flat[0]:
@@ -170,54 +157,6 @@ def imacs(
     )
 
 
-def masked_g2r(
-    maps: AttributionMaps, inpaint_mask: Tensor | None = None, *, preset: str = "default", **choice: Any
-) -> tuple[Heat, tuple[str, ...]]:
-    """The G2R map of eq. 17: averaged over generated positions weighted by the inpainting mask's area in each cell.
-
-    Exact for every layer when a mask was given at recording (and none is given here); otherwise made from the
-    layers with pairwise maps, whose names are returned beside the heat.
-
-    Raises:
-        UnavailableError: neither is possible.
-    """
-    rules = preset_of(preset)
-    heat = ulam(maps, "G2R", preset=preset, **choice)
-    selection = select(maps, rules, side="G2R", **choice)  # type: ignore[arg-type]
-    layers = list(layers_for(maps, selection, "G2R"))
-    recorded = maps.inpaint_mask is not None and inpaint_mask is None
-    if not recorded:
-        if inpaint_mask is None:
-            raise UnavailableError("eq. 17 needs the inpainting mask: give it here or at recording")
-        with_pairs = maps.pairwise_layers(selection.branch, selection.reference)
-        layers = [x for x in layers if x.name in with_pairs]
-        if not layers:
-            raise UnavailableError("no layer has pairwise maps, and no inpainting mask was given at recording; record with one")
-    # as the levels do it: a mean over layers and heads, resized to the common grid
-    resize = bilinear if rules.scaled else bicubic
-    total, share, heads = torch.zeros(heat.values.shape[-2:]), 0.0, 0
-    for layer in layers:
-        grid = selection.reference_of(layer).grid
-        if recorded:
-            column = time_mean(maps, "g2r_masked", layer, selection, selection.steps).mean(0)
-        else:
-            assert inpaint_mask is not None
-            column = _pairwise_column(maps, layer, selection, inpaint_mask)
-        scale = grid.placed / heat.values[0].numel() if rules.scaled else 1.0
-        placed = column[grid.leading :].reshape(1, grid.rows, grid.columns) * scale
-        count = len(selection.heads_of(layer))
-        total += resize(placed, (heat.values.shape[1], heat.values.shape[2]))[0] * count
-        share += float(column[: grid.leading].sum()) * count
-        heads += count
-    return replace(heat, values=(total / heads)[None], unplaced=(share / heads,)), tuple(x.name for x in layers)
-
-
-def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selection, mask: Tensor) -> Tensor:
-    """(S,): the rows of A^r of the chosen steps and heads, weighted by the mask's area in each cell."""
-    cells = area(_mask(mask, "inpainting mask")[None], (layer.grid.rows, layer.grid.columns)).flatten()
-    return cells / cells.sum() @ pairwise_of(maps, selection, layer)
-
-
 def score_generated(
     maps: AttributionMaps,
     inpaint_mask: MaskLike,
@@ -233,13 +172,13 @@ def score_generated(
     """IMACS_g: the score of a map on the generated image, and that map; see `imacs_pair`."""
     if side not in SCORED:
         raise UnavailableError(f"IMACS_g scores a map on the generated image ({', '.join(SCORED)}), got side {side!r}")
-    inpaint_mask = _mask(inpaint_mask, "inpainting mask")
+    inpaint_mask = mask_to_score(inpaint_mask, "inpainting mask")
     _belongs(inpaint_mask, "inpainting mask", maps.generated_size, "generated")
     selection = select(maps, preset_of(preset), side="SRAM" if side == "mirror" else side, **choice)  # type: ignore[arg-type]
     if side == "mirror":
         if reference_mask is None:
             raise UnavailableError("the mirror shows where the object went, and needs the reference mask to know the object")
-        heat = mirror_of_object(maps, _mask(reference_mask, "reference mask"), preset=preset, **choice)
+        heat = mirror_of_object(maps, mask_to_score(reference_mask, "reference mask"), preset=preset, **choice)
         layers = pairwise_layers_of(maps, selection, "mirror")
     else:
         heat = ulam(maps, side, preset=preset, placed_only=placed_only, **choice)
@@ -263,7 +202,7 @@ def score_reference(
     Without ``inpaint_mask`` the mask given at recording weights the generated positions.
     """
     rules = preset_of(preset)
-    reference = _mask(reference_mask, "reference mask")
+    reference = mask_to_score(reference_mask, "reference mask")
     which = choice.get("reference", 0)
     if 0 <= which < len(maps.references):
         _belongs(reference, "reference mask", maps.references[which].grid.picture or (0, 0), "reference")
@@ -271,7 +210,7 @@ def score_reference(
         heat = times_mask(ulam(maps, "G2R", preset=preset, **choice), reference)
         used = tuple(x.name for x in layers_for(maps, select(maps, rules, side="G2R", **choice), "G2R"))  # type: ignore[arg-type]
     else:
-        inside = None if inpaint_mask is None else _mask(inpaint_mask, "inpainting mask")
+        inside = None if inpaint_mask is None else mask_to_score(inpaint_mask, "inpainting mask")
         if inside is not None and maps.inpaint_mask is not None and _same(maps, inside, choice):
             inside = None
         heat, used = masked_g2r(maps, inside, preset=preset, **choice)

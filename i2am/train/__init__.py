@@ -1,1 +1,1 @@
-"""Trains the paper's custom try-on model on a VITON-HD folder: `python -m i2am.train`; needs `pip install 'i2am[train]'`."""
+"""Trains a model of the paper's custom kind."""

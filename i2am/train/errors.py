@@ -10,10 +10,6 @@ EXTRAS = ("accelerate", "transformers")
 """What training needs beside what the package itself does."""
 
 
-class DatasetError(I2AMError):
-    """A data set that is not laid out as expected, lacks pictures, or does not fit the run."""
-
-
 class TrainingError(I2AMError):
     """A run that cannot start, go on or end well."""
 

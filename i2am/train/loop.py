@@ -21,10 +21,11 @@ from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
 from ..data.viton_hd import VitonHD
+from ..errors import DatasetError
 from ..geometry.resample import Size
 from . import saved
 from .attention import Regularisers, Watched, watch
-from .errors import DatasetError, TrainingError, plain
+from .errors import TrainingError, plain
 from .interrupt import Interrupt, leave_signals_to_main
 from .networks import Frozen, TryOn, checkpoint_of
 from .noise import draw, schedule

@@ -14,8 +14,9 @@ from PIL import Image
 
 from i2am import AttributionMaps, ulam
 from i2am.commands.cli import main
-from i2am.demo.recording import DemoModel, recording_of, try_on
+from i2am.demo.recording import recording_of
 from i2am.drawn.scene import DemoCase
+from i2am.models.demo.tryon import DemoModel, try_on
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,14 @@ from i2am.data.demo_folder import write_demo_folder
 from i2am.data.viton_hd import VitonHD, read_pairs
 from i2am.drawn.draw import draw_pairs
 from i2am.drawn.spec import PICTURE, draw_pair
+from i2am.errors import DatasetError
 from i2am.models.pictures import to_size
 from i2am.models.tryon.checkpoint import sort_checkpoint
 from i2am.models.weights.file import read_weights
 from i2am.train import __main__ as command
 from i2am.train import errors
 from i2am.train.__main__ import main
-from i2am.train.errors import DatasetError, plain
+from i2am.train.errors import plain
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,12 @@ from torch.nn import functional as F
 
 from i2am.demo.evaluate import causal
 from i2am.demo.evaluate.correspondence import true_tokens
-from i2am.demo.recording import DemoModel
 from i2am.demo.train.attention_loss import NEVER_SUPERVISED, SUPERVISED
 from i2am.drawn.draw import DemoPairs, draw_pairs
-from i2am.drawn.shards import GRID, HELD_OUT
+from i2am.drawn.places import GRID
+from i2am.drawn.seeds import HELD_OUT
 from i2am.drawn.spec import REFERENCE, draw_pair
+from i2am.models.demo.tryon import DemoModel
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 from i2am import AttributionMaps, sram
 from i2am.commands.cli import main
 from i2am.drawn.scene import DemoCase, telling_patches
-from i2am.drawn.shards import is_held_out
+from i2am.drawn.seeds import is_held_out
 from i2am.geometry.layout import TokenGrid
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import torch
 
 from i2am.drawn.draw import draw_pairs
 from i2am.drawn.restyle import restyle
-from i2am.drawn.shards import HELD_OUT
+from i2am.drawn.seeds import HELD_OUT
 from i2am.drawn.spec import COLOUR_NAMES, GLYPHS, PATTERNS, draw_pair
 from i2am.drawn.truth_picture import truth_picture
 

@@ -19,13 +19,14 @@ from i2am.demo.evaluate.baselines import best_affine, chance, same_place
 from i2am.demo.evaluate.cases import OTHER, case_of, check_held_out
 from i2am.demo.evaluate.correspondence import Pointing, correspondence_of, peaks, point, sram_rows, true_tokens
 from i2am.demo.evaluate.quality import psnr, ssim
-from i2am.demo.recording import PARTS, DemoModel
 from i2am.demo.train import export
 from i2am.demo.train.attention_loss import NEVER_SUPERVISED, SUPERVISED
 from i2am.drawn.draw import DemoPairs, draw_pairs
-from i2am.drawn.shards import GRID, HELD_OUT, SHARD
+from i2am.drawn.places import GRID
+from i2am.drawn.seeds import HELD_OUT, SHARD
 from i2am.drawn.spec import PICTURE, REFERENCE, draw_pair
 from i2am.levels.patch import sram
+from i2am.models.demo.tryon import PARTS, DemoModel
 
 
 @pytest.fixture(scope="module")

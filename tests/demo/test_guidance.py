@@ -13,10 +13,11 @@ from i2am.demo.card.guidance_text import FEWEST, guidance_text, verdict
 from i2am.demo.evaluate import guidance
 from i2am.demo.evaluate.cases import case_of
 from i2am.demo.evaluate.guidance import SIDES, compare, inside, interval, main, summary
-from i2am.demo.recording import DemoModel, recording_of, try_on
-from i2am.drawn.shards import HELD_OUT, SHARD
+from i2am.demo.recording import recording_of
+from i2am.drawn.seeds import HELD_OUT, SHARD
 from i2am.levels.heat import Heat
 from i2am.levels.marginal import ulam
+from i2am.models.demo.tryon import DemoModel, try_on
 from i2am.scores.imacs import imacs
 
 SEEDS, STEPS = [HELD_OUT + 3, HELD_OUT + 4], 3

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from i2am.demo.evaluate.reader import WEIGHTS, Reader, Readings, garment_to_pixel, glyph_places, sample_at, score, torso_places
 from i2am.drawn.draw import _to_garment, draw_pairs, glyph_atlas
-from i2am.drawn.shards import HELD_OUT
+from i2am.drawn.seeds import HELD_OUT
 from i2am.drawn.spec import COLOUR_NAMES, COLOURS, GLYPHS, PATTERNS, PairSpec, draw_pair
 
 PAIRS = [draw_pair(seed) for seed in range(HELD_OUT + 700_000, HELD_OUT + 700_060)]

@@ -11,9 +11,9 @@ import torch
 
 from i2am.demo.card.card import EQUAL, EVALUATION, PLAIN
 from i2am.demo.evaluate.figures import Evaluation, Plan, hashes
-from i2am.demo.recording import DemoModel
 from i2am.demo.train.export import LIMIT
 from i2am.models.demo.family import WEIGHTS
+from i2am.models.demo.tryon import DemoModel
 
 FIRST = 12_345_678
 """Not the pairs of the committed evaluation."""

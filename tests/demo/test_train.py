@@ -8,18 +8,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from i2am.demo.recording import DemoModel
+from i2am.demo.train import shards as data
 from i2am.demo.train import whole as train
 from i2am.demo.train.attention_loss import attention_loss, bilinear_target
 from i2am.demo.train.fastnorm import fast_group_norm
+from i2am.demo.train.shards import write_shards
 from i2am.demo.train.unet import Cache, Recipe, _noise_like, train_unet
 from i2am.demo.train.whole import _start_from
-from i2am.drawn import shards as data
 from i2am.drawn.draw import draw_pairs
-from i2am.drawn.shards import HELD_OUT, SHARD, true_places, write_shards
+from i2am.drawn.places import true_places
+from i2am.drawn.seeds import HELD_OUT, SHARD
 from i2am.drawn.spec import REFERENCE, draw_pair
 from i2am.models.demo.family import WEIGHTS
 from i2am.models.demo.networks import LATENT, build_unet
+from i2am.models.demo.tryon import DemoModel
 
 
 def _shard(path: Path, count: int = 16) -> Path:

@@ -8,7 +8,8 @@ import torch
 from i2am.demo.evaluate.cases import case_of
 from i2am.demo.evaluate.correspondence import true_tokens
 from i2am.demo.evaluate.where import WhereTally
-from i2am.drawn.shards import GRID, HELD_OUT
+from i2am.drawn.places import GRID
+from i2am.drawn.seeds import HELD_OUT
 from i2am.drawn.spec import PICTURE
 from i2am.geometry.resample import area
 from i2am.models.demo.encoder import REFERENCE_GRID

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2am.drawn.shards import GRID
+from i2am.drawn.places import GRID
 from i2am.drawn.spec import PICTURE
 from i2am.geometry.layout import TokenGrid
-from i2am.maps.value import AttributionMaps, LayerInfo, RunInfo
+from i2am.maps.facts import LayerInfo, RunInfo
+from i2am.maps.value import AttributionMaps
 from i2am.models.demo.encoder import REFERENCE_GRID
 from i2am.models.demo.family import demo_layout
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from i2am.geometry.layout import Layout, Reference, TokenGrid
-from i2am.maps.value import AttributionMaps, RunInfo
+from i2am.maps.facts import RunInfo
+from i2am.maps.value import AttributionMaps
 from i2am.recording.recorder import Recorder
 
 SHIRT = Reference(TokenGrid(4, 3, 1, picture=(64, 48), rect=(0.0, 0.125, 1.0, 0.875)), 2, "shirt, left: “ü”")

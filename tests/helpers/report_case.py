@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from i2am.geometry.layout import Layout, Reference, TokenGrid
-from i2am.maps.value import AttributionMaps, RunInfo
+from i2am.maps.facts import RunInfo
+from i2am.maps.value import AttributionMaps
 from i2am.recording.recorder import Recorder
 
 LAYERS = {"in.0": ((8, 6), 2), "mid.0": ((4, 3), 3), "out.0": ((5, 7), 2)}

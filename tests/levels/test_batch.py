@@ -9,10 +9,13 @@ import torch
 from levels_run import run
 
 from i2am.errors import I2AMError
-from i2am.levels.batch import check_shape, images_of, join, mask_of, meet
+from i2am.geometry.masks import mask_of
+from i2am.geometry.shapes import check_shape
+from i2am.levels.batch import images_of, join
 from i2am.levels.heat import Heat, shown
 from i2am.levels.marginal import LEVELS, level_of, llam, tlam, ulam
 from i2am.levels.patch import sram
+from i2am.pictures.matching import meet
 
 
 def test_levels_by_name_are_the_levels() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from i2am.errors import I2AMError
-from i2am.levels.choice import choice_of, heads_of, layers_of, points_of, steps_of
+from i2am.geometry.points import points_of
+from i2am.levels.choice import choice_of, heads_of, layers_of, steps_of
 
 
 @pytest.mark.parametrize("parse", [layers_of, heads_of, steps_of])

@@ -28,9 +28,10 @@ from torch import Tensor
 
 from i2am.errors import UnavailableError
 from i2am.geometry.layout import Layout, TokenGrid
-from i2am.levels.marginal import common_grid, hlam, llam, tlam, ulam
+from i2am.levels.grids import common_grid
+from i2am.levels.marginal import hlam, llam, tlam, ulam
 from i2am.levels.patch import sram
-from i2am.maps.value import RunInfo
+from i2am.maps.facts import RunInfo
 from i2am.recording.recorder import Recorder
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from i2am.errors import RecordingError
 from i2am.levels.marginal import tlam, ulam
 from i2am.levels.patch import sram
-from i2am.maps.value import MARGINALS, LayerInfo
+from i2am.maps.facts import MARGINALS, LayerInfo
 from i2am.recording.recorder import Recorder
 
 

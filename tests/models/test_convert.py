@@ -17,8 +17,8 @@ from torch import nn
 from weights_case import BOTH, Callback, Evil, assert_same, saved, tensors
 
 from i2am.commands.cli import main
-from i2am.commands.convert import COMPUTED, pickled_names
 from i2am.models.weights.file import read_weights
+from i2am.models.weights.pickles import COMPUTED, pickled_names
 
 
 def converting(source: Path, *options: str) -> tuple[int, Path]:

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from i2am.commands.cli import main
-from i2am.commands.tryon import run_tryon
 from i2am.errors import I2AMError, MaskError, UnavailableError, WeightsFileError
+from i2am.hosts.diffusers.tryon import run_tryon
 from i2am.levels.marginal import llam, tlam, ulam
 from i2am.levels.patch import sram
 from i2am.maps.value import AttributionMaps

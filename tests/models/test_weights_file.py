@@ -18,9 +18,9 @@ from torch import nn
 from weights_case import BOTH, Callback, Evil, assert_same, refusal, saved, tensors
 
 from i2am.commands.cli import main
-from i2am.commands.convert import pickled_names
 from i2am.errors import UnsafePickleError, WeightsFileError
 from i2am.models.weights.file import read_weights
+from i2am.models.weights.pickles import pickled_names
 
 
 @BOTH

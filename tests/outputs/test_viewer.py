@@ -17,10 +17,10 @@ from report_case import PICTURES, SHIRT, SHOE, UNEVEN, Scripts, record
 from i2am.geometry.layout import Layout, Reference
 from i2am.geometry.resample import bilinear
 from i2am.levels.marginal import ulam
+from i2am.levels.mirror import mirror_of_object
 from i2am.levels.patch import DIFFUSE, sram
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.report import write_report
-from i2am.pictures.pointed import mirror_of_object
 from i2am.recording.recorder import Recorder
 from i2am.scores.imacs import imacs
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.levels.heat import Heat
-from i2am.pictures.film import animation, frames, panels
-from i2am.pictures.overlay import colour_bar
+from i2am.pictures.bar import colour_bar
+from i2am.pictures.film import animation, frames
+from i2am.pictures.panels import panels
 
 # --- all panels ---------------------------------------------------------------------------------------------
 

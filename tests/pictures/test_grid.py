@@ -8,8 +8,9 @@ from drawing import margin_is_white, photo, pixels
 from PIL import Image
 
 from i2am.errors import I2AMError
-from i2am.pictures import sheet as grid
-from i2am.pictures.sheet import draw_text, line_height, sheet, text_width, wrap
+from i2am.pictures import lettering
+from i2am.pictures.lettering import draw_text, line_height, text_width, wrap
+from i2am.pictures.sheet import sheet
 
 # --- lettering ----------------------------------------------------------------------------------------------
 
@@ -28,14 +29,14 @@ def test_ink_stays_within_its_line_and_width(text: str, size: int) -> None:
     assert ink[:, 1].max() >= 20 + width - 0.5 * size
 
 
-@pytest.mark.parametrize("sign", sorted(grid._DRAWN) + sorted(grid._RAISED))
+@pytest.mark.parametrize("sign", sorted(lettering._DRAWN) + sorted(lettering._RAISED))
 def test_signs_that_the_font_lacks_are_drawn_and_differ(sign: str) -> None:
     def drawn(text: str) -> np.ndarray:
         canvas = Image.new("RGB", (60, 50), (255, 255, 255))
         draw_text(canvas, (5, 5), text, 30)
         return pixels(canvas)
 
-    assert not grid._in_font(sign)
+    assert not lettering._in_font(sign)
     own = drawn(sign)
     assert (own < 128).any()
     for other in "\ufffe-+0123456789":  # the empty box first

@@ -11,13 +11,15 @@ from levels_run import FINE, SHIRT, Run, run
 from PIL import Image
 
 from i2am.errors import I2AMError
+from i2am.geometry.cells import cells_at, cells_under
 from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.geometry.resample import area
 from i2am.levels.heat import Heat
 from i2am.levels.marginal import ulam
+from i2am.levels.mirror import mirror_of_object
 from i2am.levels.patch import asked_grid, sram
-from i2am.pictures.marks import cells_at, cells_under, draw_outline, marked, outlined
-from i2am.pictures.pointed import mirror_of_object, patch_heat
+from i2am.pictures.marks import draw_outline, marked, outlined
+from i2am.pictures.pointed import patch_heat
 
 GRID = TokenGrid(4, 6, picture=(80, 120))
 INNER = replace(GRID, rect=(0.25, 0.0, 0.75, 1.0))  # the middle half of the width

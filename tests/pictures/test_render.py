@@ -13,8 +13,9 @@ from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.levels.heat import Heat, normalise
-from i2am.pictures import overlay as render
-from i2am.pictures.overlay import colourise, overlay
+from i2am.pictures import colours
+from i2am.pictures.colours import colourise
+from i2am.pictures.overlay import overlay
 
 # --- colours ------------------------------------------------------------------------------------------------
 
@@ -58,7 +59,7 @@ def test_colourise_refuses(values: np.ndarray, name: str, message: str) -> None:
 
 
 def test_without_opencv_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    render._table.cache_clear()
+    colours.table_of.cache_clear()
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(I2AMError, match="opencv-python"):
         colourise(np.zeros((1, 1)))

@@ -10,10 +10,14 @@ from drawing import SMALL, bare, heat_fixture, margin_is_white, photo, pixels  #
 from PIL import Image
 
 from i2am.errors import I2AMError, LayoutError
+from i2am.geometry.cells import cell_box
 from i2am.geometry.layout import TokenGrid
 from i2am.levels.heat import Heat, normalise
-from i2am.pictures.overlay import Look, caption_of, cell_box, colour_bar, enlarge, marker, overlay
-from i2am.pictures.sheet import line_height, tick_labels
+from i2am.pictures.bar import colour_bar
+from i2am.pictures.lettering import line_height, tick_labels
+from i2am.pictures.look import Look, caption_of
+from i2am.pictures.marks import enlarge, marker
+from i2am.pictures.overlay import overlay
 
 # --- overlay: what stands around it -------------------------------------------------------------------------
 

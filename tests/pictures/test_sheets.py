@@ -11,10 +11,10 @@ from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.levels.heat import Heat
-from i2am.pictures.film import film, frames, panels
+from i2am.pictures.film import film, frames
 from i2am.pictures.overlay import overlay
 from i2am.pictures.overlays import overlays
-from i2am.pictures.panels import sheet_of
+from i2am.pictures.panels import panels, sheet_of
 
 
 def photo(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:

@@ -15,10 +15,11 @@ from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.geometry.resample import area
 from i2am.levels.heat import Heat, normalise
 from i2am.levels.marginal import level_of, ulam
+from i2am.levels.masked import masked_g2r
+from i2am.levels.mirror import mirror_of_object
 from i2am.maps.value import AttributionMaps
-from i2am.pictures.pointed import mirror_of_object
 from i2am.recording.recorder import Recorder
-from i2am.scores.imacs import Score, imacs, imacs_pair, masked_g2r, score_generated, score_reference
+from i2am.scores.imacs import Score, imacs, imacs_pair, score_generated, score_reference
 
 SHIRT = Reference(TokenGrid(5, 3, 1, picture=(40, 24)), 1, "shirt")
 SHOES = Reference(TokenGrid(2, 4, picture=(16, 32)), 18, "shoes")

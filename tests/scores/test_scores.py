@@ -17,7 +17,8 @@ from i2am.levels.marginal import ulam
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.score_card import score_card, score_cards
 from i2am.scores.imacs import imacs_pair, score_generated, score_reference
-from i2am.scores.run import mean_of, score_image, scores_text
+from i2am.scores.run import score_image
+from i2am.scores.table import mean_of, scores_text
 
 INSIDE = torch.zeros(24, 16)
 INSIDE[4:18, 2:11] = 1

@@ -21,12 +21,12 @@ import train_case as case
 
 from i2am.data.demo_folder import write_demo_folder
 from i2am.data.viton_hd import VitonHD
-from i2am.errors import WeightsFileError
+from i2am.errors import DatasetError, WeightsFileError
 from i2am.models.tryon.checkpoint import sort_checkpoint
 from i2am.models.tryon.model import TryOnModel
 from i2am.models.tryon.networks import unet_of
 from i2am.models.weights.file import read_weights
-from i2am.train.errors import DatasetError, TrainingError
+from i2am.train.errors import TrainingError
 from i2am.train.loop import LOG, Manner, Order, Recipe, train
 from i2am.train.networks import checkpoint_of
 from i2am.train.noise import draw

@@ -1,0 +1,1 @@
+"""Measures the bundled model against the drawn truth."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...drawn.shards import GRID
+from ...drawn.places import GRID
 from ...models.demo.encoder import REFERENCE_GRID
 
 TURNS = 24

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ...drawn.draw import DemoPairs, draw_pairs
-from ...drawn.shards import HELD_OUT, SHARD, is_held_out
+from ...drawn.seeds import HELD_OUT, SHARD, is_held_out
 from ...drawn.spec import PairSpec, draw_pair
 
 OTHER = 250_000

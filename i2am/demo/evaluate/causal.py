@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...drawn.draw import DemoPairs
-from ...drawn.shards import GRID
+from ...drawn.places import GRID
 from ...drawn.spec import COLOURS, REFERENCE
 from ...maps.value import AttributionMaps
 from ...models.demo.encoder import REFERENCE_GRID
-from ..recording import DemoModel, recording_of, try_on
+from ...models.demo.tryon import DemoModel, try_on
+from ..recording import recording_of
 from .correspondence import FAMILIES, sram_rows
 
 BLOCK = 2

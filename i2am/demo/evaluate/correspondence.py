@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ...drawn.draw import DemoPairs
-from ...drawn.shards import GRID, true_places
+from ...drawn.places import GRID, true_places
 from ...drawn.spec import REFERENCE
 from ...errors import UnavailableError
 from ...geometry.resample import bilinear, bilinear_rows
-from ...levels.marginal import common_grid
+from ...levels.grids import common_grid
 from ...levels.presets import preset_of
 from ...levels.selection import select
 from ...maps.value import AttributionMaps

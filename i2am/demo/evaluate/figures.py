@@ -24,11 +24,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...drawn.draw import draw_pairs
-from ...drawn.shards import HELD_OUT
+from ...drawn.seeds import HELD_OUT
 from ...drawn.spec import draw_pair
 from ...maps.value import AttributionMaps
 from ...models.demo.family import WEIGHTS
-from ..recording import PARTS, DemoModel, recording_of, try_on
+from ...models.demo.tryon import PARTS, DemoModel, try_on
+from ..recording import recording_of
 from .cases import OTHER, Case, case_of, check_held_out
 from .causal import CausalResult, causal_check, causal_figures
 from .correspondence import FAMILIES, Pointing, PointingTally, baselines, guesses, peaks, sram_rows, true_tokens

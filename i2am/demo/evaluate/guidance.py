@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...drawn.shards import HELD_OUT
+from ...drawn.seeds import HELD_OUT
 from ...levels.heat import Heat, fit
 from ...levels.marginal import ulam
-from ..recording import DemoModel, recording_of, try_on
+from ...models.demo.tryon import DemoModel, try_on
+from ..recording import recording_of
 from .cases import OTHER, Case, case_of, check_held_out
 from .figures import rounded
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ...geometry.resample import area
-from ...levels.marginal import common_grid, ulam
+from ...levels.grids import common_grid
+from ...levels.marginal import ulam
+from ...levels.mirror import mirror_of_object
 from ...maps.value import AttributionMaps
-from ...pictures.pointed import mirror_of_object
 from ...scores.imacs import roc_area
 from .cases import Case
 from .correspondence import true_tokens

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...drawn.shards import HELD_OUT, SHARD
+from ...drawn.seeds import HELD_OUT, SHARD
 from ...models.demo.family import WEIGHTS
-from ..recording import PARTS, DemoModel
+from ...models.demo.tryon import PARTS, DemoModel
 
 log = logging.getLogger("i2am")
 

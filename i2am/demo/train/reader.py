@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ...drawn.draw import draw_pairs
-from ...drawn.shards import HELD_OUT, SHARD
+from ...drawn.seeds import HELD_OUT, SHARD
 from ...drawn.spec import PICTURE, PairSpec, draw_pair
 from ..evaluate.reader import WEIGHTS, Reader, glyph_mask, glyph_places, sample_at, score, torso_places
 

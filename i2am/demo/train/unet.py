@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...drawn.shards import read_shard
 from ...models.demo.encoder import ReferenceEncoder
 from ...models.demo.networks import build_unet
 from ...models.schedule import ddim
 from .attention_loss import attention_loss, install
 from .fastnorm import fast_group_norm
+from .shards import read_shard
 
 ENCODED = ("person", "agnostic", "densepose", "densepose_blank")
 FIRST_SHARDS, SHARD_EVERY = 3, 400

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ...drawn.shards import read_shard
 from ...models.demo.networks import build_vae
 from .fastnorm import fast_group_norm
+from .shards import read_shard
 
 KINDS = ("person",) * 6 + ("agnostic", "densepose", "densepose_blank")
 CROP = 64

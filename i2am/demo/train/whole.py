@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ...drawn.shards import write_shards
 from ...models.demo.networks import build_vae
 from .export import export
+from .shards import write_shards
 from .unet import Cache, Recipe, encode_shard, train_unet
 from .vae import train_vae
 

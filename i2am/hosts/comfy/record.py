@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ...errors import I2AMError, LayoutError, RecordingError
 from ...geometry.layout import Layout, suggest
-from ...maps.value import AttributionMaps, RunInfo
+from ...maps.facts import RunInfo
+from ...maps.value import AttributionMaps
 from ...models.carried import Carried, carried_by
 from ...recording.recorder import BUDGET, Recorder
 from ..registry import REGISTRY, bare, fingerprint

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
-from ...maps.value import AttributionMaps, RunInfo
+from ...maps.facts import RunInfo
+from ...maps.value import AttributionMaps
 from ...recording.recorder import Recorder
 from ..registry import fingerprint
 

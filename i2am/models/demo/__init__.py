@@ -1,0 +1,1 @@
+"""The bundled try-on model and its weights."""

@@ -1,0 +1,1 @@
+"""The paper's models: their checkpoints, encoders and networks."""

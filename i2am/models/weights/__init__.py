@@ -1,0 +1,1 @@
+"""Checkpoint files of any kind, read without running what they hold."""

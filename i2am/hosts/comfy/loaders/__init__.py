@@ -1,0 +1,1 @@
+"""Builds models as ComfyUI's own MODEL and VAE. Import only inside ComfyUI."""

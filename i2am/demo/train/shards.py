@@ -1,4 +1,4 @@
-"""The training cache: shards of drawn pairs on disk, and which seeds belong to training."""
+"""The training cache: shards of drawn pairs on disk."""
 
 from __future__ import annotations
 
@@ -10,26 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from .draw import draw_pairs
-from .spec import draw_pair
-
-HELD_OUT = 10_000_000
-"""Seeds from here on are never trained on; `is_held_out` is what evaluation asserts."""
-SHARD = 512
-GRID = (32, 24)
-"""Rows and columns of the latent, at which the true correspondence is cached."""
-
-
-def is_held_out(seed: int) -> bool:
-    """Whether a seed is outside training's range."""
-    return seed >= HELD_OUT
-
-
-def true_places(truth: Tensor, visible: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """True place per cell of ``grid``, (B, 2, rows, columns) in reference pixels, and its coverage (B, 1, rows, columns)."""
-    share = torch.nn.functional.adaptive_avg_pool2d(visible, grid)
-    mean = torch.nn.functional.adaptive_avg_pool2d(truth * visible, grid) / share.clamp_min(1e-6)
-    return mean, share
+from ...drawn.draw import draw_pairs
+from ...drawn.places import GRID, true_places
+from ...drawn.seeds import HELD_OUT, SHARD
+from ...drawn.spec import draw_pair
 
 
 def _quantise(picture: Tensor) -> Tensor:

@@ -1,0 +1,53 @@
+"""Between pixels and painted regions of a picture and the cells of a token grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from ..errors import I2AMError, MaskError
+from .layout import WHOLE, TokenGrid
+from .points import Point
+from .resample import Size, area
+
+Cell = tuple[int, int]
+
+
+def cells_at(points: Sequence[Point], size: Size, grid: TokenGrid) -> list[Cell]:
+    """The (row, column) of the cells under pixels (x, y) of a picture of (H, W), each cell once, in order.
+
+    Where it is unknown which part of the picture the grid covers, it is taken to cover all of it, as it is drawn.
+
+    Raises:
+        LayoutError: a point lies outside of what the tokens cover.
+    """
+    on_picture = replace(grid, picture=size, rect=grid.rect or WHOLE)
+    return list(dict.fromkeys(on_picture.cell_of(x, y) for x, y in points))
+
+
+def cells_under(region: Tensor, grid: TokenGrid, name: str = "region") -> list[Cell]:
+    """The cells that a painted region (H, W) in 0-1 covers by half or more; where there is none, those it covers most.
+
+    Raises:
+        MaskError: the region, called ``name``, is empty, or lies outside of what the tokens cover.
+    """
+    if not float(region.max()) > 0:
+        raise MaskError(f"the {name} is empty: no pixel of it is 1; paint the patches that you mean")
+    share = area(region.clamp(0, 1)[None], (grid.rows, grid.columns), grid.rect or WHOLE)[0]
+    most = float(share.max())
+    if not most > 0:
+        raise MaskError(f"the {name} lies outside of the part of the picture that the tokens cover; paint inside of it")
+    found: list[list[int]] = (share >= min(0.5, most)).nonzero().tolist()
+    return [(a, b) for a, b in found]
+
+
+def cell_box(grid: TokenGrid, row: int, column: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The (left, top, right, bottom) in pixels of one token's cell on a picture of ``size`` (H, W)."""
+    if not (0 <= row < grid.rows and 0 <= column < grid.columns):
+        raise I2AMError(f"cell ({row}, {column}) lies outside of the {grid.rows} x {grid.columns} token grid")
+    left, top, right, bottom = grid.rect or (0.0, 0.0, 1.0, 1.0)
+    width, height = (right - left) * size[1] / grid.columns, (bottom - top) * size[0] / grid.rows
+    x, y = left * size[1] + column * width, top * size[0] + row * height
+    return x, y, x + width, y + height

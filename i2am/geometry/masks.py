@@ -1,0 +1,51 @@
+"""Masks in every form that people have them in, as tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import MaskError
+
+MaskLike = Tensor | np.ndarray | Image.Image
+
+
+def as_mask(mask: MaskLike) -> Tensor:
+    """A mask as a float tensor: arrays as they are, a Pillow picture's brightness as 0-1."""
+    if isinstance(mask, Image.Image):
+        mask = np.asarray(mask.convert("L"), dtype=np.float32) / 255
+    return torch.as_tensor(mask).detach().float().cpu()
+
+
+def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
+    """The (H, W) mask of one image out of a MASK, (1 or images, H, W) or (H, W), or a Pillow picture.
+
+    Raises:
+        MaskError: it holds another number of masks, or is no MASK.
+    """
+    masks = as_mask(masks)
+    masks = masks[None] if masks.ndim == 2 else masks
+    if masks.ndim == 4 and masks.shape[1] == 1:  # some hosts' nodes hand on (B, 1, H, W)
+        masks = masks[:, 0]
+    if masks.ndim != 3:
+        raise MaskError(f"the {name} has the shape (masks, height, width), got {tuple(masks.shape)}")
+    if len(masks) not in (1, images):
+        raise MaskError(f"the {name} holds {len(masks)} masks, but the run had {images} image(s); give one, or one an image")
+    return masks[image if len(masks) > 1 else 0]
+
+
+def mask_to_score(mask: MaskLike, name: str) -> Tensor:
+    out = as_mask(mask)
+    while out.ndim > 2 and out.shape[0] == 1:
+        out = out[0]
+    if out.ndim != 2:
+        raise MaskError(f"the {name} is one mask of shape (H, W), got {tuple(out.shape)}")
+    if float(out.min()) < 0 or float(out.max()) > 1:
+        raise MaskError(f"the {name} holds values from {float(out.min()):g} to {float(out.max()):g}, expected 0 to 1: scale it")
+    if not float(out.sum()) > 0:
+        raise MaskError(f"the {name} is empty: no pixel is 1, so there is no inside to score")
+    if not float((1 - out).sum()) > 0:
+        raise MaskError(f"the {name} covers the whole picture: its complement is empty, so there is no outside to score")
+    return out

@@ -1,0 +1,34 @@
+"""Points on a picture, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from ..errors import I2AMError
+
+Point = tuple[float, float]
+
+
+def points_of(text: str) -> list[Point]:
+    """Points in pixels from JSON: [[x, y], ...] or [{"x": x, "y": y}, ...]; nothing means no points.
+
+    Raises:
+        I2AMError: something else.
+    """
+    if not text.strip():
+        return []
+    try:
+        found = json.loads(text)
+        if not isinstance(found, list):
+            raise TypeError
+        pairs = [(p["x"], p["y"]) if isinstance(p, dict) else tuple(p) for p in found]
+        if not all(len(p) == 2 and all(_is_number(v) for v in p) for p in pairs):
+            raise TypeError
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise I2AMError(f"expected points as JSON in pixels, such as [[120, 80], [64, 200]], got {text!r}") from None
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

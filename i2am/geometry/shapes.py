@@ -1,0 +1,25 @@
+"""Whether two pictures can belong together, by their shapes."""
+
+from __future__ import annotations
+
+from ..errors import I2AMError
+from .resample import Size
+
+MOST_STRETCH = 1.5
+"""Pictures may be squashed (512 x 512 for a picture shown as 512 x 384); a larger change of shape is another picture."""
+
+
+def check_shape(what: str, size: Size, expected: Size, of: str) -> None:
+    """Refuse a picture or mask whose shape (H, W) cannot be that of what it is to meet; (0, 0) is an unknown one.
+
+    Raises:
+        I2AMError: the ratios of their sides differ by more than `MOST_STRETCH`, with both sizes.
+    """
+    if min(expected) < 1:
+        return
+    stretch = (size[1] / size[0]) / (expected[1] / expected[0])
+    if not 1 / MOST_STRETCH <= stretch <= MOST_STRETCH:
+        raise I2AMError(
+            f"the {what} is {size[1]} x {size[0]} pixels, but the {of} is {expected[1]} x {expected[0]}: another shape, so "
+            f"they cannot belong together; connect the one that belongs to this {of}"
+        )

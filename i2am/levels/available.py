@@ -1,0 +1,68 @@
+"""Which of the chosen layers can give a map, and why the others cannot."""
+
+from __future__ import annotations
+
+from ..errors import UnavailableError
+from ..maps.facts import LayerInfo
+from ..maps.value import AttributionMaps
+from .selection import BESIDE, OVER_REFERENCE, Selection
+
+
+def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
+    """The chosen layers whose maps over the reference mean something.
+
+    Raises:
+        UnavailableError: every chosen layer has a single key, the reference's tokens have no places on its picture, or
+            the branch's keys are null tokens.
+    """
+    chosen = selection.layers
+    if what in OVER_REFERENCE and selection.branch in maps.null_branches:
+        chosen = tuple(x for x in chosen if x.name.startswith(BESIDE))  # these see the garment in both branches
+        if not chosen:
+            raise UnavailableError(
+                f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "
+                f"reference was looked at; use branch 'cond'"
+            )
+    layers = tuple(x for x in chosen if not is_single(x, selection.reference))
+    if not layers:
+        raise UnavailableError(
+            f"{what} is unavailable: the chosen layers attend to a single token, and a softmax over one key is 1 "
+            f"whatever the reference is; R2G is still defined"
+        )
+    if what in OVER_REFERENCE and not any(selection.reference_of(x).grid.placed for x in layers):
+        reference = selection.reference_of(layers[0])
+        raise UnavailableError(
+            f"{what} is unavailable: the {reference.grid.tokens} tokens of {reference.name!r} have no places on its picture, "
+            f"since its encoder mixes all of it into each; R2G and R2G-balanced are still defined"
+        )
+    return layers
+
+
+def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_only: bool = False) -> tuple[LayerInfo, ...]:
+    """The chosen layers that a side's map is made of.
+
+    Raises:
+        UnavailableError: the side means nothing for these layers.
+    """
+    if placed_only and not any(selection.reference_of(x).grid.placed for x in selection.layers):
+        raise UnavailableError("placed_only leaves nothing: none of the reference's tokens has a place; leave it out")
+    if side == "R2G":
+        return selection.layers
+    layers = multi_token(maps, selection, side)
+    if side == "mass":
+        whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys_of(selection.reference)]
+        whole = [x for x in whole if not (placed_only and selection.reference_of(x).grid.leading)]
+        if whole:
+            raise UnavailableError(
+                f"the mass of layer {whole[0].name!r} is refused: the reference's tokens are all keys of the call, so the "
+                f"mass is 1 everywhere; use placed_only where there are leading tokens, or another side"
+            )
+    return layers
+
+
+SINGLE = "single-token reference: these weights cannot affect the picture"
+
+
+def is_single(layer: LayerInfo, reference: int) -> bool:
+    """Whether the softmax that a reference is in runs over one key: its weights are 1 whatever q and k are."""
+    return layer.keys_of(reference) == 1

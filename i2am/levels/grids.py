@@ -1,0 +1,43 @@
+"""The grids that maps of several layers are brought to, and the pictures that these lie on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..geometry.layout import TokenGrid
+from ..geometry.resample import Size
+from ..maps.value import AttributionMaps
+from .presets import preset_of
+from .selection import Selection, select
+
+
+def common_grid(
+    maps: AttributionMaps, picture: str, layers: str | Sequence[str] | None = None, reference: int = 0
+) -> TokenGrid:
+    """The grid that maps on a picture are brought to.
+
+    Args:
+        maps: a recording.
+        picture: "generated": the finest query grid of all recorded layers (the latent's where the network
+            attends there); "reference": the largest reference grid of ``layers``.
+    """
+    if picture == "generated":
+        return max((x.grid for x in maps.layers), key=lambda g: g.placed)
+    selection = select(maps, preset_of("default"), layers=layers, reference=reference)
+    return selected_reference_grid(selection)
+
+
+def reference_grid(maps: AttributionMaps, reference: int = 0) -> TokenGrid:
+    """The largest grid that any recorded layer sees of a reference; 0 x 0 where its tokens have no places."""
+    return max((x.references[reference].grid for x in maps.layers), key=lambda g: g.placed)
+
+
+def selected_reference_grid(selection: Selection) -> TokenGrid:
+    return max((selection.reference_of(x).grid for x in selection.layers), key=lambda g: g.placed)
+
+
+def picture_size(grid: TokenGrid) -> Size:
+    """The picture's (H, W); where it is unknown 8 pixels a token, and 224 x 224 for tokens without places."""
+    if not grid.placed:
+        return grid.picture or (224, 224)
+    return grid.picture if grid.picture and min(grid.picture) > 0 else (grid.rows * 8, grid.columns * 8)

@@ -1,0 +1,70 @@
+"""G2R weighted by the inpainting mask (eq. 17)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UnavailableError
+from ..geometry.masks import mask_to_score
+from ..geometry.resample import area, bicubic, bilinear
+from ..maps.facts import LayerInfo
+from ..maps.value import AttributionMaps
+from .available import layers_for
+from .heat import Heat
+from .marginal import ulam
+from .patch import pairwise_of
+from .presets import preset_of
+from .selection import Selection, select
+from .steps import time_mean
+
+
+def masked_g2r(
+    maps: AttributionMaps, inpaint_mask: Tensor | None = None, *, preset: str = "default", **choice: Any
+) -> tuple[Heat, tuple[str, ...]]:
+    """The G2R map of eq. 17: averaged over generated positions weighted by the inpainting mask's area in each cell.
+
+    Exact for every layer when a mask was given at recording (and none is given here); otherwise made from the
+    layers with pairwise maps, whose names are returned beside the heat.
+
+    Raises:
+        UnavailableError: neither is possible.
+    """
+    rules = preset_of(preset)
+    heat = ulam(maps, "G2R", preset=preset, **choice)
+    selection = select(maps, rules, side="G2R", **choice)  # type: ignore[arg-type]
+    layers = list(layers_for(maps, selection, "G2R"))
+    recorded = maps.inpaint_mask is not None and inpaint_mask is None
+    if not recorded:
+        if inpaint_mask is None:
+            raise UnavailableError("eq. 17 needs the inpainting mask: give it here or at recording")
+        with_pairs = maps.pairwise_layers(selection.branch, selection.reference)
+        layers = [x for x in layers if x.name in with_pairs]
+        if not layers:
+            raise UnavailableError("no layer has pairwise maps, and no inpainting mask was given at recording; record with one")
+    # as the levels do it: a mean over layers and heads, resized to the common grid
+    resize = bilinear if rules.scaled else bicubic
+    total, share, heads = torch.zeros(heat.values.shape[-2:]), 0.0, 0
+    for layer in layers:
+        grid = selection.reference_of(layer).grid
+        if recorded:
+            column = time_mean(maps, "g2r_masked", layer, selection, selection.steps).mean(0)
+        else:
+            assert inpaint_mask is not None
+            column = _pairwise_column(maps, layer, selection, inpaint_mask)
+        scale = grid.placed / heat.values[0].numel() if rules.scaled else 1.0
+        placed = column[grid.leading :].reshape(1, grid.rows, grid.columns) * scale
+        count = len(selection.heads_of(layer))
+        total += resize(placed, (heat.values.shape[1], heat.values.shape[2]))[0] * count
+        share += float(column[: grid.leading].sum()) * count
+        heads += count
+    return replace(heat, values=(total / heads)[None], unplaced=(share / heads,)), tuple(x.name for x in layers)
+
+
+def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selection, mask: Tensor) -> Tensor:
+    """(S,): the rows of A^r of the chosen steps and heads, weighted by the mask's area in each cell."""
+    cells = area(mask_to_score(mask, "inpainting mask")[None], (layer.grid.rows, layer.grid.columns)).flatten()
+    return cells / cells.sum() @ pairwise_of(maps, selection, layer)

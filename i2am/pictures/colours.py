@@ -1,0 +1,54 @@
+"""Colour maps: values in 0-1 to colours."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import I2AMError
+
+COLOURS = ("inferno", "viridis", "magma", "plasma", "cividis", "turbo", "jet")
+
+
+Floats = NDArray[np.float32]
+
+
+Bytes = NDArray[np.uint8]
+
+
+def opencv() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise I2AMError("drawing needs OpenCV, which is not installed: install opencv-python") from error
+    return cv2
+
+
+@lru_cache(maxsize=len(COLOURS))
+def table_of(colours: str) -> Bytes:
+    if colours not in COLOURS:
+        raise I2AMError(f"no colour map is called {colours!r}; choose one of {', '.join(COLOURS)}")
+    cv2 = opencv()
+    steps = np.arange(256, dtype=np.uint8)[:, None]
+    table: Bytes = cv2.applyColorMap(steps, getattr(cv2, f"COLORMAP_{colours.upper()}"))[:, 0, ::-1]
+    return table
+
+
+def colourise(values: Tensor | NDArray[Any], colours: str = "inferno") -> Bytes:
+    """Colours of values in 0-1: (H, W) becomes (H, W, 3), uint8 RGB.
+
+    Raises:
+        I2AMError: an unknown colour map, or values that are not finite numbers in 0-1.
+    """
+    array = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values, np.float32)
+    if array.ndim != 2:
+        raise I2AMError(f"values to colour must have the shape (H, W), got {tuple(array.shape)}")
+    if array.size and not (np.isfinite(array).all() and array.min() >= -1e-4 and array.max() <= 1 + 1e-4):
+        seen = f"{array.min():g} to {array.max():g}"
+        raise I2AMError(f"values to colour must be in 0-1, got {seen}; normalise them first")
+    colour: Bytes = table_of(colours)[np.clip(array * 255 + 0.5, 0, 255).astype(np.uint8)]
+    return colour

@@ -8,6 +8,8 @@ from ..errors import LayoutError
 
 Rect = tuple[float, float, float, float]
 WHOLE: Rect = (0.0, 0.0, 1.0, 1.0)
+OFFICIAL = ("always", "over time")
+"""The authors' code takes a layer for all of its maps on the reference, or for those by time group (TLAM) alone."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,21 @@ class Layout:
         references: the references among the keys, in order, not overlapping; those of softmax 0 first, and so on.
         keys: how many keys a call of softmax 0 has in all; None: exactly up to the end of its last reference.
         query_start: how many queries come before the generated tokens (joint sequences).
+        beside: the keys come from beside the conditioning: both branches of guidance see the same ones.
+        official: when the authors' released code makes its maps on the reference of such a layer, of `OFFICIAL`; "" never.
     """
 
     references: tuple[Reference, ...]
     keys: int | None = None
     query_start: int = 0
+    beside: bool = False
+    official: str = ""
 
     def __post_init__(self) -> None:
         if not self.references:
             raise LayoutError("a layout needs at least one reference")
+        if self.official not in ("", *OFFICIAL):
+            raise LayoutError(f"official is '' or one of {', '.join(OFFICIAL)}, got {self.official!r}")
         softmax, end = 0, 0
         for reference in self.references:
             if reference.softmax < softmax:
@@ -147,7 +155,7 @@ class Layout:
         if all(r.softmax == softmax == 0 for r in self.references):
             return self
         own = tuple(replace(r, softmax=0) for r in self.references if r.softmax == softmax)
-        return Layout(own, self.keys if softmax == 0 else None, self.query_start)
+        return replace(self, references=own, keys=self.keys if softmax == 0 else None)
 
     def check(self, layer: str, keys: int) -> None:
         """Refuse a call whose number of keys is not what the layout says.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import UnavailableError
 from ..maps.facts import LayerInfo
 from ..maps.value import AttributionMaps
-from .selection import BESIDE, OVER_REFERENCE, Selection
+from .selection import OVER_REFERENCE, Selection
 
 
 def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
@@ -17,7 +17,7 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
     """
     chosen = selection.layers
     if what in OVER_REFERENCE and selection.branch in maps.null_branches:
-        chosen = tuple(x for x in chosen if x.name.startswith(BESIDE))  # these see the garment in both branches
+        chosen = tuple(x for x in chosen if x.beside)  # these see the reference in both branches
         if not chosen:
             raise UnavailableError(
                 f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,9 +47,7 @@ class _Builder:
     ) -> None:
         _check_side(side)
         self.maps, self.side, self.preset = maps, side, preset_of(preset)
-        if over_time:
-            self.preset = replace(self.preset, own=self.preset.own_over_time)
-        self.selection = select(maps, self.preset, side=side, **choice)
+        self.selection = select(maps, self.preset, side=side, over_time=over_time, **choice)
         self.layers = layers_for(maps, self.selection, side, placed_only)
         self.on_reference = side == "G2R"
         self.common = selected_reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")

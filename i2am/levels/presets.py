@@ -16,9 +16,8 @@ class Preset:
         middle: whether the middle block's layers belong to "all layers".
         invert_r2g: pictures of R2G, R2G-balanced and mass, and IMACS_g with them, on 1 - min-max. The mirror, which the
             authors do not have, stays as it is.
-        own: layers that maps over the reference are made of, and maps on the generated image are not, where a run has
-            them: the authors take StableVITON's warp block 4.
-        own_over_time: the same for TLAM, where the authors take the three warp blocks at 32 x 24.
+        official_layers: whether maps over the reference are made of the layers that the authors' code takes, and maps on
+            the generated image of none that stand beside the network's own, where a run has such (`Layout.official`).
         masked_g2r: G2R pictures times the reference mask, where it is given, and IMACS_r on that instead of eq. 17.
         colours: name of the colour map.
     """
@@ -29,8 +28,7 @@ class Preset:
     invert_r2g: bool
     masked_g2r: bool
     colours: str
-    own: tuple[str, ...] = ()
-    own_over_time: tuple[str, ...] = ()
+    official_layers: bool = False
 
 
 PRESETS = {
@@ -43,8 +41,7 @@ PRESETS = {
         invert_r2g=True,
         masked_g2r=True,
         colours="jet",
-        own=("warp.4",),
-        own_over_time=("warp.3", "warp.4", "warp.5"),
+        official_layers=True,
     ),
 }
 

@@ -14,8 +14,6 @@ from .presets import Preset
 
 OVER_REFERENCE = ("G2R", "SRAM", "mirror")
 """Sides that are made of A^r over the reference's places."""
-BESIDE = "warp."
-"""Layers that stand beside the U-Net's own."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ def select(
     preset: Preset,
     *,
     side: str = "R2G",
+    over_time: bool = False,
     branch: str = "cond",
     reference: int = 0,
     image: int = 0,
@@ -61,7 +60,7 @@ def select(
         raise UnavailableError(f"reference {reference} does not exist; the run had {len(maps.references)}, counted from 0")
     if not 0 <= image < maps.images:
         raise UnavailableError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
-    chosen = _attending(maps, _layers(maps, preset, layers, side), branch, reference)
+    chosen = _attending(maps, _layers(maps, preset, layers, side, over_time), branch, reference)
     if heads is not None:
         most = max(x.heads for x in chosen)
         bad = [h for h in heads if not 0 <= h < most]
@@ -78,12 +77,15 @@ def select(
     return Selection(chosen, heads, (start, stop), branch, reference, image)  # type: ignore[arg-type]
 
 
-def _layers(maps: AttributionMaps, preset: Preset, patterns: str | Sequence[str] | None, side: str) -> tuple[LayerInfo, ...]:
+def _layers(
+    maps: AttributionMaps, preset: Preset, patterns: str | Sequence[str] | None, side: str, over_time: bool
+) -> tuple[LayerInfo, ...]:
     if patterns is None:
-        own = tuple(x for x in maps.layers if x.name in preset.own)
+        theirs = ("always", "over time") if over_time else ("always",)
+        own = tuple(x for x in maps.layers if preset.official_layers and x.official in theirs)
         if own and side in OVER_REFERENCE:
             return own
-        kept = (x for x in maps.layers if not (own and x.name.startswith(BESIDE)))
+        kept = (x for x in maps.layers if not (own and x.beside))
         chosen = tuple(x for x in kept if preset.middle or not x.middle)
         return chosen or maps.layers
     patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)

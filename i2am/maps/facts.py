@@ -28,7 +28,10 @@ Key = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One recorded layer: host name, query grid, heads, number of keys in softmax 0, and its own view of the references."""
+    """One recorded layer: host name, query grid, heads, number of keys in softmax 0, and its own view of the references.
+
+    ``beside`` and ``official`` are those of its `Layout`.
+    """
 
     name: str
     grid: TokenGrid
@@ -36,6 +39,8 @@ class LayerInfo:
     middle: bool = False
     keys: int = 0
     references: tuple[Reference, ...] = ()
+    beside: bool = False
+    official: str = ""
 
     def keys_of(self, reference: int) -> int:
         """How many keys the softmax has that a reference is in, counted from 0."""

@@ -66,7 +66,7 @@ def _layout(plain: dict[str, Any]) -> Layout:
         )
         for r in plain["references"]
     )
-    return Layout(references, keys=plain["keys"])
+    return Layout(references, plain["keys"], beside=plain.get("beside", False), official=plain.get("official", ""))
 
 
 def _plain(carried: Carried) -> dict[str, Any]:
@@ -83,6 +83,8 @@ def _plain(carried: Carried) -> dict[str, Any]:
 def _plain_layout(layout: Layout) -> dict[str, Any]:
     return {
         "keys": layout.keys,
+        "beside": layout.beside,
+        "official": layout.official,
         "references": [
             {
                 "rows": r.grid.rows,

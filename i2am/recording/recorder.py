@@ -143,6 +143,8 @@ class Recorder:
             middle,
             layout.key_count,
             layout.references,
+            layout.beside,
+            layout.official,
         )
         known = self._layers.setdefault(layer, info)
         if known != info:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -275,7 +276,10 @@ def test_a_flat_map_times_the_mask_is_not_the_mask() -> None:
 
 
 def test_the_layers_of_a_score_are_those_that_its_map_is_made_of() -> None:
-    layouts = {"output.3.1.0": Layout.of(TokenGrid(1, 1)), "warp.4": Layout.of(TokenGrid(4, 4))}
+    layouts = {
+        "output.3.1.0": Layout.of(TokenGrid(1, 1)),
+        "warp.4": replace(Layout.of(TokenGrid(4, 4)), beside=True, official="always"),
+    }
     generator = torch.Generator().manual_seed(0)
     recorder = Recorder(layouts.__getitem__, steps=1, groups=1, generated_size=(32, 32))
     for name, layout in layouts.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -101,7 +102,8 @@ class TryOnEncoder:
             return {}
         cells = [side // self.factor for side in self.size]
         grids = [TokenGrid(cells[0] // cut, cells[1] // cut) for cut in WARPED]
-        return {f"warp.{k}": Layout.of(grid) for k, grid in enumerate(grids)}
+        taken = {4: "always", 3: "over time", 5: "over time"}
+        return {f"warp.{k}": replace(Layout.of(grid), beside=True, official=taken.get(k, "")) for k, grid in enumerate(grids)}
 
     def layout(self) -> Layout:
         """One token, or a class token and the vision model's patches; the picture is squashed onto its square."""

@@ -8,8 +8,15 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..i2am.errors import I2AMError
-from ..i2am.models.families import assemble
+from ..i2am.models.conditioning import assemble
+from ..i2am.models.demo.family import DEMO
+from ..i2am.models.families import FAMILIES, titles
 from .base import Encoder, check, field, schema
+
+
+def _needing(picture: str) -> str:
+    """The families that need a picture, in running text."""
+    return titles(family for family in (DEMO, *FAMILIES.values()) if picture in family.needs)
 
 
 class TryOnConditioning(io.ComfyNode):
@@ -17,6 +24,7 @@ class TryOnConditioning(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        cut = titles(family for family in FAMILIES.values() if family.crops_reference)
         return schema(
             node_id="I2AM_TryOnConditioning",
             display_name="I²AM Try-On Conditioning",
@@ -34,17 +42,15 @@ class TryOnConditioning(io.ComfyNode):
                     tooltip="gives the agnostic picture with inpaint_mask, where none is connected",
                 ),
                 field(io.Image, "agnostic", optional=True, tooltip="the person with the garment's area grey"),
+                field(io.Image, "densepose", optional=True, tooltip=f"the body's part map, for {_needing('densepose')}"),
                 field(
                     io.Image,
-                    "densepose",
+                    "warped",
                     optional=True,
-                    tooltip="the body's part map, for the demo, StableVITON and the custom model",
+                    tooltip=f"the garment already laid on the body, on grey; for {_needing('warped')}",
                 ),
-                field(io.Image, "warped", optional=True, tooltip="the garment already laid on the body, on grey; for DCI-VTON"),
-                field(
-                    io.Mask, "inpaint_mask", optional=True, tooltip="1 = to repaint; for all but the demo and the custom model"
-                ),
-                field(io.Mask, "reference_mask", optional=True, tooltip="1 = garment; DCI-VTON sees the reference cut to it"),
+                field(io.Mask, "inpaint_mask", optional=True, tooltip=f"1 = to repaint; for {_needing('inpaint_mask')}"),
+                field(io.Mask, "reference_mask", optional=True, tooltip=f"1 = garment; for {cut} the reference is cut to it"),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..i2am.hosts.comfy.loaders.tryon import load_tryon
-from ..i2am.models.tryon.checkpoint import FAMILIES
+from ..i2am.models.families import FAMILIES, titles
 from .base import Encoder, field, schema
 from .folders import weights_names, weights_path
 
@@ -17,12 +17,12 @@ class LoadTryOn(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        channels = [str(count) for count in sorted({family.channels for family in FAMILIES.values()})]
         return schema(
             node_id="I2AM_LoadTryOn",
             display_name="I²AM Load Try-On",
-            description="Loads Paint-by-Example, DCI-VTON, StableVITON or the paper's custom try-on model from its authors' "
-            "checkpoint, or Paint-by-Example from a diffusers folder, with the reference encoder that the host's own loader "
-            "leaves out.",
+            description=f"Loads {titles(FAMILIES.values(), 'or')} from its authors' checkpoint, or Paint-by-Example from a "
+            "diffusers folder, with the reference encoder that the host's own loader leaves out.",
             search_aliases=["Paint by Example", "DCI-VTON", "StableVITON", "virtual try-on checkpoint", "exemplar inpainting"],
             inputs=[
                 field(
@@ -41,7 +41,8 @@ class LoadTryOn(io.ComfyNode):
             ],
             outputs=[
                 io.Model.Output(
-                    display_name="MODEL", tooltip="U-Net with 9, 12 or 13 input channels; StableVITON's also sees the garment"
+                    display_name="MODEL",
+                    tooltip=f"U-Net with {', '.join(channels[:-1])} or {channels[-1]} input channels, and what runs beside it",
                 ),
                 io.Vae.Output(display_name="VAE", tooltip="the checkpoint's own"),
                 Encoder.Output(display_name="encoder", tooltip="for I²AM Try-On Conditioning"),

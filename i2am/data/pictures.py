@@ -16,7 +16,7 @@ def open_picture(path: Path) -> Image.Image:
     """A picture as RGB.
 
     Raises:
-        I2AMError: the file is missing or is no picture.
+        I2AMError: the file is missing or is not a picture.
     """
     try:
         return Image.open(path).convert("RGB")

@@ -1,4 +1,4 @@
-"""Finds a run's maps again by the latent that the run gave, within a bound of bytes for the whole process."""
+"""Finds a run's maps by the latent that the run produced, within one memory limit for the whole process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import I2AMError
 from ..maps.value import AttributionMaps
 
 LIMIT = 1_000_000_000
-"""Bytes of maps that are kept for all recordings together; the newest run's are always kept."""
+"""Bytes of maps kept for all recordings together; those of the newest run are always kept."""
 
 Result = AttributionMaps | I2AMError
-"""A run that ended leaves its maps, or the error that stopped its recording."""
+"""What a finished run leaves: its maps, or the error that stopped its recording."""
 
 
 def fingerprint(latent: Tensor) -> str:
@@ -28,7 +28,7 @@ def fingerprint(latent: Tensor) -> str:
 
 
 def bare(error: I2AMError) -> I2AMError:
-    """The same error without the frames of where it was raised, which would keep the tensors of a run alive."""
+    """The same error without its traceback, which would keep the tensors of a run alive."""
     return type(error)(*error.args)
 
 
@@ -41,7 +41,7 @@ class Registry:
         self._results: OrderedDict[tuple[str, str, str], Result] = OrderedDict()
 
     def put(self, names: set[str], recording: str, options: str, result: Result) -> None:
-        """Keep a result under all ``names`` of its latent; what is oldest goes when the bound is passed."""
+        """Keep a result under all ``names`` of its latent; drop the oldest results once the limit is passed."""
         with self._lock:
             for name in names:
                 self._results.pop((name, recording, options), None)

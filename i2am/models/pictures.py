@@ -1,4 +1,4 @@
-"""Batches of pictures between a host's layout and the models' own, and between sizes."""
+"""Batches of pictures: from a host's layout to the models' own, and from one size to another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def to_size(pictures: Tensor, size: Size) -> Tensor:
     """Pictures (B, H, W, 3 or 4) in 0-1 as (B, 3, h, w) of ``size``; the same size leaves every number as it is.
 
     Raises:
-        I2AMError: they are no batch of RGB pictures.
+        I2AMError: they are not a batch of RGB pictures.
     """
     if pictures.ndim != 4 or pictures.shape[-1] not in (3, 4):
         raise I2AMError(f"expected pictures of shape (B, H, W, 3), got {tuple(pictures.shape)}")
@@ -30,11 +30,11 @@ def to_size_cropped(pictures: Tensor, masks: Tensor, size: Size, grow: float = 0
         pictures: in 0-1.
         masks: (B or 1, H, W) in 0-1; 0.5 and more is covered.
         size: of the result, in pixels.
-        grow: by what share of itself the box is made larger around its middle. DCI-VTON's code draws 0.1 to 0.2 at random.
+        grow: by what share of its size the box grows around its centre; DCI-VTON's authors draw it from 0.1 to 0.2.
 
     Raises:
         MaskError: a mask is empty, or of another size than the pictures.
-        I2AMError: they are no batch of RGB pictures, or there are neither one mask nor one a picture.
+        I2AMError: they are not a batch of RGB pictures, or there is neither one mask nor one per picture.
     """
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.shape[1:] != pictures.shape[1:3]:
@@ -51,7 +51,7 @@ def to_size_cropped(pictures: Tensor, masks: Tensor, size: Size, grow: float = 0
 
 
 def _box(mask: Tensor, grow: float) -> tuple[slice, slice]:
-    """Rows and columns of the box around what a mask (H, W) covers, grown around its middle."""
+    """Rows and columns of the box around what a mask (H, W) covers, grown around its centre."""
     covered = (mask >= 0.5).nonzero()
     if not len(covered):
         raise MaskError("the reference mask is empty: no pixel is 1, so there is nothing to cut the reference to; paint it")
@@ -67,7 +67,7 @@ def mask_to_size(mask: Tensor, size: Size) -> Tensor:
     """A mask (B, H, W) or (H, W) in 0-1 as (B, 1, h, w) of ``size``, by area.
 
     Raises:
-        MaskError: it is no mask.
+        MaskError: it is not a mask.
     """
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3:
@@ -76,10 +76,10 @@ def mask_to_size(mask: Tensor, size: Size) -> Tensor:
 
 
 def as_many(batch: Tensor, count: int, name: str) -> Tensor:
-    """One of a batch for each of ``count`` images; a single one serves all.
+    """A batch of ``count``; a single one is repeated.
 
     Raises:
-        I2AMError: there are neither one nor ``count``.
+        I2AMError: there is neither one nor ``count``.
     """
     if len(batch) not in (1, count):
         raise I2AMError(f"{name} has {len(batch)} images where other inputs have {count}; give one, or {count}")

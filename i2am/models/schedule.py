@@ -1,4 +1,4 @@
-"""The noise schedule of the paper's models, Stable Diffusion's: beta from 0.00085 to 0.012, linear in its root."""
+"""The noise schedule of the paper's models, Stable Diffusion's: beta from 0.00085 to 0.012, linear in its square root."""
 
 from __future__ import annotations
 

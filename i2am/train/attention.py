@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..geometry.layout import Layout
 from ..geometry.resample import Size
-from ..hosts.diffusers.record import grid_of
+from ..hosts.diffusers.unet import grid_of
 from .errors import TrainingError
 from .losses import attention_probabilities, attention_tv, attribution_alignment
 

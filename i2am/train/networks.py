@@ -9,10 +9,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from ..geometry.layout import Layout, TokenGrid
-from ..models.tryon.encoder import LATENT_SCALE, MEAN, SPREAD
+from ..models.tryon.custom import CUSTOM
 from ..models.tryon.ldm_keys import unet_to_ldm, vae_to_ldm, vision_to_ldm
+from ..models.tryon.vision import MEAN, SPREAD
 
-CHANNELS = 12
+CHANNELS = CUSTOM.channels
 """Noisy, agnostic and densepose latents, 4 each, in this order."""
 
 
@@ -83,7 +84,7 @@ class Frozen(nn.Module):
         """
         with torch.autocast(pictures.device.type, enabled=False):
             mode: Tensor = self.vae.encode(pictures * 2 - 1).latent_dist.mode()
-        return mode * LATENT_SCALE
+        return mode * CUSTOM.scale
 
     @torch.no_grad()
     def tokens(self, cloth: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsFileError
-from ..models.tryon.checkpoint import FIRST, PREFIXES, SCHEDULE, UNUSED, Part
+from ..models.tryon.checkpoint import FIRST, Part, split_parts
 from ..models.tryon.networks import HEADS, unet_of, vae_of, vision_of
 from .networks import CHANNELS, Frozen, TryOn
 
@@ -43,23 +43,28 @@ def starting_point(state: Mapping[str, Tensor], vision: Mapping[str, Tensor] | N
     Raises:
         WeightsFileError: a part is missing, of another model, or does not fit; says what to give.
     """
-    unet = _part(state, "unet")
+    parts = split_parts(state).parts
+    unet, autoencoder = parts["unet"], parts["vae"]
     if FIRST not in unet:
         raise WeightsFileError(
             f"the checkpoint has no 'model.diffusion_model.{FIRST}'; start from a Stable Diffusion 1.5 checkpoint (one file, "
             f"such as v1-5-pruned-emaonly.safetensors) or from a custom model that was trained here"
         )
     unet[FIRST] = widened(unet[FIRST])
-    autoencoder = _part(state, "vae")
     if not autoencoder:
         raise WeightsFileError("the checkpoint has no 'first_stage_model.' (autoencoder); start from a whole checkpoint")
     seeing = _vision_part(state, vision)
     networks = unet_of(unet).float(), vae_of(autoencoder).float(), vision_of(seeing).float()
     context, width = int(networks[0].config["cross_attention_dim"]), int(networks[2].config.hidden_size)
+    proj_out, null = _projection(parts["mapper"], parts["null"], width, context, seed)
+    return Networks(TryOn(networks[0], proj_out, null), Frozen(networks[1], networks[2]))
+
+
+def _projection(mapper: Part, given: Part, width: int, context: int, seed: int) -> tuple[nn.Linear, Tensor]:
+    """The projection of the reference's tokens and the token for "no reference", (1, 1 or S, context), drawn where missing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         proj_out, null = nn.Linear(width, context), torch.randn(1, 1, context)
-    mapper, given = _part(state, "mapper"), _part(state, "null")
     if mapper:
         if set(mapper) != {"proj_out.weight", "proj_out.bias"} or mapper["proj_out.weight"].shape != (context, width):
             raise WeightsFileError(
@@ -67,9 +72,7 @@ def starting_point(state: Mapping[str, Tensor], vision: Mapping[str, Tensor] | N
                 f"{width} to {context}; start from Stable Diffusion 1.5, or leave out --vision to keep the checkpoint's own"
             )
         proj_out.load_state_dict({key.removeprefix("proj_out."): value.float() for key, value in mapper.items()})
-    if given:
-        null = given["vector"].float()
-    return Networks(TryOn(networks[0], proj_out, null), Frozen(networks[1], networks[2]))
+    return proj_out, given["vector"].float() if given else null
 
 
 def widened(first: Tensor) -> Tensor:
@@ -89,16 +92,6 @@ def widened(first: Tensor) -> Tensor:
     wide = first.new_zeros(first.shape[0], CHANNELS, *first.shape[2:])
     wide[:, :channels] = first
     return wide
-
-
-def _part(state: Mapping[str, Tensor], wanted: str) -> Part:
-    """One part's weights by the authors' names, its prefix off; what else the file holds (a text encoder) is left."""
-    part = Part()
-    for key, value in state.items():
-        prefix = next((p for p in PREFIXES if key.startswith(p)), None)
-        if prefix is not None and PREFIXES[prefix] == wanted and key not in SCHEDULE and not key.startswith(UNUSED):
-            part[key if wanted == "mapper" else key[len(prefix) :] or "vector"] = value
-    return part
 
 
 def _vision_part(state: Mapping[str, Tensor], vision: Mapping[str, Tensor] | None) -> Part:

@@ -196,7 +196,7 @@ def test_the_small_way_goes_from_nothing_to_a_checkpoint(
     assert "stopped after 1 steps" in capfd.readouterr().out
     assert main(given) == 0
     assert "wrote" in capfd.readouterr().out
-    assert sort_checkpoint(read_weights(tmp_path / "custom.safetensors")).family == "custom"
+    assert sort_checkpoint(read_weights(tmp_path / "custom.safetensors")).family.name == "custom"
     assert main([*given, "--seed", "1"]) == 2
     assert "seed was 0, now 1" in capfd.readouterr().err
 

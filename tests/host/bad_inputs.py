@@ -43,10 +43,10 @@ def _saved(b: Bench, change: Callable[[bytes], bytes]) -> Prompt:
 
 
 def _newer(whole: bytes) -> bytes:
-    """The same maps file as version 2 would write it."""
+    """The same maps file as version 3 would write it."""
     size = struct.unpack("<Q", whole[:8])[0]
     header = json.loads(whole[8 : 8 + size])
-    about = json.loads(header["__metadata__"]["i2am"]) | {"version": 2}
+    about = json.loads(header["__metadata__"]["i2am"]) | {"version": 3}
     header["__metadata__"]["i2am"] = json.dumps(about)
     changed = json.dumps(header).encode()
     return struct.pack("<Q", len(changed)) + changed + whole[8 + size :]
@@ -99,32 +99,32 @@ AUTO = {"reference_tokens": "auto"}
 CASES: dict[str, Case] = {
     # ------------------------------------------------------------------ what another pack puts on a socket
     "recording of another pack": Case(
-        "led something else than a recording into Collect, through a node that lets anything pass",
+        "connected something that is no recording to Collect, through a node that accepts anything",
         "I2AM_Collect", r"recording got a dict.*connect the recording of I²AM Record",
         lambda b: b.alone("I2AM_Collect", latent=b.link({"samples": torch.zeros(1, 4, 16, 12)}), recording=b.link({})),
     ),
     "latent that is a picture": Case(
-        "led a picture into Collect's latent, through a node that lets anything pass",
+        "connected a picture to Collect's latent, through a node that accepts anything",
         "I2AM_Collect", r"latent got a Tensor.*connect the recorded sampler's LATENT",
         lambda b: {**b.sampled(), "collect": b.node("I2AM_Collect", latent=picture((8, 8)), recording=["record", 1])},
     ),
     "maps of another pack": Case(
-        "led text into I²AM Map's maps, through a node that lets anything pass",
+        "connected text to Map's maps, through a node that accepts anything",
         "I2AM_Map", r"maps got a str.*I²AM Collect, Look or Load Maps",
         lambda b: b.alone("I2AM_Map", maps=b.link("maps")),
     ),
     "heat of another pack": Case(
-        "led a picture into Overlay's heat, through a node that lets anything pass",
+        "connected a picture to Overlay's heat, through a node that accepts anything",
         "I2AM_Overlay", r"heat got a Tensor.*I²AM Map, Patch Map or Threshold",
         lambda b: b.alone("I2AM_Overlay", image=picture(GENERATED), heat=picture(GENERATED)),
     ),
     "encoder of another pack": Case(
-        "led another pack's image encoder into Try-On Conditioning",
+        "connected another pack's image encoder to Try-On Conditioning",
         "I2AM_TryOnConditioning", r"encoder got a Linear.*I²AM Demo Model",
         lambda b: b.try_on(encoder=b.link(torch.nn.Linear(1, 1))),
     ),
     "checkpoint without a VAE": Case(
-        "used a checkpoint that holds no VAE",
+        "used a checkpoint without a VAE",
         "I2AM_TryOnConditioning", r"vae got a NoneType.*connect the VAE",
         lambda b: b.try_on(vae=b.link(None)),
     ),
@@ -134,7 +134,7 @@ CASES: dict[str, Case] = {
         _large_vae,
     ),
     "picture without a batch": Case(
-        "led a picture of shape (height, width, 3) into Overlay",
+        "gave Overlay a picture of shape (height, width, 3)",
         "I2AM_Overlay", r"\(pictures, height, width, 3\).*got the shape \(80, 64, 3\); connect what a node puts out as IMAGE",
         lambda b: b.after_map("I2AM_Overlay", image=picture(GENERATED)[0]),
     ),
@@ -145,7 +145,7 @@ CASES: dict[str, Case] = {
         lambda b: b.sampled({"model": b.link(b.flux())}),
     ),
     "no model": Case(
-        "recorded a loader's output that is no MODEL",
+        "recorded a loader's output that is not a MODEL",
         "I2AM_Record", r"model got a NoneType, which is no MODEL",
         lambda b: b.sampled({"model": b.link(None)}),
     ),
@@ -160,7 +160,7 @@ CASES: dict[str, Case] = {
         lambda b: b.sampled({"groups": -1}),
     ),
     "text prompts": Case(
-        "recorded a graph that has text prompts alone (77 tokens)",
+        "recorded a graph with text prompts only (77 tokens)",
         "KSampler", r"no layout of reference tokens.*77 tokens.*text prompts have none: use I²AM Try-On Conditioning",
         lambda b: b.sampled(AUTO, positive=tiny.positive(tokens=77), negative=tiny.negative(tokens=77)),
     ),
@@ -189,7 +189,7 @@ CASES: dict[str, Case] = {
         ),
     ),
     "conditioning of a newer pack": Case(
-        "used a conditioning that a newer version of this pack wrote",
+        "used a conditioning made by a newer version of this pack",
         "KSampler", r"token layout of format 2, this version reads 1; use one version of the pack",
         lambda b: b.sampled(AUTO, positive=b.carrying(tiny.positive(), lambda beside: beside["i2am_layout"].update(format=2))),
     ),
@@ -206,7 +206,7 @@ CASES: dict[str, Case] = {
         lambda b: b.sampled(model=b.merging()),
     ),
     "another model's conditioning": Case(
-        "sampled an SD1.5 kind of model with the conditioning of I²AM Try-On Conditioning",
+        "sampled an SD1.5-like model with the conditioning of I²AM Try-On Conditioning",
         "KSampler", r"tokens have 128 numbers each, but this MODEL attends to tokens of 32; connect the MODEL that belongs",
         lambda b: b.demo(record={"model": b.link(tiny.model())}),
     ),
@@ -257,7 +257,7 @@ CASES: dict[str, Case] = {
         lambda b: b.sampled(denoise=0.0),
     ),
     "unrecorded sampler": Case(
-        "gave the sampler the MODEL from before Record",
+        "connected the sampler to the MODEL from before Record",
         "I2AM_Collect", r"no recorded run gave this latent.*give that sampler the MODEL of this recording's node",
         _unrecorded,
     ),
@@ -348,7 +348,7 @@ CASES: dict[str, Case] = {
         lambda b: b.alone("I2AM_Map", batch_index=2),
     ),
     "mass over all keys": Case(
-        "asked for the mass where the reference's tokens are all that the model attends to",
+        "asked for the mass of a model that attends to nothing but the reference's tokens",
         "I2AM_Map", r"mass of layer .* is refused.*mass is 1 everywhere; use placed_only.*or another side",
         lambda b: b.behind(b.sampled(), "I2AM_Map", maps=["collect", 1], side="mass"),
     ),
@@ -400,7 +400,7 @@ CASES: dict[str, Case] = {
     ),
     "pointing at another picture": Case(
         "gave Patch Map three pictures for a run of two",
-        "I2AM_PatchMap", r"3 pictures were given, but the run had 2 image\(s\); give one, or one an image",
+        "I2AM_PatchMap", r"3 pictures were given, but the run had 2 image\(s\); give one, or one per image",
         lambda b: b.alone("I2AM_PatchMap", image=picture(GENERATED, 3)),
     ),
     # ------------------------------------------------------------------ drawing
@@ -411,7 +411,7 @@ CASES: dict[str, Case] = {
     ),
     "pictures and panels": Case(
         "drew a heat of two images and four panels over three pictures",
-        "I2AM_Overlay", r"3 pictures do not fit.*2 image\(s\) with 4 panels.*give one picture, one an image or one a panel",
+        "I2AM_Overlay", r"3 pictures do not fit.*2 image\(s\) with 4 panels.*give one picture, one per image or one per panel",
         lambda b: b.after_map("I2AM_Overlay", image=picture(GENERATED, 3)),
     ),
     "another picture": Case(
@@ -447,7 +447,7 @@ CASES: dict[str, Case] = {
     ),
     "masks of another batch": Case(
         "gave IMACS three masks for a run of two images",
-        "I2AM_IMACS", r"inpainting mask holds 3 masks, but the run had 2 image\(s\); give one, or one an image",
+        "I2AM_IMACS", r"inpainting mask holds 3 masks, but the run had 2 image\(s\); give one, or one per image",
         lambda b: b.alone("I2AM_IMACS", inpaint_mask=LEFT.expand(3, -1, -1)),
     ),
     "mask of another shape": Case(
@@ -492,7 +492,7 @@ CASES: dict[str, Case] = {
         lambda b: b.demo_weights(None),
     ),
     "demo with broken weights": Case(
-        "downloaded the demo model's weights in part",
+        "downloaded only a part of the demo model's weights",
         "I2AM_DemoModel", r"unet\.safetensors is not a whole safetensors file.*ship with the pack: install it anew",
         lambda b: b.demo_weights(b"version https://git-lfs.github.com/spec/v1\n"),
     ),
@@ -502,7 +502,7 @@ CASES: dict[str, Case] = {
         lambda b: b.checkpoint("pointer.ckpt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
     ),
     "checkpoint that was cut off": Case(
-        "downloaded a checkpoint in part",
+        "downloaded only a part of a checkpoint",
         "I2AM_LoadTryOn", r"part\.ckpt is cut off or damaged.*download or copy it again",
         lambda b: b.checkpoint("part.ckpt", b"PK\x03\x04" + bytes(500)),
     ),
@@ -567,7 +567,7 @@ CASES: dict[str, Case] = {
         lambda b: b.file("gone.safetensors"),
     ),
     "broken file": Case(
-        "loaded a maps file of which the end is missing",
+        "loaded a maps file whose end is missing",
         "I2AM_LoadMaps", r"maps\.safetensors is not a whole safetensors file.*truncated one; choose a maps file, or save it",
         lambda b: _saved(b, lambda whole: whole[:-100]),
     ),
@@ -577,8 +577,8 @@ CASES: dict[str, Case] = {
         _foreign,
     ),
     "newer file": Case(
-        "loaded a maps file that a newer version of this pack wrote",
-        "I2AM_LoadMaps", r"has version 2 of the maps format, this I2AM reads version 1; update I2AM",
+        "loaded a maps file written by a newer version of this pack",
+        "I2AM_LoadMaps", r"has version 3 of the maps format, this I2AM reads versions 1 to 2; update I2AM",
         lambda b: _saved(b, _newer),
     ),
 }  # fmt: skip
@@ -610,7 +610,7 @@ NO_ERRORS: dict[str, Said] = {
         lambda b: b.behind(b.sampled({"budget_mb": 1}, images=16), "I2AM_Map", maps=["collect", 1], side="R2G"),
     ),
     "one mask of two": Said(
-        "gave IMACS the inpainting mask alone",
+        "gave IMACS only the inpainting mask",
         "I2AM_IMACS", 2, r"IMACS_r: no reference mask was given IMACS_r is handed on as NaN \(not a number\)",
         lambda b: b.alone("I2AM_IMACS", inpaint_mask=LEFT, batch_index=0, side="mass"),
     ),

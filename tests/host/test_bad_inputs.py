@@ -27,12 +27,12 @@ import nodes
 TABLE = PACK / "web" / "docs" / "errors.md"
 HEAD = """# What the nodes say when something does not fit
 
-Each line was tried in the real ComfyUI by `tests/host/test_bad_inputs.py`, which also wrote this page.
+Each row was tried in a real ComfyUI by `tests/host/test_bad_inputs.py`, which also writes this page.
 """
 NO_ERROR = """
-## No error, but said
+## No error, but a note
 
-| What was done | Node | What is said |
+| What was done | Node | Note |
 |---|---|---|
 """
 

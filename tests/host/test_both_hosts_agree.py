@@ -16,20 +16,20 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def lib(pack: ModuleType) -> Any:
-    names = {"sample": "demo.recording", "scene": "drawn.scene", "maps": "maps.value"}
+    names = {"sample": "demo.recording", "tryon": "models.demo.tryon", "scene": "drawn.scene", "maps": "maps.value"}
     return type("Lib", (), {k: importlib.import_module(f"{pack.__name__}.i2am.{v}") for k, v in names.items()})
 
 
 def through_diffusers(lib: Any, seed: int, cfg: float) -> tuple[Any, torch.Tensor]:
     """The same noise at the same sigmas; the host starts at sigma times the noise, not at its variance-preserving mix."""
-    model, case = lib.sample.DemoModel.load(), lib.scene.DemoCase.draw(5)
+    model, case = lib.tryon.DemoModel.load(), lib.scene.DemoCase.draw(5)
     model.scheduler.set_timesteps(STEPS)
     first = model.scheduler.alphas_cumprod[model.scheduler.timesteps[0]]
     recording = lib.sample.recording_of(model, images=1, steps=STEPS, cfg=cfg)
     with recording, torch.inference_mode():
         known = torch.cat([model.encode(case.own.agnostic), model.encode(case.own.densepose)], 1)
         context = torch.cat([model.encoder.null(1), model.encoder(case.worn.reference)])
-        latent = lib.sample.noise_of([seed]) * (1 - first).sqrt()
+        latent = lib.tryon.noise_of([seed]) * (1 - first).sqrt()
         for t in model.scheduler.timesteps:
             both = torch.cat([latent, known], 1).repeat(2, 1, 1, 1)
             uncond, cond = model.unet(both, t, context).sample.chunk(2)

@@ -24,6 +24,7 @@ def lib(pack: ModuleType) -> Any:
         "comfy": "hosts.comfy.record",
         "carried": "models.carried",
         "layout": "geometry.layout",
+        "choice": "levels.choice",
         "levels": "levels.marginal",
         "patches": "levels.patch",
         "maps": "maps.value",
@@ -197,7 +198,7 @@ def test_pictures_that_are_joined_are_references_of_one_softmax(lib: Any, attend
     for i in range(3):
         mass = maps.marginal("mass", "input.1.1.0", reference=i)[:, 2].double()
         assert torch.allclose(mass, shares[..., i], atol=1e-6)
-    heats = [lib.levels.ulam(maps, "mass", reference=i, layers="input.1.1.0").values for i in range(3)]
+    heats = [lib.levels.ulam(maps, "mass", lib.choice.Choice(reference=i, layers="input.1.1.0")).values for i in range(3)]
     assert torch.allclose(sum(heats), torch.ones_like(heats[0]), atol=1e-5)
 
 
@@ -225,17 +226,20 @@ def test_two_adapters_have_a_softmax_and_steps_each(lib: Any, attended: list[Att
     assert [x.name for x in maps.layers] == adapters.LAYERS
     own = [x.name for x in maps.layers if maps.has("r2g", x.name, reference=1)]
     assert own == ["input.7.1.0", "input.8.1.0"]  # its weights are of those layers
-    labels = lib.levels.llam(maps, "G2R", reference=1).labels
+    labels = lib.levels.llam(maps, "G2R", lib.choice.Choice(reference=1)).labels
     assert [label.split(" ")[0] for label in labels] == own
     with pytest.raises(lib.errors.UnavailableError, match=r"none of the chosen layers attends to reference 1.*input.7.1.0"):
-        lib.levels.ulam(maps, "G2R", reference=1, layers="output.*")
+        lib.levels.ulam(maps, "G2R", lib.choice.Choice(reference=1, layers="output.*"))
     with pytest.raises(lib.errors.UnavailableError, match="or not with this reference"):
-        lib.levels.ulam(maps, "R2G", reference=0, steps=(len(first), 6))
-    every = lib.levels.ulam(maps, "R2G", reference=0).values
-    assert torch.equal(every, lib.levels.ulam(maps, "R2G", reference=0, steps=(0, len(first))).values)
+        lib.levels.ulam(maps, "R2G", lib.choice.Choice(reference=0, steps=(len(first), 6)))
+    every = lib.levels.ulam(maps, "R2G", lib.choice.Choice(reference=0)).values
+    assert torch.equal(every, lib.levels.ulam(maps, "R2G", lib.choice.Choice(reference=0, steps=(0, len(first)))).values)
     again = lib.maps.AttributionMaps.load(maps.save(tmp_path / "two.safetensors"))
     assert (again.references, again.active, again.layers) == (maps.references, maps.active, maps.layers)
-    assert torch.equal(lib.levels.ulam(again, "G2R", reference=1).values, lib.levels.ulam(maps, "G2R", reference=1).values)
+    assert torch.equal(
+        lib.levels.ulam(again, "G2R", lib.choice.Choice(reference=1)).values,
+        lib.levels.ulam(maps, "G2R", lib.choice.Choice(reference=1)).values,
+    )
 
 
 def test_an_adapter_stands_beside_a_reference_in_the_conditioning(lib: Any) -> None:

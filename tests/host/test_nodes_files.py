@@ -165,7 +165,9 @@ def test_a_report_is_one_page_with_its_scores(
     page = (output / name).read_text(encoding="utf-8")
     assert "<title>My &lt;shirt&gt;</title>" in page
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
-    expected = library(pack, "scores.imacs").imacs_pair(maps, masks["inpaint_mask"][0], masks["reference_mask"][0], image=1)
+    expected = library(pack, "scores.imacs").imacs_pair(
+        maps, masks["inpaint_mask"][0], masks["reference_mask"][0], library(pack, "levels.choice").Choice(image=1)
+    )
     assert data["scores"]["imacs"]["default"]["r"]["score"] == expected["r"].score
     assert data["run"]["image"] == "2 of 2"
     assert len(data["references"]) == 1

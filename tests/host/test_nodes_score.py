@@ -30,9 +30,9 @@ def score(pack_nodes: dict[str, Any]) -> Any:
 
 
 def test_the_numbers_are_the_librarys(pack: ModuleType, score: Any, maps: Any) -> None:
-    imacs_pair = library(pack, "scores.imacs").imacs_pair
+    imacs_pair, choice = library(pack, "scores.imacs").imacs_pair, library(pack, "levels.choice").Choice
     for image in (0, 1):
-        expected = imacs_pair(maps, LEFT[0], OBJECT[0], side="mass", image=image, weight=2.0, level=0.3)
+        expected = imacs_pair(maps, LEFT[0], OBJECT[0], choice(image=image), side="mass", weight=2.0, threshold=0.3)
         g, r, table, card = score(
             maps, inpaint_mask=LEFT, reference_mask=OBJECT, batch_index=image, threshold=0.3, **{"lambda": 2.0}
         )

@@ -43,6 +43,7 @@ def lib(pack: ModuleType) -> Any:
     names = {
         "comfy": "hosts.comfy.record",
         "errors": "errors",
+        "choice": "levels.choice",
         "levels": "levels.marginal",
         "patches": "levels.patch",
         "carried": "models.carried",
@@ -137,7 +138,7 @@ def test_a_ddim_run_equals_the_familys_own_arithmetic(lib: Any, states: dict[str
         warped = {x.name: (x.grid.rows, x.references[0].grid.rows, x.keys) for x in maps.layers if x.name.startswith("warp.")}
         assert warped == {f"warp.{k}": (side, side, side**2) for k, side in enumerate([4] * 3 + [8] * 3 + [16] * 3)}
         assert lib.levels.llam(maps, "G2R").values.shape == (9, 16, 16)
-        assert lib.patches.sram(maps, (3, 4), layers="warp.4").values.shape == (1, 8, 8)
+        assert lib.patches.sram(maps, (3, 4), choice=lib.choice.Choice(layers="warp.4")).values.shape == (1, 8, 8)
         assert "single-token reference: these weights cannot affect the picture" in r2g.notes
         layers = {side: lib.levels.llam(maps, side, preset="official").labels for side in ("R2G", "G2R")}
         assert [label.split(" ")[0] for label in layers["G2R"]] == ["warp.4"]
@@ -187,7 +188,8 @@ def test_the_warp_can_be_recorded_alone_and_shows_the_garment(lib: Any, states: 
     assert torch.equal(latents, sample(model, positive))
     maps = recording.maps_of(latents)
     assert [x.name for x in maps.layers] == ["warp.3", "warp.4", "warp.5"]
-    seen = [lib.levels.ulam(maps, "G2R", branch=branch).values for branch in ("cond", "uncond")]  # both see the garment
+    both = [lib.choice.Choice(branch=branch) for branch in ("cond", "uncond")]  # both see the garment
+    seen = [lib.levels.ulam(maps, "G2R", choice).values for choice in both]
     assert not torch.equal(*seen)
     assert seen[1].sum() == pytest.approx(float(seen[0].sum()), rel=1e-3)
     known = positive[0][1]["noise_concat"].clone()

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from i2am.errors import LayoutError, RecordingError, UnavailableError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.first_look import first_look
-from i2am.outputs.run_report import report_of_run
+from i2am.outputs.report import report_of_run
 from i2am.outputs.viewer_data import viewer_data
 from i2am.recording.recorder import Recorder
 from i2am.recording.reduce import reduce_attention
@@ -101,22 +102,24 @@ def test_each_softmax_is_averaged_over_the_steps_that_had_it(maps: AttributionMa
             q, k = call(step, layer, reference.softmax)
             expected.append(statement.compared_attention(statement.logits(q, k, 0.5))[..., reference.start : reference.stop])
         mean = torch.stack(expected).mean((0, 2, 4))[0].reshape(1, 12, 8)
-        got = ulam(maps, "R2G", reference=index, layers=layer).values
+        got = ulam(maps, "R2G", Choice(reference=index, layers=layer)).values
         assert torch.allclose(got.double(), mean, atol=1e-6)
 
 
 def test_the_mass_is_a_share_of_its_own_softmax(maps: AttributionMaps) -> None:
-    shares = [ulam(maps, "mass", reference=i).values for i in (2, 3)]
+    shares = [ulam(maps, "mass", Choice(reference=i)).values for i in (2, 3)]
     assert torch.allclose(shares[0] + shares[1], torch.ones_like(shares[0]), atol=1e-5)
-    assert float(ulam(maps, "mass", reference=0).values.max()) < 1  # beside three more keys
+    assert float(ulam(maps, "mass", Choice(reference=0)).values.max()) < 1  # beside three more keys
     with pytest.raises(UnavailableError, match="all keys of the call"):
-        ulam(maps, "mass", reference=1)
+        ulam(maps, "mass", Choice(reference=1))
 
 
 def test_layers_without_an_adapter_are_not_taken_for_it(maps: AttributionMaps) -> None:
-    assert torch.equal(ulam(maps, "R2G", reference=2).values, ulam(maps, "R2G", reference=2, layers="output.*").values)
+    assert torch.equal(
+        ulam(maps, "R2G", Choice(reference=2)).values, ulam(maps, "R2G", Choice(reference=2, layers="output.*")).values
+    )
     with pytest.raises(UnavailableError, match=r"reference 2, 'face 1' \(layers that do: output.3.1.0\)"):
-        ulam(maps, "R2G", reference=2, layers="input.*")
+        ulam(maps, "R2G", Choice(reference=2, layers="input.*"))
     assert maps.pairwise_layers(reference=1) == ()
     assert maps.pairwise_layers(reference=3) == ("output.3.1.0",)
 
@@ -136,14 +139,14 @@ def test_files_keep_which_softmax_and_which_steps(maps: AttributionMaps, tmp_pat
     again = AttributionMaps.load(maps.save(tmp_path / "maps.safetensors"))
     assert (again.references, again.layers, again.active) == (maps.references, maps.layers, maps.active)
     for i in range(4):
-        assert torch.equal(ulam(again, "R2G", reference=i).values, ulam(maps, "R2G", reference=i).values)
+        assert torch.equal(ulam(again, "R2G", Choice(reference=i)).values, ulam(maps, "R2G", Choice(reference=i)).values)
 
 
 def test_the_first_look_at_tokens_without_places_is_the_generated_picture(maps: AttributionMaps) -> None:
     shown, face = Image.new("RGB", (64, 96), (30, 160, 60)), Image.new("RGB", (80, 80), (200, 90, 60))
-    alone = first_look(maps, [shown], reference=1).sheets[0]
-    assert first_look(maps, [shown], [face], reference=1).sheets[0].width > alone.width
-    assert first_look(maps, [shown], reference=2).sheets[0].width > alone.width  # has a map on the reference
+    alone = first_look(maps, [shown], choice=Choice(reference=1)).sheets[0]
+    assert first_look(maps, [shown], [face], choice=Choice(reference=1)).sheets[0].width > alone.width
+    assert first_look(maps, [shown], choice=Choice(reference=2)).sheets[0].width > alone.width  # has a map on the reference
 
 
 def test_the_page_weighs_groups_by_each_references_own_steps(maps: AttributionMaps, tmp_path: Path) -> None:

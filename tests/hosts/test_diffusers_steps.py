@@ -19,6 +19,7 @@ from diffusers_run import (  # noqa: F401
 from planted import LAYERS
 
 from i2am.errors import I2AMError, RecordingError
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam
 
 
@@ -97,7 +98,7 @@ def test_partial_runs_keep_their_absolute_step_numbers(unet: UNet2DConditionMode
     pairs = alone.pairwise(layer)
     torch.testing.assert_close(maps.pairwise(layer)[:, 2], (pairs[:, 0] + pairs[:, 1]) / 2)
     torch.testing.assert_close(maps.pairwise(layer)[:, 3], pairs[:, 2])
-    labels = tlam(maps, "G2R", 3, steps=(4, 7), layers=layer).labels
+    labels = tlam(maps, "G2R", Choice(steps=(4, 7), layers=layer), groups=3).labels
     for label, step in zip(labels, (4, 5, 6), strict=True):
         assert f"step {step}" in label
         assert f"{sigma(scheduler, times[step]):.3g}" in label
@@ -114,5 +115,5 @@ def test_a_run_that_stops_early_says_which_steps_it_did(unet: UNet2DConditionMod
     assert maps.run.steps == 5
     assert maps.run.evaluations == (1, 1, 0, 0, 0)
     with pytest.raises(I2AMError, match="the recorded steps 0 to 2 can make 1 to 2"):
-        tlam(maps, "G2R", 5)
-    assert len(tlam(maps, "G2R", 2, steps=(0, 2)).values) == 2
+        tlam(maps, "G2R", groups=5)
+    assert len(tlam(maps, "G2R", Choice(steps=(0, 2)), groups=2).values) == 2

@@ -18,10 +18,11 @@ from torch import Tensor
 from i2am.commands.cli import main
 from i2am.errors import I2AMError, MaskError, UnavailableError, WeightsFileError
 from i2am.hosts.diffusers.tryon import run_tryon
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import llam, tlam, ulam
 from i2am.levels.patch import sram
 from i2am.maps.value import AttributionMaps
-from i2am.models.families import assemble
+from i2am.models.conditioning import assemble
 from i2am.models.tryon.checkpoint import sort_checkpoint
 from i2am.models.tryon.encoder import TryOnEncoder
 from i2am.models.tryon.ldm_keys import unet_to_ldm, vae_to_ldm, vision_to_ldm
@@ -119,10 +120,10 @@ def test_a_run_equals_the_familys_own_arithmetic(
         assert warped == {f"warp.{k}": (side, side, side**2) for k, side in enumerate([4] * 3 + [8] * 3 + [16] * 3)}
         assert llam(maps, "G2R").values.shape == (9, 16, 16)
         official = {"side": "G2R", "preset": "official"}
-        assert torch.equal(ulam(maps, **official).values, ulam(maps, layers="warp.4", **official).values)
+        assert torch.equal(ulam(maps, **official).values, ulam(maps, choice=Choice(layers="warp.4"), **official).values)
         times = tlam(maps, **official).values
-        assert torch.equal(times, tlam(maps, layers="warp.[345]", **official).values)
-        assert not torch.equal(times, tlam(maps, layers="warp.4", **official).values)
+        assert torch.equal(times, tlam(maps, choice=Choice(layers="warp.[345]"), **official).values)
+        assert not torch.equal(times, tlam(maps, choice=Choice(layers="warp.4"), **official).values)
     else:
         with pytest.raises(UnavailableError, match="attend to a single token"):
             ulam(maps, "G2R")

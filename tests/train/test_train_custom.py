@@ -171,7 +171,7 @@ def test_a_run_learns_and_its_checkpoint_is_the_custom_model(folder: Path, tmp_p
     assert done.checkpoint is not None
     state = read_weights(done.checkpoint)
     found = sort_checkpoint(state)
-    assert (found.family, found.unused) == ("custom", {})
+    assert (found.family.name, found.unused) == ("custom", {})
     for key in state:
         left_alone = key.startswith((paper.VISION, "first_stage_model."))
         assert torch.equal(state[key], untrained[key]) == left_alone, key

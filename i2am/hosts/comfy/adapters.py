@@ -1,34 +1,27 @@
-"""Image adapters in ComfyUI (IPAdapter_plus): layers attend to tokens of a picture beside the text, in a softmax of its own.
-
-The pack replaces cross-attentions by a callable with a list of ``callback`` functions and a list of their ``kwargs``, one
-for each adapter that was applied. Each function attends through the name ``optimized_attention`` of its module. Nothing
-of the pack is changed to see that: a copy of the function, over a copy of its globals, calls an observer first.
-"""
+"""Adapters: references that a model's options add to those of its conditioning, each with its own softmax."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FunctionType
-from typing import Any
-
-from torch import Tensor
 
 from ...geometry.layout import Layout, Reference, TokenGrid
 
-ATTENTION = "optimized_attention"
 Key = tuple[int, int]
-"""What names an adapter: its own and its tokens' identity, the same in every layer."""
-
-Observer = Callable[..., None]
-"""Takes an adapter's key, the picture's other tokens by layer or None, and the arguments of the attention."""
+"""Identifies an adapter; the same in every layer."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """One applied adapter: the tokens of one of its pictures, how many pictures it joins, and how it was set, in words."""
+    """One applied adapter.
+
+    Attributes:
+        name: for the reader.
+        key: what identifies it.
+        grid: the tokens of one of its pictures.
+        pictures: how many pictures it joins in one softmax.
+        about: its settings in words.
+    """
 
     name: str
     key: Key
@@ -37,16 +30,8 @@ class Adapter:
     about: str
 
 
-def adapters_of(options: dict[str, Any]) -> tuple[Adapter, ...]:
-    """The adapters that are applied in a model's ``transformer_options``, in the order of their application."""
-    replacements = options.get("patches_replace", {}).get("attn2", {}).values()
-    found = {_key(given): given for replacement in replacements for given in _applied(replacement)}
-    names = ["IPAdapter"] if len(found) == 1 else [f"IPAdapter {i}" for i in range(1, len(found) + 1)]
-    return tuple(_adapter(name, given) for name, given in zip(names, found.values(), strict=True))
-
-
 def with_adapters(layout: Layout | None, adapters: Sequence[Adapter]) -> Layout | None:
-    """A conditioning's layout, if it has one, then the references of adapters, each adapter with a softmax of its own."""
+    """A conditioning's layout, if any, followed by the adapters' references: softmax 1 for the first adapter, and so on."""
     if not adapters:
         return layout
     references = [] if layout is None else list(layout.references)
@@ -55,67 +40,3 @@ def with_adapters(layout: Layout | None, adapters: Sequence[Adapter]) -> Layout 
             of = "" if adapter.pictures == 1 else f", picture {picture + 1}"
             references.append(Reference(adapter.grid, picture * adapter.grid.tokens, adapter.name + of, softmax))
     return Layout(tuple(references), None if layout is None else layout.keys)
-
-
-def watched(replacement: Callable[..., Any], observe: Observer) -> Callable[..., Any]:
-    """A copy of a replaced cross-attention whose adapters show ``observe`` what they attend to; others as they are."""
-    applied = list(_applied(replacement))
-    if not applied:
-        return replacement
-    out = copy.copy(replacement)
-    out.callback = [_watched(*pair, observe) for pair in zip(replacement.callback, replacement.kwargs, strict=True)]  # type: ignore[attr-defined]
-    return out
-
-
-def _watched(callback: FunctionType, given: dict[str, Any], observe: Observer) -> FunctionType:
-    attention = callback.__globals__[ATTENTION]
-
-    def seen(q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kwargs: Any) -> Any:
-        observe(_key(given), given.get("cond_alt"), q, k, v, heads, args, kwargs)
-        return attention(q, k, v, heads, *args, **kwargs)
-
-    globals_ = {**callback.__globals__, ATTENTION: seen}
-    out = FunctionType(callback.__code__, globals_, callback.__name__, callback.__defaults__, callback.__closure__)
-    out.__kwdefaults__ = callback.__kwdefaults__
-    return out
-
-
-def _applied(replacement: Any) -> Iterator[dict[str, Any]]:
-    """The settings of every adapter in a replaced cross-attention; none where it is of another kind."""
-    callbacks, settings = getattr(replacement, "callback", None), getattr(replacement, "kwargs", None)
-    if not isinstance(callbacks, list) or not isinstance(settings, list) or len(callbacks) != len(settings):
-        return
-    attends = all(isinstance(f, FunctionType) and ATTENTION in f.__globals__ for f in callbacks)
-    if attends and all(isinstance(s, dict) and isinstance(s.get("cond"), Tensor) and "ipadapter" in s for s in settings):
-        yield from settings
-
-
-def _key(given: dict[str, Any]) -> Key:
-    return id(given["ipadapter"]), id(given["cond"])
-
-
-def _adapter(name: str, given: dict[str, Any]) -> Adapter:
-    pictures, tokens = given["cond"].shape[:2]
-    unfolded = bool(given.get("unfold_batch"))
-    about = _about(given, tokens, unfolded)
-    return Adapter(name, _key(given), _grid(given["ipadapter"], tokens), 1 if unfolded else pictures, about)
-
-
-def _grid(ipadapter: Any, tokens: int) -> TokenGrid:
-    """The places of an adapter's tokens: the kind that projects its vision model's tokens one by one keeps theirs.
-
-    Those are a class token and a square of patches. All other kinds make tokens that each look at the whole picture.
-    """
-    side = math.isqrt(tokens - 1)
-    if getattr(ipadapter, "is_full", False) and side > 1 and side * side == tokens - 1:
-        return TokenGrid(side, side, 1, rect=None)  # the vision model may have cut the picture
-    return TokenGrid(0, 0, tokens)
-
-
-def _about(given: dict[str, Any], tokens: int, unfolded: bool) -> str:
-    weight = given.get("weight")
-    shown = f"weight {weight:g}" if isinstance(weight, int | float) else "weights by layer or picture"
-    parts = [f"{tokens} tokens a picture", shown, str(given.get("weight_type", "")), str(given.get("embeds_scaling", ""))]
-    parts += ["one picture for each of the batch"] if unfolded else []
-    parts += ["limited by a mask"] if given.get("mask") is not None else []
-    return ", ".join(filter(None, parts))

@@ -67,6 +67,7 @@ class ReferenceEncoder(nn.Module):
         self.null_tokens = nn.Parameter(torch.randn(1, 1 + tokens, width) * 0.02)
 
     def forward(self, picture: Tensor) -> Tensor:
+        """Pictures (B, 3, 160, 112) in 0-1 to tokens (B, 281, 128)."""
         if picture.ndim != 4 or tuple(picture.shape[1:]) != (3, *REFERENCE):
             raise ValueError(
                 f"the reference encoder takes pictures of shape (B, 3, {REFERENCE[0]}, {REFERENCE[1]}), got "

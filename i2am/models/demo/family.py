@@ -1,4 +1,4 @@
-"""What the demo model needs and gives, for hosts that run it without diffusers."""
+"""The bundled model: the facts of its family, its weights' files and its reference encoder. Needs no diffusers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ from torch import Tensor
 from ...drawn.spec import PICTURE, REFERENCE
 from ...errors import I2AMError
 from ...geometry.layout import Layout, TokenGrid
+from ..family import Family
 from .encoder import REFERENCE_GRID, ReferenceEncoder
 
 WEIGHTS = Path(__file__).parent / "weights"
-FACTOR = 4
-"""Pixels of the picture a latent cell."""
+DEMO = Family(
+    name="demo",
+    title="the demo",
+    channels=12,
+    inputs=("agnostic", "densepose"),
+    size=PICTURE,
+    needs=("densepose",),
+    single_token=False,
+    factor=4,
+    scale=1.0,  # its autoencoder normalises the latents itself
+)
 
 
 def demo_layout() -> Layout:
@@ -29,7 +39,7 @@ def load_part(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: the weights are missing.
-        I2AMError: they are not whole.
+        I2AMError: a file is damaged.
     """
     path = folder / f"{name}.safetensors"
     if not path.is_file():
@@ -42,21 +52,13 @@ def load_part(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
         ) from error
 
 
-class DemoFamily:
-    """The demo model's reference encoder and sizes: a try-on family of the custom model's kind.
+class DemoEncoder:
+    """The bundled model's reference encoder, as `conditioning.assemble` takes it."""
 
-    Attributes:
-        size: (H, W) of the generated picture in pixels.
-        reference_size: (H, W) of the reference picture in pixels.
-        factor: pixels of the picture a latent cell.
-        scale: the demo's autoencoder normalises its latents itself.
-    """
-
-    name = "demo"
-    size = PICTURE
+    family = DEMO
+    name = DEMO.name
+    size = DEMO.size
     reference_size = REFERENCE
-    factor = FACTOR
-    scale = 1.0
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
         self.encoder = ReferenceEncoder().eval()

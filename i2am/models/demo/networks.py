@@ -10,17 +10,18 @@ from __future__ import annotations
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from .encoder import CONTEXT
+from .family import DEMO
 
 HEADS = 4
-LATENT = (32, 24)
-FACTOR = 4
+FACTOR = DEMO.factor
+LATENT = DEMO.latent_size(DEMO.size)
 
 
 def build_unet() -> UNet2DConditionModel:
     """The U-Net, untrained: (B, 12, 32, 24) to (B, 4, 32, 24)."""
     return UNet2DConditionModel(
         sample_size=LATENT,
-        in_channels=12,
+        in_channels=DEMO.channels,
         out_channels=4,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",

@@ -13,6 +13,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors import safe_open
 from torch import Tensor
 
+from .. import sampling
+from ..sampling import denoise
 from ..schedule import ddim
 from .encoder import ReferenceEncoder
 from .family import WEIGHTS, load_part
@@ -62,7 +64,7 @@ class DemoModel:
 
 def noise_of(seeds: Sequence[int]) -> Tensor:
     """The starting noise of each seed, (len(seeds), 4, 32, 24), the same alone or in a batch."""
-    return torch.stack([torch.randn(4, *LATENT, generator=torch.Generator().manual_seed(s)) for s in seeds])
+    return sampling.noise_of(seeds, (4, *LATENT))
 
 
 @torch.inference_mode()
@@ -75,7 +77,7 @@ def try_on(
     seeds: Sequence[int],
     steps: int = 50,
     cfg: float = 5.0,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int], object] | None = None,
 ) -> Tensor:
     """Generate pictures (B, 3, 128, 96) in 0-1, before the known area is pasted back.
 
@@ -84,28 +86,21 @@ def try_on(
         agnostic: (B, 3, 128, 96) person pictures with the garment's area grey.
         densepose: (B, 3, 128, 96) part maps.
         reference: (B, 3, 160, 112) garment pictures; None: the learned null tokens.
-        seeds: one noise seed an image.
+        seeds: of the noise, one per image.
         steps: DDIM steps.
         cfg: scale of classifier-free guidance; 1 runs without.
         on_step: called with the number of finished steps.
     """
-    n = len(seeds)
     device = model.unet.device
     known = torch.cat([model.encode(agnostic.to(device)), model.encode(densepose.to(device))], 1)
-    null = model.encoder.null(n)
-    tokens = null if reference is None else model.encoder(reference.to(device))
-    guided = cfg != 1
-    context = torch.cat([null, tokens]) if guided else tokens
-    latent = noise_of(seeds).to(device)
-    model.scheduler.set_timesteps(steps)
-    for i, t in enumerate(model.scheduler.timesteps):
-        unet_in = torch.cat([latent, known], 1)
-        if guided:
-            uncond, cond = model.unet(unet_in.repeat(2, 1, 1, 1), t, context).sample.chunk(2)
-            epsilon = uncond + cfg * (cond - uncond)
-        else:
-            epsilon = model.unet(unet_in, t, context).sample
-        latent = model.scheduler.step(epsilon, t, latent).prev_sample
-        if on_step is not None:
-            on_step(i + 1)
-    return model.decode(latent).cpu()
+    context = null = model.encoder.null(len(seeds))
+    if reference is not None:
+        context = model.encoder(reference.to(device))
+    if cfg != 1:
+        context, known = torch.cat([null, context]), known.repeat(2, 1, 1, 1)
+
+    def predict(noisy: Tensor, t: Tensor) -> Tensor:
+        return model.unet(torch.cat([noisy, known], 1), t, context).sample  # type: ignore[no-any-return]
+
+    latents = denoise(model.scheduler, predict, noise_of(seeds).to(device), steps=steps, cfg=cfg, on_step=on_step)
+    return model.decode(latents).cpu()

@@ -9,27 +9,19 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ...errors import WeightsFileError
+from ..families import FAMILIES
+from ..family import Family, PartPrefix
 
-PREFIXES = {
-    "model.diffusion_model.warp_": "warp",
-    "control_model.": "control",
-    "model.diffusion_model.": "unet",
-    "first_stage_model.": "vae",
-    "cond_stage_model.transformer.vision_model.": "vision",
-    "cond_stage_model.mapper.": "mapper",
-    "cond_stage_model.final_ln.": "mapper",
-    "proj_out.": "mapper",
-    "learnable_vector": "null",
-}
-"""The authors' own names for the parts of their models."""
-KEPT = {
-    "model.diffusion_model.warp_": "model.diffusion_model.",
-    "cond_stage_model.final_ln.": "cond_stage_model.",
-    "proj_out.": "",
-}
-"""Prefixes that do not go off whole, to tell a part's pieces apart, and what of them goes."""
-GARMENT = ("warp", "control")
-"""The parts that StableVITON alone has."""
+PREFIXES = (
+    PartPrefix("model.diffusion_model.", "unet"),
+    PartPrefix("first_stage_model.", "vae"),
+    PartPrefix("cond_stage_model.transformer.vision_model.", "vision"),
+    PartPrefix("cond_stage_model.mapper.", "mapper"),
+    PartPrefix("cond_stage_model.final_ln.", "mapper", cut="cond_stage_model."),
+    PartPrefix("proj_out.", "mapper", cut=""),
+    PartPrefix("learnable_vector", "null"),
+)
+"""The parts that every model has, by the authors' own names."""
 SCHEDULE = {
     "betas",
     "alphas_cumprod",
@@ -47,15 +39,14 @@ SCHEDULE = {
     "logvar",
 }
 """Tables that every host computes itself."""
-UNUSED = ("vgg.", "model_ema.", "lastzc.", "cond_stage_model.transformer.vision_model.embeddings.position_ids")
-"""What training needed, or what says nothing."""
+UNUSED = ("model_ema.", "cond_stage_model.transformer.vision_model.embeddings.position_ids")
+"""What only training needed, and what holds no weights."""
 FIRST = "input_blocks.0.0.weight"
+"""The U-Net's first convolution, (C, input channels, 3, 3)."""
 TEXT_MODEL = (
     "it has a text encoder, so it makes pictures from text, with a mask or without; choose the checkpoint of a model that "
     "takes a reference picture"
 )
-FAMILIES = {"paint-by-example": 9, "dci-vton": 9, "stableviton": 13, "custom": 12}
-"""Input channels of each family's U-Net."""
 
 
 class Part(dict[str, Tensor]):
@@ -68,19 +59,39 @@ class Part(dict[str, Tensor]):
 
 
 @dataclass(frozen=True)
+class Split:
+    """A state dict by part.
+
+    Attributes:
+        parts: of all families, to their weights without the part's prefix; those that the state dict lacks are empty.
+        unused: groups of keys that are not needed, with how many there were.
+        unknown: keys that are none of these.
+    """
+
+    parts: dict[str, Part]
+    unused: Counter[str]
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint's weights by part.
 
     Attributes:
-        family: of `FAMILIES`.
-        parts: "unet", "vae", "vision", "mapper" and "null" to their state dicts, without the part's prefix; StableVITON's
-            also "control" and "warp".
+        family: whose it is.
+        parts: "unet", "vae", "vision", "mapper", "null" and those of the family's companion to their state dicts, without
+            the part's prefix.
         unused: groups of keys that are not needed, with how many there were.
     """
 
-    family: str
+    family: Family
     parts: Mapping[str, Part]
     unused: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def companion(self) -> dict[str, Part]:
+        """The parts of the family's companion alone."""
+        return {name: self.parts[name] for name in _companion_parts(self.family)}
 
 
 def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkpoint:
@@ -93,54 +104,75 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
     Raises:
         WeightsFileError: the keys are another model's, a part is missing, or keys are left over; listed by group.
     """
-    parts = {name: Part() for name in dict.fromkeys(PREFIXES.values())}
-    unused: Counter[str] = Counter()
-    unknown: list[str] = []
-    for key, value in state.items():
-        prefix = next((p for p in PREFIXES if key.startswith(p)), None)
-        if key in SCHEDULE or key.startswith(UNUSED):
-            unused["schedule" if key in SCHEDULE else key.split(".")[0]] += 1
-        elif prefix is None:
-            unknown.append(key)
-        else:
-            cut = KEPT.get(prefix, prefix)
-            parts[PREFIXES[prefix]][key[len(cut) :] or "vector"] = value
-    if not any(parts.values()):
+    split = split_parts(state)
+    if not any(split.parts.values()):
         raise WeightsFileError(
             f"this file holds none of the paper's models: its keys are {_listed(state)}; choose a checkpoint of "
             f"{', '.join(FAMILIES)}"
         )
-    name = _family(parts["unet"], unused, family)
-    needed = [part for part in parts if part not in GARMENT or name == "stableviton"]
-    missing = [prefix for prefix, part in PREFIXES.items() if part in needed and not parts[part]]
-    unknown += [part for part in GARMENT if parts[part] and part not in needed]
+    chosen = _family(state, split.parts["unet"], family)
+    own = (*_companion_parts(chosen), *(place.part for place in PREFIXES))
+    missing = [place.prefix for place in _prefixes() if place.part in own and not split.parts[place.part]]
+    foreign = [part for part, weights in split.parts.items() if weights and part not in own]
+    unknown = [*split.unknown, *foreign]
     if missing or unknown:
         told = (_said("missing", missing), _said("unknown", _groups(unknown)), TEXT_MODEL if _reads_text(state) else None)
         raise WeightsFileError("; ".join(filter(None, told)))
-    return Checkpoint(name, parts, dict(unused))
+    return Checkpoint(chosen, {part: split.parts[part] for part in dict.fromkeys(own)}, dict(split.unused))
+
+
+def split_parts(state: Mapping[str, Tensor]) -> Split:
+    """Sort the weights of a state dict in the authors' layout into parts, whatever model it holds."""
+    places = _prefixes()
+    left_out = (*UNUSED, *(prefix for family in FAMILIES.values() for prefix in family.leftovers))
+    split = Split({place.part: Part() for place in places}, Counter(), [])
+    for key, value in state.items():
+        place = next((place for place in places if key.startswith(place.prefix)), None)
+        if key in SCHEDULE or key.startswith(left_out):
+            split.unused["schedule" if key in SCHEDULE else key.split(".")[0]] += 1
+        elif place is None:
+            split.unknown.append(key)
+        else:
+            cut = place.prefix if place.cut is None else place.cut
+            split.parts[place.part][key[len(cut) :] or "vector"] = value
+    return split
+
+
+def _prefixes() -> tuple[PartPrefix, ...]:
+    """Of all parts; those of companions first, since they may stand below the U-Net's."""
+    companions = (family.companion for family in FAMILIES.values() if family.companion)
+    return (*(place for companion in companions for place in companion.weights), *PREFIXES)
+
+
+def _companion_parts(family: Family) -> dict[str, None]:
+    """In the order of the family's file."""
+    return dict.fromkeys(place.part for place in (family.companion.weights if family.companion else ()))
 
 
 def _reads_text(state: Iterable[str]) -> bool:
     return any(key.startswith(("cond_stage_model.transformer.text_model.", "conditioner.")) for key in state)
 
 
-def _family(unet: Mapping[str, Tensor], unused: Mapping[str, int], wanted: str) -> str:
+def _family(state: Mapping[str, Tensor], unet: Mapping[str, Tensor], wanted: str) -> Family:
+    """The family that the U-Net's input channels fit, or of several the one whose marks the keys bear."""
     if FIRST not in unet:
-        raise WeightsFileError(f"the U-Net has no {FIRST!r}, so this is no model of the latent-diffusion kind")
+        raise WeightsFileError(f"the U-Net has no {FIRST!r}, so this is not a latent-diffusion model")
     channels = unet[FIRST].shape[1]
-    fitting = [name for name, count in FAMILIES.items() if count == channels]
+    fitting = {name: family for name, family in FAMILIES.items() if family.channels == channels}
     if not fitting:
-        known = ", ".join(f"{name} {count}" for name, count in FAMILIES.items())
+        known = ", ".join(f"{name} {family.channels}" for name, family in FAMILIES.items())
         raise WeightsFileError(f"the U-Net takes {channels} channels, which is none of the paper's models ({known})")
     if wanted != "auto" and wanted not in fitting:
+        expected = FAMILIES[wanted].channels if wanted in FAMILIES else "other"
         raise WeightsFileError(
-            f"family is {wanted!r} with {FAMILIES.get(wanted, 'other')} channels, but this file's U-Net takes {channels}; "
+            f"family is {wanted!r} with {expected} channels, but this file's U-Net takes {channels}; "
             f"set family to {' or '.join(fitting)}, or to auto"
         )
     if wanted != "auto":
-        return wanted
-    # only DCI-VTON's training carries the loss network along
-    return "dci-vton" if "vgg" in unused and "dci-vton" in fitting else fitting[0]
+        return fitting[wanted]
+    marked = (family for family in fitting.values() if family.marks and any(key.startswith(family.marks) for key in state))
+    unmarked = (family for family in fitting.values() if not family.marks)
+    return next(marked, None) or next(unmarked, None) or next(iter(fitting.values()))
 
 
 def check_keys(part: str, expected: Iterable[str], given: Iterable[str]) -> None:
@@ -161,7 +193,7 @@ def _said(what: str, groups: list[str]) -> str:
 
 
 def _groups(keys: Iterable[str]) -> list[str]:
-    """ "input_blocks.1.* (12)", at most ten of them."""
+    """Such as "input_blocks.1.* (12)", at most ten of them."""
     count = Counter(".".join(key.split(".")[:2]) for key in keys)
     shown = [f"{group}.* ({n})" if n > 1 else group for group, n in count.most_common(10)]
     return [*shown, f"{len(count) - 10} more groups"] if len(count) > 10 else shown

@@ -48,7 +48,7 @@ class Garment(nn.Module):
         self.down_blocks = encoder.down_blocks[: BLOCKS // 3]
         self.cond_first = _convolution(control, "cond_first_block.0", padding=1)
         self.zero_convs = nn.ModuleList(_convolution(warp, f"warp_zero_convs.{k}") for k in range(BLOCKS))
-        blocks = nn.ModuleList(_transformer(warp, f"warp_flow_blks.{k}.") for k in range(BLOCKS))
+        blocks = nn.ModuleList(_transformer(warp, f"warp_flow_blks.{k}.", f"warp.{k}") for k in range(BLOCKS))
         known = {f"warp_flow_blks.{key}" for key in blocks.state_dict()}
         check_keys("warp", known | {f"warp_zero_convs.{key}" for key in self.zero_convs.state_dict()}, warp)
         unet.add_module("warp", blocks)
@@ -86,7 +86,8 @@ def _convolution(weights: Mapping[str, Tensor], name: str, padding: int = 0) -> 
     return made
 
 
-def _transformer(weights: Mapping[str, Tensor], prefix: str) -> Transformer2DModel:
+def _transformer(weights: Mapping[str, Tensor], prefix: str, layer: str) -> Transformer2DModel:
+    """A block of the warp; ``layer`` is what recordings call its cross-attention."""
     mine = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     width = weights[f"{prefix}norm.weight"].shape[0]
     with torch.device("meta"):
@@ -98,4 +99,5 @@ def _transformer(weights: Mapping[str, Tensor], prefix: str) -> Transformer2DMod
         )
     check_keys("warp", made.state_dict(), mine)
     made.load_state_dict(mine, assign=True)
+    made.transformer_blocks[0].attn2.i2am_layer = layer
     return made

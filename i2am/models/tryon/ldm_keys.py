@@ -1,4 +1,4 @@
-"""What latent-diffusion checkpoints call the weights of Stable Diffusion 1's parts, by diffusers' and transformers' names."""
+"""Stable Diffusion 1's weights by name: from diffusers' and transformers' names to those of latent-diffusion checkpoints."""
 
 from __future__ import annotations
 

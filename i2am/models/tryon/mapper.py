@@ -1,4 +1,4 @@
-"""From CLIP's class token to the one token that Paint-by-Example and its heirs attend to."""
+"""From the vision model's tokens to those that the U-Net attends to: a mapper of the class token, or one linear layer."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class SingleTokenMapper(nn.Module):
         return out
 
 
-def project_of(family: str, weights: Mapping[str, Tensor], operations: Any = nn, **placed: Any) -> nn.Module:
-    """What leads from the vision model's width to the U-Net's: the custom model's projection of all tokens, or the mapper.
+def projection_of(weights: Mapping[str, Tensor], single_token: bool, operations: Any = nn, **placed: Any) -> nn.Module:
+    """What leads from the vision model's width to the U-Net's context.
 
     Args:
-        family: of `checkpoint.FAMILIES`.
         weights: a checkpoint's part "mapper".
+        single_token: whether it is the `SingleTokenMapper`; otherwise it is one linear layer for all tokens.
         operations: see `SingleTokenMapper`.
         placed: ``device`` and ``dtype`` of the weights.
 
@@ -91,12 +91,12 @@ def project_of(family: str, weights: Mapping[str, Tensor], operations: Any = nn,
     """
     context, width = weights["proj_out.weight"].shape
     made: nn.Module
-    if family == "custom":
-        made = operations.Linear(width, context, **placed)
-        weights = {key.removeprefix("proj_out."): value for key, value in weights.items()}
-    else:
+    if single_token:
         layers = len({key.split(".")[1] for key in weights if key.startswith("resblocks.")})
         made = SingleTokenMapper(width, context, layers, operations, **placed)
+    else:
+        made = operations.Linear(width, context, **placed)
+        weights = {key.removeprefix("proj_out."): value for key, value in weights.items()}
     check_keys("token mapper", made.state_dict(), weights)
     made.load_state_dict(weights)
     return made

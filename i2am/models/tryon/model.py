@@ -5,22 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from ..families import KINDS, Ready
+from ..conditioning import Ready
+from ..sampling import denoise, noise_of
 from ..schedule import ddim
 from .checkpoint import Checkpoint, Part, sort_checkpoint
-from .encoder import TryOnEncoder, vision_config
+from .encoder import TryOnEncoder
 from .folder import read_model
 from .garment import Garment
-from .mapper import project_of
+from .mapper import projection_of
 from .networks import unet_of, vae_of, vision_of
+from .vision import vision_config
 
-CHANNELS = 13
-"""What StableVITON's U-Net takes; the garment's latents come behind them."""
+COMPANIONS = {"garment": Garment}
+"""What builds the network beside a U-Net, by `Companion.network`, from the U-Net, its weights and the companion's parts."""
+
+
+class CompanionNetwork(Protocol):
+    """A network beside the U-Net, joined to it when it was built."""
+
+    def see(self, x: Tensor, beside: Tensor, timesteps: Tensor, context: Tensor, /) -> None:
+        """Take what the U-Net's next call sees (B, C, h, w), and the companion's own latents (B, 4, h, w)."""
 
 
 @dataclass
@@ -28,15 +38,18 @@ class TryOnModel:
     """One of the paper's models, ready to run.
 
     Attributes:
-        encoder: the reference's encoder, which also is the family that `families.assemble` asks for.
-        garment: what StableVITON has beside its U-Net; None for the others.
+        encoder: the reference encoder that `conditioning.assemble` asks for.
+        unet: the U-Net.
+        vae: the autoencoder.
+        scheduler: DDIM.
+        companion: the network beside the U-Net; None where the family has none.
     """
 
     encoder: TryOnEncoder
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     scheduler: DDIMScheduler
-    garment: Garment | None = None
+    companion: CompanionNetwork | None = None
 
     @classmethod
     def load(
@@ -46,7 +59,7 @@ class TryOnModel:
 
         Args:
             path: a ``.safetensors`` or ``.ckpt`` file, or a folder.
-            family: of `checkpoint.FAMILIES`, or "auto".
+            family: of `families.FAMILIES`, or "auto".
             device: where to run.
             dtype: of the U-Net and the encoders; the autoencoder stays in fp32, which fp16 is too narrow for.
 
@@ -62,10 +75,11 @@ class TryOnModel:
         }
         found = replace(found, parts=parts)
         unet = unet_of(parts["unet"])
-        garment = None
-        if found.family == "stableviton":
-            garment = Garment(unet, parts["unet"], parts["control"], parts["warp"]).to(device).eval()
-        return cls(_encoder(found, device), unet.to(device), vae_of(parts["vae"]).to(device), ddim(), garment)
+        companion = None
+        if found.family.companion is not None:
+            build = COMPANIONS[found.family.companion.network]
+            companion = build(unet, parts["unet"], **found.companion).to(device).eval()
+        return cls(_encoder(found, device), unet.to(device), vae_of(parts["vae"]).to(device), ddim(), companion)
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -83,9 +97,10 @@ class TryOnModel:
         """ε (B, 4, h, w) from noisy latents (B, 4, h, w), what stands behind them, the timestep and the tokens (B, S, C)."""
         seen = torch.cat([x, known], 1).to(self.unet.dtype)
         context = tokens.to(seen)
-        if self.garment is not None:
-            seen, garment = seen[:, :CHANNELS], seen[:, CHANNELS:]
-            self.garment.see(seen, garment, t.expand(len(seen)), context)
+        if self.companion is not None:
+            channels = self.encoder.family.channels
+            seen, beside = seen[:, :channels], seen[:, channels:]
+            self.companion.see(seen, beside, t.expand(len(seen)), context)
         return self.unet(seen, t, context).sample.float()  # type: ignore[no-any-return]
 
 
@@ -105,41 +120,34 @@ def try_on(
 
     Args:
         model: the model.
-        ready: what `families.assemble` made for it.
-        seeds: of the noise, one an image.
+        ready: what `conditioning.assemble` made for it.
+        seeds: of the noise, one per image.
         steps: DDIM steps.
         cfg: scale of classifier-free guidance; 1 runs without.
         on_step: called with the number of finished steps.
     """
     tokens, options = ready.positive[0]
-    device, scheduler = model.unet.device, model.scheduler
-    noise = torch.stack([torch.randn(ready.latent.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds])
-    x = noise
-    if KINDS[model.encoder.name].start is not None:
-        x = scheduler.add_noise(ready.latent * model.encoder.scale, noise, torch.full((len(seeds),), len(scheduler.betas) - 1))
+    device, scheduler, family = model.unet.device, model.scheduler, model.encoder.family
+    x = noise_of(seeds, ready.latent.shape[1:])
+    if family.start is not None:
+        x = scheduler.add_noise(ready.latent * family.scale, x, torch.full((len(seeds),), len(scheduler.betas) - 1))
     known, context = options["noise_concat"].expand(len(seeds), -1, -1, -1), tokens.expand(len(seeds), -1, -1)
     if cfg != 1:
         context = torch.cat([ready.negative[0][0].expand_as(context), context])
         known = known.repeat(2, 1, 1, 1)
-    x, known, context = x.to(device), known.to(device), context.to(device)
-    scheduler.set_timesteps(steps, device=device)
-    for i, t in enumerate(scheduler.timesteps):
-        if cfg != 1:
-            uncond, cond = model.predict(x.repeat(2, 1, 1, 1), known, t, context).chunk(2)
-            epsilon = uncond + cfg * (cond - uncond)
-        else:
-            epsilon = model.predict(x, known, t, context)
-        x = scheduler.step(epsilon, t, x).prev_sample
-        if on_step is not None:
-            on_step(i + 1)
-    return x.cpu() / model.encoder.scale
+    known, context = known.to(device), context.to(device)
+
+    def predict(noisy: Tensor, t: Tensor) -> Tensor:
+        return model.predict(noisy, known, t, context)
+
+    return denoise(scheduler, predict, x.to(device), steps=steps, cfg=cfg, on_step=on_step).cpu() / family.scale
 
 
 def _encoder(found: Checkpoint, device: str | torch.device) -> TryOnEncoder:
     weights = found.parts["vision"]
     vision = vision_of(weights).to(device)
     dtype = weights["embeddings.class_embedding"].dtype
-    project = project_of(found.family, found.parts["mapper"], device=device, dtype=dtype)
+    project = projection_of(found.parts["mapper"], found.family.single_token, device=device, dtype=dtype)
 
     def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
         out = vision(pixels.to(device, dtype))

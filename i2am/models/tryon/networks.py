@@ -1,4 +1,4 @@
-"""The paper's networks as diffusers' and transformers' own modules, from weights under latent-diffusion names, and back."""
+"""The paper's networks as diffusers' and transformers' own modules, from weights under latent-diffusion names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...errors import I2AMError
 from .checkpoint import check_keys
-from .encoder import vision_config
 from .ldm_keys import PREFIX, unet_names, vae_names
+from .vision import vision_config
 
 HEADS = 8
 WIDTHS = (1, 2, 4, 4)
@@ -69,7 +69,7 @@ def vision_of(weights: Mapping[str, Tensor]) -> Any:
     """A `transformers.CLIPVisionModel` of the size that its weights have; keys without the older ``vision_model.``.
 
     Raises:
-        I2AMError: transformers is not installed, or the weights are no CLIP vision model's.
+        I2AMError: transformers is not installed, or the weights are not a CLIP vision model's.
         WeightsFileError: keys are missing or left over; listed by group.
     """
     try:

@@ -13,16 +13,16 @@ import comfy.supported_models_base
 import comfy.utils
 import torch
 
-from ....models.demo.comfy_keys import UNET_CONFIG, VAE_CONFIG
-from ....models.demo.family import FACTOR, DemoFamily, load_part
+from ....models.demo.comfy_config import UNET_CONFIG, VAE_CONFIG
+from ....models.demo.family import DEMO, DemoEncoder, load_part
 from ....models.tryon.ldm_keys import vae_to_ldm
 
 
 class _Latents(comfy.latent_formats.LatentFormat):
-    """Latents that the autoencoder itself normalises: 4 channels, 4 pixels a cell."""
+    """Latents that the autoencoder itself normalises: 4 channels, 4 pixels per cell."""
 
     latent_channels = 4
-    spacial_downscale_ratio = FACTOR
+    spacial_downscale_ratio = DEMO.factor
 
 
 class _Config(comfy.supported_models_base.BASE):
@@ -34,13 +34,17 @@ class _Config(comfy.supported_models_base.BASE):
     supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.float32]
 
 
-def load_demo_model() -> tuple[Any, Any, DemoFamily]:
+def load_demo_model() -> tuple[Any, Any, DemoEncoder]:
     """MODEL, VAE and the reference encoder.
 
     Raises:
         FileNotFoundError: the weights are missing.
         RuntimeError: the host's U-Net or autoencoder does not take the weights' keys.
     """
+    return _model(), _vae(), DemoEncoder()
+
+
+def _model() -> Any:
     config = _Config({**UNET_CONFIG, "dtype": torch.float32})
     management = comfy.model_management
     inner = comfy.model_base.BaseModel(
@@ -49,9 +53,12 @@ def load_demo_model() -> tuple[Any, Any, DemoFamily]:
     names = comfy.utils.unet_to_diffusers(UNET_CONFIG)
     state = {names[key]: value for key, value in load_part("unet").items()}
     inner.diffusion_model.load_state_dict(state)
-    model = comfy.model_patcher.ModelPatcher(
+    return comfy.model_patcher.ModelPatcher(
         inner, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
+
+
+def _vae() -> Any:
     params = {"ddconfig": dict(VAE_CONFIG), "embed_dim": VAE_CONFIG["z_channels"]}
     weights = vae_to_ldm(load_part("vae"))
     vae = comfy.sd.VAE(sd=weights, config={"params": params}, dtype=torch.float32)
@@ -60,5 +67,5 @@ def load_demo_model() -> tuple[Any, Any, DemoFamily]:
         raise RuntimeError(
             f"this ComfyUI's autoencoder has other keys than the demo's weights: {', '.join(sorted(missing)[:5])}"
         )
-    vae.downscale_ratio = vae.upscale_ratio = FACTOR
-    return model, vae, DemoFamily()
+    vae.downscale_ratio = vae.upscale_ratio = DEMO.factor
+    return vae

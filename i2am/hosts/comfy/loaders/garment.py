@@ -16,11 +16,15 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....models.tryon.checkpoint import check_keys
-from ..unet import GARMENT, WARP, WARPS
+from ..network import LAYER
 
+GARMENT = "i2am_garment"
+"""Key of the garment's wrapper and weights in a MODEL, and of its features in the options of a call."""
+WARP = "warp"
 CHANNELS = 13
 """What the U-Net takes; the garment's latents come behind them."""
-BLOCKS = len(WARPS)
+BLOCKS = 9
+"""The warp's number of blocks."""
 FIRST = 3
 """Warp block k works on what goes into output block 3 + k, from the encoder's map 8 - k."""
 OVERRIDE = "optimized_attention_override"
@@ -36,6 +40,9 @@ class Garment(torch.nn.Module):
         device: where the weights lie.
     """
 
+    recorded_layers = tuple(f"{WARP}.{k}" for k in range(BLOCKS))
+    """The layers that a recording finds beside the U-Net's own."""
+
     def __init__(self, control: dict[str, Tensor], warp: dict[str, Tensor], config: Mapping[str, Any], device: Any) -> None:
         super().__init__()
         operations, dtype = comfy.ops.manual_cast, control["time_embed.0.weight"].dtype
@@ -48,7 +55,7 @@ class Garment(torch.nn.Module):
         encoder.load_state_dict(control)
         # what the warp never reads is not kept
         encoder.input_blocks, encoder.middle_block = encoder.input_blocks[:BLOCKS], None
-        self.encoder = encoder
+        self.encoder: Any = encoder
         heads = config["num_heads"]
         self.warp_flow_blks, self.warp_zero_convs = torch.nn.ModuleList(), torch.nn.ModuleList()
         for k in range(BLOCKS):
@@ -79,7 +86,8 @@ class Garment(torch.nn.Module):
     def warp(self, k: int, h: Tensor, seen: Tensor, options: dict[str, Any]) -> Tensor:
         """What goes into an output block, (B, C, h, w), with the garment's features added."""
         tokens = seen.flatten(2).transpose(1, 2)  # row-major
-        moved = self.warp_flow_blks[k](h, tokens, {**options, "block": (WARP, k)})
+        place = {"block": (WARP, k), LAYER: self.recorded_layers[k]}
+        moved = self.warp_flow_blks[k](h, tokens, {**options, **place})
         return h + self.warp_zero_convs[k](moved)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 
 from ....models.tryon.checkpoint import Checkpoint, check_keys, sort_checkpoint
-from ....models.tryon.encoder import TryOnEncoder, vision_config
+from ....models.tryon.encoder import TryOnEncoder
 from ....models.tryon.folder import read_model
-from ....models.tryon.mapper import project_of
+from ....models.tryon.mapper import projection_of
+from ....models.tryon.vision import vision_config
 from .garment import with_garment
 
-Weights = Mapping[str, Tensor]
+COMPANIONS = {"garment": with_garment}
+"""What puts the network beside a MODEL's U-Net, by `Companion.network`: it takes the MODEL and the companion's parts."""
 
 
 class _Config(comfy.supported_models.SD15):
@@ -43,8 +45,8 @@ def load_tryon(path: Path, family: str = "auto") -> tuple[Any, Any, TryOnEncoder
     """
     found = sort_checkpoint(read_model(path), family)
     model = _model(found.parts["unet"])
-    if found.family == "stableviton":
-        model = with_garment(model, found.parts["control"], found.parts["warp"])
+    if found.family.companion is not None:
+        model = COMPANIONS[found.family.companion.network](model, **found.companion)
     return model, _vae(found.parts["vae"]), _encoder(found)
 
 
@@ -94,7 +96,7 @@ class _Parts(torch.nn.Module):
         self.vision = comfy.clip_model.CLIPVision(vision_config(vision), dtype, device, operations)
         check_keys("image encoder", self.vision.state_dict(), vision)
         self.vision.load_state_dict(vision)
-        self.mapper = project_of(found.family, mapper, operations, device=device, dtype=dtype)
+        self.mapper = projection_of(mapper, found.family.single_token, operations, device=device, dtype=dtype)
 
 
 def _encoder(found: Checkpoint) -> TryOnEncoder:

@@ -1,4 +1,4 @@
-"""The demo model's shape in the words of latent-diffusion hosts, ComfyUI among them."""
+"""The bundled model's shape as the configuration of latent-diffusion networks, which ComfyUI builds its own from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VAE_CONFIG = {
     "attn_resolutions": [],
     "dropout": 0.0,
 }
-"""What a latent-diffusion `Encoder` and `Decoder` need to be of `model.build_vae`'s shape."""
+"""What a latent-diffusion `Encoder` and `Decoder` need to be of `networks.build_vae`'s shape."""
 UNET_CONFIG = {
     "image_size": 32,
     "in_channels": 12,
@@ -33,4 +33,4 @@ UNET_CONFIG = {
     "use_checkpoint": False,
     "legacy": False,
 }
-"""What ComfyUI's `UNetModel` needs to be of `model.build_unet`'s shape."""
+"""What ComfyUI's `UNetModel` needs to be of `networks.build_unet`'s shape."""

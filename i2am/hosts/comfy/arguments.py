@@ -1,0 +1,85 @@
+"""The arguments of the host's attention functions, and an override that shows them to an observer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Observer = Callable[..., None]
+"""Takes the arguments of an attention function, (q, k, v, heads, args, kwargs), and its output, or None if that is unknown."""
+
+
+def observed(inner: Any, take: Callable[[], Observer | None]) -> Callable[..., Any]:
+    """An ``optimized_attention_override`` that observes, then does what would happen without it.
+
+    Args:
+        inner: the override that is there already, which goes on; None: there is none.
+        take: called before every attention; gives its observer, or None.
+    """
+
+    def attention(function: Callable[..., Any], q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
+        observe = take()
+        if inner is None:
+            out = function(q, k, v, heads, *args, **kwargs)
+            if observe is not None:
+                observe(q, k, v, heads, args, kwargs, out)
+            return out
+        if observe is not None:
+            observe(q, k, v, heads, args, kwargs, None)
+        return inner(function, q, k, v, heads, *args, **kwargs)
+
+    if hasattr(inner, "container_function"):
+        attention.container_function = inner.container_function  # type: ignore[attr-defined]
+    return attention
+
+
+@dataclass(frozen=True, eq=False)
+class Arguments:
+    """What one attention call computes, for all rows B of its batch: q (B, heads, N, d), k and v (B, heads, S, d).
+
+    ``output``, (B, heads, N, d), is None unless it is in fp32: the maps are free of a shorter format's rounding.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    scale: float
+    mask: Tensor | None
+    output: Tensor | None
+
+    @classmethod
+    def of(cls, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Arguments:
+        """From the arguments of the host's function, whether heads are split off already or not."""
+        if not kwargs.get("skip_reshape", False):
+            q, k, v = (split(t, heads) for t in (q, k, v))
+        output = None
+        if isinstance(out, Tensor) and out.dtype == torch.float32:
+            output = out if kwargs.get("skip_output_reshape", False) else split(out, q.shape[1])
+        scale = kwargs.get("scale")
+        return cls(
+            q,
+            k,
+            v,
+            scale=float(q.shape[-1] ** -0.5 if scale is None else scale),
+            mask=kwargs.get("mask", args[0] if args else None),
+            output=output,
+        )
+
+    def mask_of(self, part: slice, keys: int) -> Tensor | None:
+        """The mask of some rows and the first keys, (rows or 1, heads or 1, N or 1, keys)."""
+        mask, rows = self.mask, len(self.q)
+        if mask is None:
+            return None
+        if mask.ndim == 2:
+            mask = mask[:, None] if len(mask) == rows and mask.dtype == torch.bool else mask[None]
+        mask = mask[:, None] if mask.ndim == 3 else mask
+        return (mask[part] if len(mask) == rows else mask)[..., :keys]
+
+
+def split(t: Tensor, heads: int) -> Tensor:
+    """(B, N, heads * d) to (B, heads, N, d)."""
+    return t.unflatten(2, (heads, -1)).transpose(1, 2)

@@ -1,0 +1,140 @@
+"""Which rows of a model's call belong to which conditioning, and what that conditioning's keys are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from ...errors import LayoutError, RecordingError
+from ...geometry.layout import Layout
+from ...models.carried import Carried, carried_by
+from .adapters import Adapter, with_adapters
+from .call import Notes, Rows
+from .network import Network
+from .options import Options
+
+BRANCH_OF = {"positive": "cond", "negative": "uncond"}
+
+
+class Conditionings:
+    """The conditionings of one sampler's run.
+
+    Args:
+        options: what to record.
+        network: the kind of the model's network.
+        guider: the sampler's guider.
+        latent: (B, C, h, w), the latent's shape.
+        notes: the run's remarks for the reader.
+    """
+
+    def __init__(self, options: Options, network: Network, guider: Any, latent: tuple[int, ...], notes: Notes) -> None:
+        self._options, self._network, self._guider, self._latent, self._notes = options, network, guider, latent, notes
+        self.adapters: tuple[Adapter, ...] = ()
+        self._rows: dict[Any, Rows] = {}  # by the host's uuid of a conditioning
+        self._carried: dict[str, Carried] = {}
+        self._seen: set[str] = set()
+
+    @property
+    def cond(self) -> Carried | None:
+        """What the positive conditioning carries."""
+        return self._carried.get("cond")
+
+    @property
+    def null_branches(self) -> list[str]:
+        """Branches whose tokens stand for "no reference"; a negative without a layout of ours is taken for one."""
+        others = [branch for branch in self._options.branches if branch != "cond"]
+        return [branch for branch in others if branch not in self._carried or self._carried[branch].null]
+
+    def layout_of(self, layer: str) -> Layout:
+        """What a layer's keys are."""
+        return next(iter(self._rows.values())).layout_of(layer)
+
+    def next_evaluation(self) -> None:
+        """The guider is about to be asked for another prediction."""
+        self._seen.clear()
+
+    def name(self, called: Any, conds: Sequence[list[dict[str, Any]] | None], model_options: dict[str, Any]) -> None:
+        """Find out, before a batch is evaluated, which branch each conditioning belongs to and what its keys are.
+
+        Args:
+            called: the model that evaluates them.
+            conds: for each role, the host's list of entries, or None.
+            model_options: the model's options.
+
+        Raises:
+            LayoutError: a branch to record has no reference, or only one that is limited to an area.
+            RecordingError: a conditioning of ours was made for another model or latent.
+        """
+        if not self._rows and self._options.layout is None:
+            self.adapters = self._network.adapters(model_options.get("transformer_options", {}))
+        # a guider of two models runs the second one, its negative, through the first one's wrappers
+        foreign = called is not getattr(self._guider, "inner_model", called)
+        roles = {id(entries): BRANCH_OF.get(role, role) for role, entries in self._guider.conds.items()}
+        for entries in conds:
+            if entries is None:
+                continue
+            branch = "uncond" if foreign else roles.get(id(entries))
+            if branch in self._options.branches:
+                self._choose(branch, entries)
+
+    def wanted(self, uuids: Sequence[Any]) -> tuple[Rows | None, ...] | None:
+        """The rows of a call, by the uuids of its conditionings; None: none of them is recorded."""
+        rows = [self._rows.get(name) for name in uuids]
+        # a second evaluation within one prediction (SAG, PAG) sees a degraded picture or model
+        wanted = tuple(r if r is not None and r.branch not in self._seen else None for r in rows)
+        if not any(wanted):
+            return None
+        self._seen |= {r.branch for r in wanted if r is not None}
+        return wanted
+
+    def _choose(self, branch: str, entries: list[dict[str, Any]]) -> None:
+        """Choose the entry of a branch to record: the first whose reference tokens act on the whole picture."""
+        lengths: list[int] = []
+        chosen: Rows | None = None
+        limited = False
+        for entry in entries:
+            context = entry["model_conds"].get("c_crossattn")
+            tokens = 0 if context is None else int(context.cond.shape[1])
+            lengths.append(tokens)
+            carried = carried_by(entry)
+            told = self._options.layout or (None if carried is None else carried.layout)
+            layout = with_adapters(self._network.layout_of(entry, told, self._latent), self.adapters)
+            if layout is None or "area" in entry:
+                limited |= layout is not None
+                continue
+            if carried is not None:
+                self._check_fit(entry)
+            if chosen is not None:
+                self._notes.add(f"{branch} has several conditionings with reference tokens; the first is recorded")
+                break
+            layers = {} if carried is None or self._options.layout is not None else carried.layers
+            chosen = self._rows[entry["uuid"]] = Rows(branch, layout, tokens, layers)
+            if carried is not None:
+                self._carried[branch] = carried
+        if chosen is None and limited:
+            raise LayoutError(
+                f"the {branch} conditioning's reference tokens are limited to an area of the picture, and only those for the "
+                f"whole of it can be recorded; leave out the node that sets the area"
+            )
+        if chosen is None:
+            raise self._network.no_reference(branch, lengths)
+
+    @cached_property
+    def _widths(self) -> set[int]:
+        return self._network.token_widths(self._guider.model_patcher.model.diffusion_model)
+
+    def _check_fit(self, entry: dict[str, Any]) -> None:
+        """Refuse a conditioning of ours that was made for another model or latent, before the model fails at it."""
+        context, beside = (entry["model_conds"].get(name) for name in ("c_crossattn", "c_concat"))
+        if context is not None and self._widths and context.cond.shape[-1] not in self._widths:
+            raise RecordingError(
+                f"the reference's tokens have {context.cond.shape[-1]} numbers each, but this MODEL attends to tokens of "
+                f"{' or '.join(map(str, sorted(self._widths)))}; connect the MODEL that belongs to the conditioning's encoder"
+            )
+        if beside is not None and beside.cond.shape[-2:] != self._latent[-2:]:
+            made, got = (" x ".join(map(str, size)) for size in (beside.cond.shape[-2:], self._latent[-2:]))
+            raise RecordingError(
+                f"the conditioning was made for a latent of {made} cells, but the sampler got one of {got}; connect the LATENT "
+                f"of I²AM Try-On Conditioning"
+            )

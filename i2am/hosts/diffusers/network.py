@@ -1,0 +1,59 @@
+"""What a recording needs from a kind of network. Everything specific to one kind is in one file beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from ..attention import Attention
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """The input of one evaluation: (rows of the batch, ...), its timestep, and the latent's (rows, columns)."""
+
+    sample: Tensor
+    time: float
+    latent: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the network: its step, (rows, columns) of its latent, and the rows of the batch by branch."""
+
+    step: int
+    latent: tuple[int, int]
+    rows: Mapping[str, slice]
+
+
+Attentions = Callable[[Evaluation], Iterator[Attention]]
+"""Yields one call of a layer, branch by branch."""
+Observe = Callable[[str, Attentions], None]
+"""Takes a layer's name and its call, which is made only if the layer is recorded."""
+
+
+class Network(Protocol):
+    """The network of one model, of one kind."""
+
+    takes: ClassVar[str]
+    """The models the kind covers, in words."""
+    module: nn.Module
+    """The module whose calls are the run's evaluations."""
+
+    @classmethod
+    def of(cls, model: Any) -> Network | None:
+        """The network of a model or pipeline; None if it has none of this kind."""
+
+    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
+        """The input of an evaluation, from the arguments of ``module``'s ``forward``."""
+
+    def watch(self, observe: Observe, stack: ExitStack) -> None:
+        """Pass every attention to a reference on to ``observe`` until the stack closes.
+
+        Raises:
+            RecordingError: there is no such attention, or it cannot be observed.
+        """

@@ -1,0 +1,170 @@
+"""From a try-on's pictures to what a sampler needs: channels in the family's order, tokens, and their layout beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import I2AMError
+from ..geometry.layout import Layout
+from ..geometry.resample import Size
+from ..geometry.shapes import check_shape
+from .carried import Carried, Conditioning, carry
+from .family import KEEP_MASK, LATENT_CHANNELS, MASKS, Family, Pictures
+from .pictures import as_many, mask_to_size, thumbnail, to_size, to_size_cropped
+
+GREY = 0.5
+"""What the agnostic picture shows where the garment was."""
+
+Encode = Callable[[Tensor], Tensor]
+"""Pictures (B, H, W, 3) in 0-1 to the VAE's latents (B, 4, h, w), unscaled."""
+
+
+class Encoder(Protocol):
+    """A reference encoder, with the family that it belongs to.
+
+    Attributes:
+        family: what its model needs beside the reference's tokens.
+        size: (H, W) of the generated picture in pixels.
+        reference_size: (H, W) of the reference picture that `encode` takes, in pixels.
+    """
+
+    family: Family
+    size: Size
+    reference_size: Size
+
+    def encode(self, reference: Tensor) -> Tensor:
+        """Reference pictures (B, 3, H, W) in 0-1 to tokens (B, S, C)."""
+
+    def null(self, batch: int) -> Tensor:
+        """Tokens that stand for "no reference", (batch, S, C)."""
+
+    def layout(self) -> Layout:
+        """What the tokens are."""
+
+    def layers(self) -> dict[str, Layout]:
+        """What the keys are in layers that attend to something other than these tokens, by layer name."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a sampler needs: both conditionings, and the latent to start from (B, 4, h, w), as the VAE gives it."""
+
+    positive: Conditioning
+    negative: Conditioning
+    latent: Tensor
+
+
+def assemble(
+    encoder: Encoder,
+    encode: Encode,
+    reference: Tensor,
+    pictures: Mapping[str, Tensor | None],
+    reference_mask: Tensor | None = None,
+) -> Ready:
+    """Conditioning for a family's U-Net, in its own order of channels, and the latent that its sampler starts from.
+
+    Args:
+        encoder: the reference encoder.
+        encode: the VAE's.
+        reference: (B, H, W, 3) reference pictures.
+        pictures: "agnostic" or "person" (B, H, W, 3) and what `Family.needs` names, "inpaint_mask" (B, H, W) with
+            1 = repaint. "agnostic" may be left out where "person" and "inpaint_mask" are given.
+        reference_mask: (B, H, W) in 0-1, 1 = the object; some encoders see the reference cut to it.
+
+    Raises:
+        I2AMError: a picture is missing, their numbers or shapes do not fit, or the latents are another model's.
+    """
+    family = encoder.family
+    given = {name: picture for name, picture in pictures.items() if picture is not None}
+    _check_given(family, given)
+    count = max(len(picture) for picture in (reference, *given.values()))
+    fitted = _fitted(encoder, given, reference, count)
+    shown = to_size(reference, encoder.reference_size)
+    seen = shown
+    if family.crops_reference and reference_mask is not None:
+        seen = to_size_cropped(reference, reference_mask, encoder.reference_size)
+    tokens = as_many(encoder.encode(seen), count, "reference")
+    known, start = _latents(encoder, encode, fitted, count)
+    layout = _on_picture(encoder.layout(), _size(reference))
+    if layout.key_count != tokens.shape[1]:
+        raise I2AMError(f"the {family.name} encoder gave {tokens.shape[1]} tokens where its layout says {layout.key_count}")
+    layers = {name: _on_picture(lying, _size(reference)) for name, lying in encoder.layers().items()}
+    one = Carried(layout, encoder.size, thumbnails={"reference": thumbnail(shown[0])}, layers=layers)
+    none = Carried(layout, encoder.size, null=True, layers=layers)
+    return Ready(
+        carry([[tokens, {"noise_concat": known}]], one),
+        carry([[encoder.null(count).to(tokens), {"noise_concat": known}]], none),
+        start,
+    )
+
+
+def _check_given(family: Family, given: Mapping[str, Tensor]) -> None:
+    """Refuse pictures of which one is missing, or that are not of the person's size."""
+    missing = [name for name in family.needs if name not in given]
+    if "agnostic" not in given and not {"person", "inpaint_mask"} <= set(given):
+        missing.append("agnostic (or person with inpaint_mask)")
+    if missing:
+        raise I2AMError(f"the {family.name} model also needs {' and '.join(missing)}; connect it")
+    shown_on = given["agnostic" if "agnostic" in given else "person"]
+    for name, picture in given.items():
+        if name not in ("agnostic", "person"):
+            check_shape(name, _size(picture), _size(shown_on), "picture of the person")
+
+
+def _fitted(encoder: Encoder, given: Mapping[str, Tensor], reference: Tensor, count: int) -> dict[str, Tensor]:
+    """All pictures (count, 3, H, W) at the model's size, those that are made of others too, and the mask (count, 1, H, W)."""
+    fitted = {
+        name: as_many((mask_to_size if name == "inpaint_mask" else to_size)(picture, encoder.size), count, name)
+        for name, picture in given.items()
+    }
+    if "agnostic" not in fitted:
+        mask = fitted["inpaint_mask"]
+        fitted["agnostic"] = fitted["person"] * (1 - mask) + GREY * mask
+    fitted["reference"] = as_many(to_size(reference, encoder.size), count, "reference")
+    return fitted | {name: compose(fitted) for name, compose in encoder.family.composed.items()}
+
+
+def _latents(encoder: Encoder, encode: Encode, pictures: Pictures, count: int) -> tuple[Tensor, Tensor]:
+    """What stands behind the noisy latents, (count, C, h, w) scaled, and what the sampler starts from, unscaled."""
+    family = encoder.family
+    shape = (LATENT_CHANNELS, *family.latent_size(encoder.size))
+    taken = (*family.known, *([] if family.start is None else [family.start]))
+    latents = {}
+    for name in dict.fromkeys(taken):
+        if name in MASKS:
+            continue
+        made = encode(pictures[name].movedim(1, -1))
+        if tuple(made.shape[1:]) != shape:
+            raise I2AMError(
+                f"the VAE makes latents of shape {tuple(made.shape[1:])} where the {family.name} model needs {shape}; "
+                f"connect the VAE that belongs to this model"
+            )
+        latents[name] = made * family.scale
+    like = next(iter(latents.values()))
+    known = [_mask(name, pictures, like) if name in MASKS else latents[name] for name in family.known]
+    start = torch.zeros(count, *shape) if family.start is None else latents[family.start] / family.scale
+    return torch.cat(known, 1), start
+
+
+def _mask(name: str, pictures: Pictures, latents: Tensor) -> Tensor:
+    """A mask's channel (B, 1, h, w) as the originals bring it to the latents' size: bilinear and unrounded."""
+    mask = pictures["inpaint_mask"]
+    turned = 1 - mask if name == KEEP_MASK else mask
+    return torch.nn.functional.interpolate(turned, latents.shape[-2:], mode="bilinear").to(latents)
+
+
+def _on_picture(layout: Layout, size: Size) -> Layout:
+    """The layout with its references on a picture of ``size``, unless they already name theirs."""
+    lying = (r if r.grid.picture else replace(r, grid=replace(r.grid, picture=size)) for r in layout.references)
+    return replace(layout, references=tuple(lying))
+
+
+def _size(picture: Tensor) -> Size:
+    """(H, W) of pictures (B, H, W, C) or masks (B, H, W) or (H, W)."""
+    height, width = picture.shape[1:3] if picture.ndim > 2 else picture.shape
+    return int(height), int(width)

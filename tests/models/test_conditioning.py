@@ -1,0 +1,108 @@
+"""Pictures to conditioning: what the family needs, at its size, with its token layout beside it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from i2am.errors import I2AMError, LayoutError
+from i2am.geometry.layout import Layout, Reference, TokenGrid
+from i2am.models.carried import KEY, Carried, carried_by, carry
+from i2am.models.conditioning import assemble
+from i2am.models.demo.family import DemoEncoder
+from i2am.models.pictures import mask_to_size, to_size
+
+RNG = torch.Generator().manual_seed(0)
+
+
+def picture(*size: int) -> Tensor:
+    return torch.rand(*size, 3, generator=RNG)
+
+
+def encode(pictures: Tensor) -> Tensor:
+    """Stands for an autoencoder of factor 4: 4 channels that tell the pictures apart."""
+    small = torch.nn.functional.avg_pool2d(pictures.movedim(-1, 1), 4)
+    return torch.cat([small, small.mean(1, keepdim=True)], 1)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> DemoEncoder:
+    return DemoEncoder()
+
+
+def test_latents_stand_in_the_models_order(encoder: DemoEncoder) -> None:
+    agnostic, densepose, reference = picture(1, 128, 96), picture(1, 128, 96), picture(1, 160, 112)
+    ready = assemble(encoder, encode, reference, {"agnostic": agnostic, "densepose": densepose, "person": None})
+    (tokens, options), (null, others) = ready.positive[0], ready.negative[0]
+    assert torch.equal(options["noise_concat"], torch.cat([encode(agnostic), encode(densepose)], 1))
+    assert torch.equal(others["noise_concat"], options["noise_concat"])
+    assert torch.equal(tokens, encoder.encode(reference.movedim(-1, 1)))
+    assert torch.equal(null, encoder.null(1))
+    assert ready.latent.shape == (1, 4, 32, 24)
+    told, none = carried_by(options), carried_by(others)
+    assert told is not None
+    assert none is not None
+    assert told.layout == none.layout == encoder.layout()
+    assert (told.null, none.null) == (False, True)
+    assert told.generated_size == (128, 96)
+    assert told.thumbnails is not None
+    assert told.thumbnails["reference"].shape == (160, 112, 3)
+
+
+def test_the_agnostic_picture_is_made_where_it_is_missing(encoder: DemoEncoder) -> None:
+    person, densepose, reference = picture(1, 128, 96), picture(1, 128, 96), picture(1, 160, 112)
+    mask = torch.zeros(1, 128, 96)
+    mask[:, 40:80, 30:60] = 1
+    made = assemble(encoder, encode, reference, {"person": person, "densepose": densepose, "inpaint_mask": mask})
+    grey = torch.where(mask[..., None] == 1, torch.tensor(0.5), person)
+    given = assemble(encoder, encode, reference, {"agnostic": grey, "densepose": densepose})
+    assert torch.allclose(made.positive[0][1]["noise_concat"], given.positive[0][1]["noise_concat"], atol=1e-6)
+
+
+def test_one_picture_serves_a_batch_and_other_numbers_are_refused(encoder: DemoEncoder) -> None:
+    pictures = {"agnostic": picture(1, 128, 96), "densepose": picture(3, 128, 96)}
+    ready = assemble(encoder, encode, picture(1, 160, 112), pictures)
+    assert ready.latent.shape[0] == len(ready.positive[0][0]) == 3
+    with pytest.raises(I2AMError, match="agnostic has 2 images where other inputs have 3"):
+        assemble(encoder, encode, picture(1, 160, 112), {**pictures, "agnostic": picture(2, 128, 96)})
+
+
+def test_what_is_missing_is_named(encoder: DemoEncoder) -> None:
+    with pytest.raises(I2AMError, match=r"needs densepose and agnostic \(or person with inpaint_mask\)"):
+        assemble(encoder, encode, picture(1, 160, 112), {"person": picture(1, 128, 96)})
+
+
+def test_pictures_of_another_person_and_latents_of_another_model_are_refused(encoder: DemoEncoder) -> None:
+    pictures = {"agnostic": picture(1, 128, 96), "densepose": picture(1, 96, 128)}
+    with pytest.raises(I2AMError, match="densepose is 128 x 96 pixels, but the picture of the person is 96 x 128"):
+        assemble(encoder, encode, picture(1, 160, 112), pictures)
+    with pytest.raises(I2AMError, match=r"shape \(4, 16, 12\) where the demo model needs \(4, 32, 24\)"):
+        assemble(
+            encoder, lambda p: encode(p)[..., ::2, ::2], picture(1, 160, 112), pictures | {"densepose": picture(1, 128, 96)}
+        )
+
+
+def test_pictures_of_the_right_size_stay_as_they_are() -> None:
+    shown = picture(2, 20, 10)
+    assert torch.equal(to_size(shown, (20, 10)), shown.movedim(-1, 1))
+    assert to_size(torch.ones(1, 7, 5, 4), (20, 10)).shape == (1, 3, 20, 10)
+    assert mask_to_size(torch.ones(8, 6), (4, 3)).shape == (1, 1, 4, 3)
+    with pytest.raises(I2AMError, match=r"\(B, H, W, 3\)"):
+        to_size(torch.ones(3, 20, 10), (20, 10))
+
+
+def test_a_layout_survives_beside_the_conditioning() -> None:
+    grids = (TokenGrid(3, 5, 1, (30, 50), (0.1, 0.0, 0.9, 1.0)), TokenGrid(4, 2, rect=None))
+    layout = Layout((Reference(grids[0], 2, "shirt"), Reference(grids[1], 19, "shoes")), keys=28)
+    carried = Carried(layout, (96, 64), thumbnails={"reference": torch.zeros(3, 2, 3, dtype=torch.uint8)})
+    before = [[torch.ones(1, 28, 8), {"strength": 0.5}]]
+    (_, options), *_ = carry(before, carried)
+    assert KEY not in before[0][1]
+    back = carried_by(options)
+    assert back is not None
+    assert back.layout == layout
+    assert (back.generated_size, back.null, options["strength"]) == ((96, 64), False, 0.5)
+    assert carried_by({"strength": 1.0}) is None
+    with pytest.raises(LayoutError, match="format 99"):
+        carried_by({KEY: {**options[KEY], "format": 99}})

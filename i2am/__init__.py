@@ -1,33 +1,72 @@
 """I²AM: attribution maps of image-to-image diffusion models, from their own cross-attention.
 
-Record a run (`i2am.hosts`), then look at its `AttributionMaps`: `ulam`, `tlam`, `hlam`, `llam`, `sram`, `mirror_of_object`,
-scored with `imacs_pair`. After Park and Jang, "I²AM" (arXiv 2407.12331).
+Record a run (`record`), then look at its `AttributionMaps`: `ulam`, `tlam`, `hlam`, `llam`, `sram`, `mirror_of_object`,
+drawn with `overlay`, scored with `imacs_pair`. After Park and Jang, "I²AM" (arXiv 2407.12331).
+
+Every name here is imported from its room when it is first used, so that `import i2am` loads nothing else.
 """
 
-from .errors import I2AMError, LayoutError, MapsFileError, MaskError, RecordingError, UnavailableError
-from .geometry.layout import Layout, Reference, TokenGrid
-from .levels.grids import common_grid
-from .levels.heat import Heat, fit, normalise, threshold
-from .levels.marginal import hlam, llam, tlam, ulam
-from .levels.masked import masked_g2r
-from .levels.mirror import mirror_of_object
-from .levels.patch import sram
-from .levels.presets import PRESETS
-from .maps.facts import LayerInfo, RunInfo
-from .maps.value import AttributionMaps
-from .recording.recorder import Recorder
-from .scores.imacs import Score, imacs, imacs_pair
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "errors": ("I2AMError", "LayoutError", "MapsFileError", "MaskError", "RecordingError", "UnavailableError"),
+    "geometry.layout": ("Layout", "Reference", "TokenGrid"),
+    "maps.facts": ("LayerInfo", "RunInfo"),
+    "maps.value": ("AttributionMaps",),
+    "recording.recorder": ("Recorder",),
+    "levels.choice": ("Choice",),
+    "levels.grids": ("common_grid",),
+    "levels.heat": ("Heat", "fit", "keep_above", "normalise"),
+    "levels.marginal": ("hlam", "llam", "tlam", "ulam"),
+    "levels.masked": ("masked_g2r",),
+    "levels.mirror": ("mirror_of_object",),
+    "levels.patch": ("sram",),
+    "levels.presets": ("PRESETS",),
+    "scores.imacs": ("Score", "imacs", "imacs_pair"),
+    "pictures.look": ("Look",),
+    "pictures.overlay": ("overlay",),
+    "outputs.first_look": ("first_look",),
+    "outputs.report": ("write_report",),
+    "hosts.diffusers.record": ("record",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+if TYPE_CHECKING:
+    from .errors import I2AMError, LayoutError, MapsFileError, MaskError, RecordingError, UnavailableError
+    from .geometry.layout import Layout, Reference, TokenGrid
+    from .hosts.diffusers.record import record
+    from .levels.choice import Choice
+    from .levels.grids import common_grid
+    from .levels.heat import Heat, fit, keep_above, normalise
+    from .levels.marginal import hlam, llam, tlam, ulam
+    from .levels.masked import masked_g2r
+    from .levels.mirror import mirror_of_object
+    from .levels.patch import sram
+    from .levels.presets import PRESETS
+    from .maps.facts import LayerInfo, RunInfo
+    from .maps.value import AttributionMaps
+    from .outputs.first_look import first_look
+    from .outputs.report import write_report
+    from .pictures.look import Look
+    from .pictures.overlay import overlay
+    from .recording.recorder import Recorder
+    from .scores.imacs import Score, imacs, imacs_pair
 
 __all__ = [
     "PRESETS",
     "AttributionMaps",
+    "Choice",
     "Heat",
     "I2AMError",
     "LayerInfo",
     "Layout",
     "LayoutError",
+    "Look",
     "MapsFileError",
     "MaskError",
     "Recorder",
@@ -38,16 +77,32 @@ __all__ = [
     "TokenGrid",
     "UnavailableError",
     "common_grid",
+    "first_look",
     "fit",
     "hlam",
     "imacs",
     "imacs_pair",
+    "keep_above",
     "llam",
     "masked_g2r",
     "mirror_of_object",
     "normalise",
+    "overlay",
+    "record",
     "sram",
-    "threshold",
     "tlam",
     "ulam",
+    "write_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

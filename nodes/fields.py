@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..i2am.levels.presets import PRESETS
 from ..i2am.pictures.colours import COLOURS
-from ..i2am.pictures.look import OPACITY
+from ..i2am.pictures.look import OPACITY, Look
 from .base import field
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ AUTO = "auto"
 
 
 def filters() -> list[Any]:
-    """Which layers, heads, steps, branch, reference and image of the batch: `i2am.filters.choice_of` reads them."""
+    """Which layers, heads, steps, branch, reference and image of the batch: `choice_of` reads them."""
     return [
         field(
             io.String,
@@ -40,6 +40,7 @@ def filters() -> list[Any]:
 
 
 def branch() -> Any:
+    """Which half of classifier-free guidance."""
     return field(
         io.Combo,
         "branch",
@@ -51,6 +52,7 @@ def branch() -> Any:
 
 
 def reference() -> Any:
+    """Which reference image of the run."""
     return field(
         io.Int,
         "reference",
@@ -63,6 +65,7 @@ def reference() -> Any:
 
 
 def batch_index(default: int, rest: str) -> Any:
+    """Which image of the batch; ``rest`` says what the lowest value means."""
     return field(
         io.Int,
         "batch_index",
@@ -75,6 +78,7 @@ def batch_index(default: int, rest: str) -> Any:
 
 
 def preset() -> Any:
+    """How layers are scaled and pictures are shown."""
     return field(
         io.Combo,
         "preset",
@@ -86,6 +90,7 @@ def preset() -> Any:
 
 
 def placed_only() -> Any:
+    """Whether reference tokens without a place are left out."""
     return field(
         io.Boolean,
         "placed_only",
@@ -122,7 +127,7 @@ def looks() -> list[Any]:
             min=0.0,
             max=0.99,
             step=0.05,
-            tooltip="Draw a line at this level of the min-maxed map, such as 0.4; 0 draws none.",
+            tooltip="Draw a line at this value of the min-maxed map, such as 0.4; 0 draws none.",
         ),
         field(
             io.Combo,
@@ -135,15 +140,15 @@ def looks() -> list[Any]:
     ]
 
 
-def look_of(heat: Any, colours: str, opacity: float, contour: float, scale: str) -> dict[str, Any]:
-    """What the library's drawing functions take, from the widgets of `looks`."""
-    return {
-        "colours": None if colours == AUTO else colours,
-        "official": colours == AUTO and heat.colours == "jet",  # only the official preset draws in jet by itself
-        "opacity": opacity,
-        "contour": contour or False,
-        "scale": None if scale == AUTO else scale,
-    }
+def look_of(heat: Any, colours: str, opacity: float, contour: float, scale: str) -> Look:
+    """How to draw a heat, from the widgets of `looks`."""
+    return Look(
+        colours=None if colours == AUTO else colours,
+        opacity=opacity,
+        contour=contour or False,
+        official=colours == AUTO and heat.colours == "jet",  # only the official preset draws in jet by itself
+        scale=None if scale == AUTO else scale,
+    )
 
 
 def progress(items: Iterable[T]) -> Iterator[T]:

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..i2am.errors import I2AMError
 from ..i2am.maps.file import check_maps_file
 from ..i2am.maps.value import AttributionMaps
-from ..i2am.outputs.run_report import report_of_run
+from ..i2am.outputs.report import report_of_run
 from .base import Maps, check, field, pictures, schema
 from .fields import batch_index, branch
 from .folders import SUFFIX, maps_files, maps_path, new_file, view_link
@@ -100,7 +100,7 @@ class Report(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 field(Maps, "maps", tooltip="From I²AM Collect, Look or Load Maps."),
-                field(io.Image, "image", tooltip="The generated image; of a batch, one an image of the run."),
+                field(io.Image, "image", tooltip="The generated image; of a batch, one per image of the run."),
                 field(
                     io.Image,
                     "reference_image",

@@ -10,7 +10,8 @@ from comfy_api.latest import io
 from ..i2am.levels.batch import images_of, join
 from ..i2am.levels.choice import choice_of
 from ..i2am.levels.heat import THRESHOLD, shown
-from ..i2am.levels.marginal import LEVELS, SIDES, level_of
+from ..i2am.levels.marginal import LEVELS, level_of
+from ..i2am.maps.kinds import level_sides
 from ..i2am.pictures.pointed import SRAM_AND_MIRROR, patch_heat
 from .base import Heat, Maps, check, field, pictures, schema
 from .base import image as image_of
@@ -46,7 +47,7 @@ class Map(io.ComfyNode):
                 field(
                     io.Combo,
                     "side",
-                    options=list(SIDES),
+                    options=list(level_sides()),
                     default="R2G",
                     tooltip="R2G: where on the generated image the reference went, as in the paper (comparative, not causal). "
                     "R2G-balanced: each reference token's attention shared out among all places. mass: what each place "
@@ -57,7 +58,7 @@ class Map(io.ComfyNode):
                     "level",
                     options=list(LEVELS),
                     default="ULAM",
-                    tooltip="ULAM: one map over all. TLAM: a panel a time group. HLAM: a panel a head. LLAM: a panel a layer.",
+                    tooltip="ULAM: one map over all. TLAM: a panel per time group. HLAM: per head. LLAM: per layer.",
                 ),
                 field(
                     io.Int,
@@ -91,14 +92,32 @@ class Map(io.ComfyNode):
         side: str,
         level: str,
         groups: int,
+        preset: str,
+        layers: str = "",
+        heads: str = "",
+        steps: str = "",
+        branch: str = "cond",
+        reference: int = 0,
         batch_index: int = -1,
+        placed_only: bool = False,
         reference_mask: Any = None,
-        **choice: Any,
     ) -> io.NodeOutput:
         check(maps=maps)
         chosen = images_of(maps, batch_index)
-        common = {"groups": groups, "reference_mask": reference_mask, **choice_of(**choice)}
-        found = [level_of(maps, level, side, image=i, **common) for i in progress(chosen)]
+        choice = choice_of(layers, heads, steps, branch=branch, reference=reference)
+        found = [
+            level_of(
+                maps,
+                level,
+                side,
+                choice.on_image(image),
+                groups=groups,
+                preset=preset,
+                placed_only=placed_only,
+                reference_mask=reference_mask,
+            )
+            for image in progress(chosen)
+        ]
         heat = join(found, chosen)
         return io.NodeOutput(heat, shown(heat), "\n".join(heat.labels))
 
@@ -163,17 +182,32 @@ class PatchMap(io.ComfyNode):
         direction: str,
         x: int,
         y: int,
+        preset: str,
         points: str = "",
         image: Any = None,
         region: Any = None,
+        layers: str = "",
+        heads: str = "",
+        steps: str = "",
+        branch: str = "cond",
+        reference: int = 0,
         batch_index: int = -1,
-        **choice: Any,
     ) -> io.NodeOutput:
         check(maps=maps)
         chosen = images_of(maps, batch_index)
+        choice = choice_of(layers, heads, steps, branch=branch, reference=reference)
         given = None if image is None else pictures(image)
         found = [
-            patch_heat(maps, SRAM_AND_MIRROR[direction], (x, y), points, given, region, image=i, **choice_of(**choice))
+            patch_heat(
+                maps,
+                SRAM_AND_MIRROR[direction],
+                (x, y),
+                choice.on_image(i),
+                points=points,
+                pictures=given,
+                region=region,
+                preset=preset,
+            )
             for i in progress(chosen)
         ]
         heat = join([heat for heat, _ in found], chosen)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..i2am.hosts.comfy.record import ComfyRecording
+from ..i2am.levels.choice import Choice
 from ..i2am.outputs.first_look import first_look
 from ..i2am.scores.table import mean_of
 from .base import Maps, Recording, check, field, pictures, preview, samples, schema
@@ -51,7 +52,7 @@ class Look(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("sheet", tooltip="the sheet that the node shows, one an image of the batch"),
+                io.Image.Output("sheet", tooltip="the sheet that the node shows, one per image of the batch"),
                 Maps.Output("maps", tooltip="for I²AM Map, Patch Map, IMACS, Save Maps and Report"),
                 io.Float.Output("imacs_g", tooltip="NaN (not a number) without inpaint_mask"),
                 io.Float.Output("imacs_r", tooltip="NaN (not a number) without reference_mask"),
@@ -73,6 +74,7 @@ class Look(io.ComfyNode):
         check(recording=recording)
         maps = recording.maps_of(samples(latent))
         shown = None if reference is None else pictures(reference)
-        look = first_look(maps, pictures(image), shown, inpaint_mask, reference_mask, branch=branch, reference=reference_index)
+        choice = Choice(branch, reference_index)
+        look = first_look(maps, pictures(image), shown, inpaint_mask, reference_mask, choice)
         sheets = image_of(look.sheets)
         return io.NodeOutput(sheets, maps, mean_of(look.scores, "g"), mean_of(look.scores, "r"), ui=preview(sheets, cls))

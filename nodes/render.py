@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..i2am.pictures.backdrop import neutral
 from ..i2am.pictures.film import film
+from ..i2am.pictures.look import AS_IS
 from ..i2am.pictures.matching import check_pictures
 from ..i2am.pictures.overlays import overlays
 from ..i2am.pictures.panels import sheet_of
@@ -15,7 +16,7 @@ from .base import Heat, check, field, pictures, preview, schema
 from .base import image as image_of
 from .fields import look_of, looks, ticker
 
-PICTURES = "One picture, one an image of the batch, or one a panel; the heat is resized to them."
+PICTURES = "One picture, one per image of the batch, or one per panel; the heat is resized to them."
 
 
 class Overlay(io.ComfyNode):
@@ -51,7 +52,7 @@ class Overlay(io.ComfyNode):
         check(heat=heat)
         look = look_of(heat, colours, opacity, contour, scale)
         tick = ticker(max(len(heat.labels), len(image)))
-        return io.NodeOutput(image_of(overlays(pictures(image), heat, colour_bar=colour_bar, tick=tick, **look)))
+        return io.NodeOutput(image_of(overlays(pictures(image), heat, look, colour_bar=colour_bar, tick=tick)))
 
 
 class Grid(io.ComfyNode):
@@ -103,9 +104,9 @@ class Grid(io.ComfyNode):
     ) -> io.NodeOutput:
         if heat is not None:
             check(heat=heat)
-        look = {} if heat is None else look_of(heat, colours, opacity, contour, scale)
+        look = AS_IS if heat is None else look_of(heat, colours, opacity, contour, scale)
         given = None if image is None else pictures(image)
-        drawn = image_of([sheet_of(heat, given, labels, title, columns, **look)])
+        drawn = image_of([sheet_of(heat, given, labels, title, columns, look)])
         return io.NodeOutput(drawn, ui=preview(drawn, cls))
 
 
@@ -139,4 +140,4 @@ class Animate(io.ComfyNode):
         check(heat=heat)
         given = [neutral(heat.size)] if image is None else pictures(image)
         check_pictures(heat, given)
-        return io.NodeOutput(image_of(film(given, heat, **look_of(heat, colours, opacity, contour, scale))))
+        return io.NodeOutput(image_of(film(given, heat, look_of(heat, colours, opacity, contour, scale))))

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..i2am.levels.batch import images_of
+from ..i2am.levels.choice import Choice
 from ..i2am.levels.heat import THRESHOLD
 from ..i2am.outputs.score_card import score_cards
 from ..i2am.scores.imacs import LAMBDA, SCORED
@@ -49,7 +50,7 @@ class IMACS(io.ComfyNode):
                     io.Image,
                     "image",
                     optional=True,
-                    tooltip="The generated image, for the card; one, or one an image of the run. Empty: a kept one, or grey.",
+                    tooltip="The generated image, for the card; one, or one per image of the run. Empty: a kept one, or grey.",
                 ),
                 field(
                     io.Image,
@@ -94,7 +95,7 @@ class IMACS(io.ComfyNode):
                 io.Float.Output("imacs_g", tooltip=f"On the generated image; 1 is the best, −λ the worst. {NAN}"),
                 io.Float.Output("imacs_r", tooltip=f"On the reference image; 1 is the best, −λ the worst. {NAN}"),
                 io.String.Output("table", tooltip="Scores, means inside and outside, AUC, mass ratio, baselines and notes."),
-                io.Image.Output("card", tooltip="The same as a picture, one an image of the batch."),
+                io.Image.Output("card", tooltip="The same as a picture, one per image of the batch."),
             ],
         )
 
@@ -108,16 +109,32 @@ class IMACS(io.ComfyNode):
         reference_mask: Any = None,
         image: Any = None,
         reference_image: Any = None,
+        side: str = "R2G",
+        branch: str = "cond",
+        reference: int = 0,
         batch_index: int = -1,
-        **choice: Any,
+        placed_only: bool = False,
+        **named_lambda: float,  # no parameter can have the name of this widget
     ) -> io.NodeOutput:
         check(maps=maps)
-        weight = choice.pop("lambda")
-        common = {"preset": preset, "weight": weight, "level": threshold, **choice}
+        weight = named_lambda["lambda"]
         chosen = images_of(maps, batch_index)
-        scored = [score_image(maps, inpaint_mask, reference_mask, image=i, **common) for i in progress(chosen)]
-        given = {side: None if p is None else pictures(p) for side, p in (("g", image), ("r", reference_image))}
-        cards = image_of(score_cards(maps, scored, threshold, choice["reference"], given))
-        about = f"λ {weight:g}, threshold {threshold:g}, preset {preset}, " + ", ".join(f"{k} {v}" for k, v in choice.items())
-        table = scores_text(scored, about)
+        scored = [
+            score_image(
+                maps,
+                inpaint_mask,
+                reference_mask,
+                Choice(branch, reference, i),
+                side=side,
+                placed_only=placed_only,
+                preset=preset,
+                weight=weight,
+                threshold=threshold,
+            )
+            for i in progress(chosen)
+        ]
+        given = {letter: None if p is None else pictures(p) for letter, p in (("g", image), ("r", reference_image))}
+        cards = image_of(score_cards(maps, scored, threshold, reference, given))
+        about = f"λ {weight:g}, threshold {threshold:g}, preset {preset}, side {side}, branch {branch}, reference {reference}"
+        table = scores_text(scored, f"{about}, placed_only {placed_only}")
         return io.NodeOutput(mean_of(scored, "g"), mean_of(scored, "r"), table, cards, ui=preview(cards, cls))

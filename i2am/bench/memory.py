@@ -70,7 +70,7 @@ class _Storages(TorchDispatchMode):
         if not isinstance(leaf, Tensor):
             return
         storage = leaf.untyped_storage()
-        key = storage._cdata
+        key = storage._cdata  # noqa: SLF001 -- torch has no public name for the memory itself
         if key in self._known:
             return
         self._known[key] = storage.nbytes() if counted else 0

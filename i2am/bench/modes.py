@@ -129,9 +129,11 @@ class Recorded(Mode):
         self.recording.__exit__(*error)
 
     def stored_bytes(self, _steps: int) -> int:
+        """Bytes of the maps, which do not grow with the steps."""
         return self.recording.maps.nbytes
 
     def notes(self) -> list[str]:
+        """What the recording left out."""
         return list(self.recording.maps.notes)
 
 
@@ -146,6 +148,7 @@ class KeepAll(Mode):
         return self
 
     def stored_bytes(self, steps: int) -> int:
+        """Bytes of the blocks kept, scaled up to a whole run."""
         return sum(t.numel() * t.element_size() for t in self.kept) * self.run.schedule // steps
 
 
@@ -191,6 +194,7 @@ class RecomputeHook(Mode):
         return hook
 
     def stored_bytes(self, _steps: int) -> int:
+        """Bytes of the sums, which do not grow with the steps."""
         return sum(t.numel() * t.element_size() for t in self.sums.values())
 
 

@@ -12,7 +12,7 @@ import torch
 
 from ..data.pictures import open_picture
 from ..errors import I2AMError
-from ..levels.choice import heads_of, steps_of
+from ..levels.choice import Choice, heads_of, steps_of
 from ..levels.presets import PRESETS
 
 T = TypeVar("T")
@@ -22,6 +22,12 @@ Commands = Any  # argparse's own type of sub-commands is private
 
 
 def pair_of(name: str, separator: str) -> Callable[[str], tuple[int, int]]:
+    """A reader of two whole numbers, for argparse.
+
+    >>> pair_of("ROW,COLUMN", ",")("3,12")
+    (3, 12)
+    """
+
     def parse(text: str) -> tuple[int, int]:
         try:
             a, b = (int(part) for part in text.split(separator))
@@ -33,6 +39,8 @@ def pair_of(name: str, separator: str) -> Callable[[str], tuple[int, int]]:
 
 
 def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A reader whose errors argparse shows in its own way."""
+
     def parsed(text: str) -> T:
         try:
             return parse(text)
@@ -43,6 +51,7 @@ def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add what to take of a recording, which `choice_from` reads, and the preset."""
     group = parser.add_argument_group("what to take", "default: everything, of the conditional branch")
     group.add_argument("--layers", nargs="+", metavar="GLOB", help="layer names or globs, such as 'up_blocks.*'")
     group.add_argument("--heads", type=typed(heads_of), metavar="0,1", help="head numbers")
@@ -54,20 +63,22 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def add_placed_only(parser: argparse.ArgumentParser) -> None:
+    """Add --placed-only."""
     parser.add_argument("--placed-only", action="store_true", help="leave out reference tokens that have no place")
 
 
-def choice_from(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "layers": args.layers,
-        "heads": args.heads,
-        "steps": args.steps,
-        "branch": args.branch,
-        "reference": args.reference,
-        "image": args.batch_index,
-        "preset": args.preset,
-    }
+def choice_from(args: argparse.Namespace) -> Choice:
+    """What `add_choice` asked for."""
+    return Choice(
+        branch=args.branch,
+        reference=args.reference,
+        image=args.batch_index,
+        layers=args.layers,
+        heads=args.heads,
+        steps=args.steps,
+    )
 
 
 def read_mask(path: Path) -> torch.Tensor:
+    """A picture's brightness as a mask, (H, W) in 0-1."""
     return torch.from_numpy(np.asarray(open_picture(path).convert("L"), dtype=np.float32) / 255)

@@ -15,6 +15,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def add_demo(commands: Any) -> None:
+    """Add `demo` to the command line."""
     parser = commands.add_parser(
         "demo",
         help="run the bundled try-on model on a drawn person and garment, and show everything about it",

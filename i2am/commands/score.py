@@ -41,15 +41,16 @@ def _score(args: argparse.Namespace) -> int:
         maps,
         read_mask(args.inpaint_mask),
         read_mask(args.reference_mask),
+        choice_from(args),
+        preset=args.preset,
         side=args.side,
         placed_only=args.placed_only,
         weight=args.weight,
-        level=args.threshold,
-        **choice_from(args),
+        threshold=args.threshold,
     )
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({k: s.as_dict() for k, s in pair.items()}, indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps({letter: s.as_dict() for letter, s in pair.items()}, indent=2) + "\n", encoding="utf-8")
     for line in score_table({args.preset: pair}):
         log.info("%s", line)
     return 0

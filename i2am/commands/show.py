@@ -1,11 +1,10 @@
-"""The commands that read a maps file: `show` draws a level of it, `score` gives its IMACS."""
+"""`i2am show`: one level of a maps file drawn over its picture."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -13,13 +12,14 @@ from ..data.pictures import open_picture
 from ..errors import I2AMError
 from ..geometry.shapes import check_shape
 from ..levels.heat import Heat
-from ..levels.marginal import LEVELS, SIDES, level_of
+from ..levels.marginal import LEVELS, level_of
 from ..levels.patch import asked_grid, sram
+from ..maps.kinds import level_sides
 from ..maps.value import AttributionMaps
 from ..pictures.backdrop import backdrop
 from ..pictures.colours import COLOURS
 from ..pictures.film import animation, frames
-from ..pictures.look import OPACITY
+from ..pictures.look import OPACITY, Look
 from ..pictures.overlay import overlay
 from ..pictures.panels import panels
 from ..pictures.pointed import patch_heat
@@ -51,7 +51,7 @@ def add_show(commands: Commands) -> None:
     )
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a .safetensors file written by I2AM")
     parser.add_argument("--level", required=True, choices=SHOWN)
-    parser.add_argument("--side", default="R2G", choices=SIDES, help="which map (not for sram and mirror); default R2G")
+    parser.add_argument("--side", default="R2G", choices=level_sides(), help="which map (not for sram and mirror); default R2G")
     parser.add_argument("--groups", type=int, default=5, help="time groups of tlam (default 5)")
     add_placed_only(parser)
     parser.add_argument(
@@ -83,7 +83,7 @@ def add_show(commands: Commands) -> None:
     look.add_argument("--threshold", type=float, help="keep values strictly above, such as 0.4")
     look.add_argument("--colours", choices=tuple(COLOURS), help="colour map (default: the preset's)")
     look.add_argument("--opacity", type=float, default=OPACITY, help=f"0 to 1 (default {OPACITY})")
-    look.add_argument("--contour", type=float, metavar="LEVEL", help="draw a line at this level of the min-maxed map")
+    look.add_argument("--contour", type=float, metavar="VALUE", help="draw a line at this value of the min-maxed map")
     look.add_argument("--scale", default="shared", choices=("shared", "each"), help="panels share one scale, or each its own")
     parser.add_argument("--out", type=_drawing, required=True, help="picture to write: .png, .jpg, .gif or .webp")
     parser.set_defaults(run=_show)
@@ -93,17 +93,21 @@ def _show(args: argparse.Namespace) -> int:
     maps = AttributionMaps.load(args.maps)
     heat = _heat(maps, args)
     picture = _picture(maps, heat, args.image, args)
-    look: dict[str, Any] = {"threshold": args.threshold, "colours": args.colours, "opacity": args.opacity}
-    look["official"] = args.preset == "official"
-    if args.contour is not None:
-        look["contour"] = args.contour
+    look = Look(
+        threshold=args.threshold,
+        colours=args.colours,
+        opacity=args.opacity,
+        contour=False if args.contour is None else args.contour,
+        official=args.preset == "official",
+        scale=args.scale,
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.out.suffix.lower() in ANIMATED:
-        animation(frames(picture, heat, scale=args.scale, **look), args.out)
+        animation(frames(picture, heat, look), args.out)
     elif len(heat.values) > 1:
-        panels(picture, heat, scale=args.scale, **look).save(args.out)
+        panels(picture, heat, look).save(args.out)
     else:
-        overlay(picture, heat, **look).save(args.out)
+        overlay(picture, heat, look=look).save(args.out)
     log.info("%s: %s", args.out, "; ".join((*_told(heat), *heat.notes)))
     return 0
 
@@ -117,12 +121,14 @@ def _told(heat: Heat) -> tuple[str, ...]:
 
 
 def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
+    """The maps that were asked for."""
+    choice, preset = choice_from(args), args.preset
     if args.level in ("sram", "mirror"):
         direction = "reference" if args.level == "sram" else "generated"
         if args.region is not None:
-            return patch_heat(maps, direction, (0, 0), region=read_mask(args.region), **choice_from(args))[0]
+            return patch_heat(maps, direction, (0, 0), choice, region=read_mask(args.region), preset=preset)[0]
         if args.pixel:
-            cell = asked_grid(maps, direction, **choice_from(args)).cell_of(*args.pixel)
+            cell = asked_grid(maps, direction, choice, preset=preset).cell_of(*args.pixel)
         elif args.at:
             cell = args.at
         else:
@@ -130,14 +136,21 @@ def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
             raise I2AMError(
                 f"{args.level} shows a place on the {asked_on} picture: give --at ROW,COLUMN, --pixel X,Y or --region MASK"
             )
-        return sram(maps, cell, direction, **choice_from(args))
+        return sram(maps, cell, direction, choice, preset=preset)
     if args.at or args.pixel or args.region:
         raise I2AMError(f"--at, --pixel and --region choose a place for sram and mirror; {args.level} is of all places")
     if args.reference_mask is not None and (args.side, args.preset) != ("G2R", "official"):
         raise I2AMError("--reference-mask is what the official preset multiplies its G2R by: add --side G2R --preset official")
-    mask = None if args.reference_mask is None else read_mask(args.reference_mask)
-    level = {"groups": args.groups, "placed_only": args.placed_only, "reference_mask": mask}
-    return level_of(maps, args.level.upper(), args.side, **level, **choice_from(args))
+    return level_of(
+        maps,
+        args.level.upper(),
+        args.side,
+        choice,
+        groups=args.groups,
+        preset=preset,
+        placed_only=args.placed_only,
+        reference_mask=None if args.reference_mask is None else read_mask(args.reference_mask),
+    )
 
 
 def _picture(maps: AttributionMaps, heat: Heat, given: Path | None, args: argparse.Namespace) -> Image.Image:

@@ -43,7 +43,8 @@ log = logging.getLogger("i2am")
 MOST_SEED = 2**31 - 1
 GROUPS, FRAMES = 5, 10
 """Time groups of the panels and of the animation, where there are as many steps."""
-SHOWN: dict[str, dict[str, Any]] = {"R2G": {}, "R2G-balanced": {}, "mass": {"placed_only": True}, "G2R": {}}
+SHOWN = {"R2G": False, "R2G-balanced": False, "mass": True, "G2R": False}
+"""The maps that are drawn, and whether over placed tokens only."""
 
 
 def picture_of(tensor: Tensor) -> Image.Image:
@@ -185,10 +186,10 @@ def _imacs(maps: AttributionMaps, case: DemoCase) -> dict[str, dict[str, Any]]:
 
 def _draw_levels(out: Path, maps: AttributionMaps, generated: Image.Image, reference: Image.Image) -> None:
     """One file a level and side, and the animation over time."""
-    for side, options in SHOWN.items():
+    for side, placed_only in SHOWN.items():
         below = reference if side == "G2R" else generated
         for level in LEVELS:
-            heat = level_of(maps, level, side, groups=min(GROUPS, maps.run.steps), **options)
+            heat = level_of(maps, level, side, groups=min(GROUPS, maps.run.steps), placed_only=placed_only)
             path = out / f"{level}_{side}.png".lower().replace("-", "_")
             picture = overlay(below, heat) if len(heat.values) == 1 else panels(below, heat)
             picture.save(path)

@@ -22,6 +22,9 @@ def cells_at(points: Sequence[Point], size: Size, grid: TokenGrid) -> list[Cell]
 
     Raises:
         LayoutError: a point lies outside of what the tokens cover.
+
+    >>> cells_at([(5, 5), (40, 60), (47, 63)], (64, 48), TokenGrid(4, 3))
+    [(0, 0), (3, 2)]
     """
     on_picture = replace(grid, picture=size, rect=grid.rect or WHOLE)
     return list(dict.fromkeys(on_picture.cell_of(x, y) for x, y in points))
@@ -44,7 +47,11 @@ def cells_under(region: Tensor, grid: TokenGrid, name: str = "region") -> list[C
 
 
 def cell_box(grid: TokenGrid, row: int, column: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The (left, top, right, bottom) in pixels of one token's cell on a picture of ``size`` (H, W)."""
+    """The (left, top, right, bottom) in pixels of one token's cell on a picture of ``size`` (H, W).
+
+    >>> cell_box(TokenGrid(4, 3), 3, 1, (64, 48))
+    (16.0, 48.0, 32.0, 64.0)
+    """
     if not (0 <= row < grid.rows and 0 <= column < grid.columns):
         raise I2AMError(f"cell ({row}, {column}) lies outside of the {grid.rows} x {grid.columns} token grid")
     left, top, right, bottom = grid.rect or (0.0, 0.0, 1.0, 1.0)

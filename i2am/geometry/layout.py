@@ -54,6 +54,9 @@ class TokenGrid:
 
         Raises:
             LayoutError: the picture size or rectangle is unknown, or the pixel lies outside of it.
+
+        >>> TokenGrid(4, 3, picture=(64, 48)).cell_of(20, 63)
+        (3, 1)
         """
         if self.picture is None or min(self.picture) < 1 or self.rect is None:
             raise LayoutError("the grid's picture size or rectangle is unknown; give rows and columns instead of pixels")
@@ -172,11 +175,15 @@ class Layout:
 
 
 def suggest(tokens: int) -> str:
-    """A hint about the grid that a token count may stand for, for error texts only."""
+    """A hint about the grid that a token count may stand for, for error texts only.
+
+    >>> suggest(257)
+    '; 257 tokens often mean 16 x 16 and 1 leading'
+    """
     if tokens == 1:
         return "; a single token is 1 x 1 and 0 leading"
     for leading in (0, 1):
-        side = round((tokens - leading) ** 0.5)
-        if side > 1 and side * side == tokens - leading:
-            return f"; {tokens} tokens often mean {side} x {side} and {leading} leading"
+        rows = round((tokens - leading) ** 0.5)
+        if rows > 1 and rows * rows == tokens - leading:
+            return f"; {tokens} tokens often mean {rows} x {rows} and {leading} leading"
     return ""

@@ -13,7 +13,11 @@ MaskLike = Tensor | np.ndarray | Image.Image
 
 
 def as_mask(mask: MaskLike) -> Tensor:
-    """A mask as a float tensor: arrays as they are, a Pillow picture's brightness as 0-1."""
+    """A mask as a float tensor: arrays as they are, a Pillow picture's brightness as 0-1.
+
+    >>> as_mask(Image.new("L", (3, 1), 255))
+    tensor([[1., 1., 1.]])
+    """
     if isinstance(mask, Image.Image):
         mask = np.asarray(mask.convert("L"), dtype=np.float32) / 255
     return torch.as_tensor(mask).detach().float().cpu()
@@ -24,6 +28,9 @@ def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
 
     Raises:
         MaskError: it holds another number of masks, or is no MASK.
+
+    >>> tuple(mask_of(torch.ones(2, 64, 48), 1, 2, "inpainting mask").shape)
+    (64, 48)
     """
     masks = as_mask(masks)
     masks = masks[None] if masks.ndim == 2 else masks
@@ -32,11 +39,16 @@ def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
     if masks.ndim != 3:
         raise MaskError(f"the {name} has the shape (masks, height, width), got {tuple(masks.shape)}")
     if len(masks) not in (1, images):
-        raise MaskError(f"the {name} holds {len(masks)} masks, but the run had {images} image(s); give one, or one an image")
+        raise MaskError(f"the {name} holds {len(masks)} masks, but the run had {images} image(s); give one, or one per image")
     return masks[image if len(masks) > 1 else 0]
 
 
 def mask_to_score(mask: MaskLike, name: str) -> Tensor:
+    """One mask, (H, W) in 0-1, with an inside and an outside.
+
+    Raises:
+        MaskError: it is more than one mask, has other values, is empty, or covers everything.
+    """
     out = as_mask(mask)
     while out.ndim > 2 and out.shape[0] == 1:
         out = out[0]

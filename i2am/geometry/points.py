@@ -15,18 +15,25 @@ def points_of(text: str) -> list[Point]:
 
     Raises:
         I2AMError: something else.
+
+    >>> points_of('[[120, 80], {"x": 64, "y": 200}]')
+    [(120.0, 80.0), (64.0, 200.0)]
     """
     if not text.strip():
         return []
     try:
-        found = json.loads(text)
-        if not isinstance(found, list):
-            raise TypeError
-        pairs = [(p["x"], p["y"]) if isinstance(p, dict) else tuple(p) for p in found]
-        if not all(len(p) == 2 and all(_is_number(v) for v in p) for p in pairs):
-            raise TypeError
+        return _pairs(json.loads(text))
     except (ValueError, TypeError, KeyError, OverflowError):
         raise I2AMError(f"expected points as JSON in pixels, such as [[120, 80], [64, 200]], got {text!r}") from None
+
+
+def _pairs(found: object) -> list[Point]:
+    """Points from parsed JSON; what is none raises the TypeError, ValueError or KeyError that it meets."""
+    if not isinstance(found, list):
+        raise TypeError
+    pairs = [(p["x"], p["y"]) if isinstance(p, dict) else tuple(p) for p in found]
+    if not all(len(p) == 2 and all(_is_number(v) for v in p) for p in pairs):
+        raise TypeError
     return [(float(x), float(y)) for x, y in pairs]
 
 

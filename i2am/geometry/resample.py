@@ -12,14 +12,23 @@ Size = tuple[int, int]
 
 
 def bicubic(maps: Tensor, size: Size) -> Tensor:
-    """(P, h, w) to (P, *size), bicubic and clamped at 0, as the paper resizes marginal maps."""
+    """(P, h, w) to (P, *size), bicubic and clamped at 0, as the paper resizes marginal maps.
+
+    >>> wide = bicubic(torch.tensor([[[0.0, 0.0, 1.0]]]), (1, 6))
+    >>> tuple(wide.shape), float(wide.min())
+    ((1, 1, 6), 0.0)
+    """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps.clone()
     return F.interpolate(maps[:, None], size, mode="bicubic", align_corners=False)[:, 0].clamp_min(0)
 
 
 def bilinear(maps: Tensor, size: Size) -> Tensor:
-    """(P, h, w) to (P, *size), bilinear; every old cell has the same total weight (see `_linear`)."""
+    """(P, h, w) to (P, *size), bilinear; every old cell has the same total weight (see `_linear`).
+
+    >>> bilinear(torch.tensor([[[0.0, 1.0]]]), (1, 4)).squeeze()
+    tensor([0.0000, 0.2500, 0.7500, 1.0000])
+    """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps.clone()
     rows, columns = _linear(maps.shape[-2], size[0]).to(maps), _linear(maps.shape[-1], size[1]).to(maps)
@@ -64,6 +73,9 @@ def area(mask: Tensor, size: Size, rect: Rect = WHOLE) -> Tensor:
     """(B, h, w) to (B, *size): the exact mean of the mask over each cell, for any pair of sizes.
 
     ``rect`` is the part of the mask that the cells cover; beyond the mask counts as 0.
+
+    >>> area(torch.tensor([[[1.0, 1.0, 0.0]]]), (1, 2)).squeeze()
+    tensor([1.0000, 0.3333])
     """
     left, top, right, bottom = rect
     rows, columns = _overlap(size[0], mask.shape[-2], top, bottom), _overlap(size[1], mask.shape[-1], left, right)
@@ -78,6 +90,10 @@ def bilinear_rows(cells: list[tuple[int, int]], grid: Size, common: Size) -> Ten
 
 
 def even_ranges(total: int, parts: int) -> tuple[tuple[int, int], ...]:
-    """``parts`` half-open ranges that fill 0 to ``total``; sizes differ by at most one."""
+    """``parts`` half-open ranges that fill 0 to ``total``; sizes differ by at most one.
+
+    >>> even_ranges(50, 4)
+    ((0, 12), (12, 25), (25, 37), (37, 50))
+    """
     edges = [i * total // parts for i in range(parts + 1)]
     return tuple(zip(edges[:-1], edges[1:], strict=True))

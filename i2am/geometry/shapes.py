@@ -14,6 +14,11 @@ def check_shape(what: str, size: Size, expected: Size, of: str) -> None:
 
     Raises:
         I2AMError: the ratios of their sides differ by more than `MOST_STRETCH`, with both sizes.
+
+    >>> check_shape("mask", (64, 64), (64, 48), "generated image")
+    >>> check_shape("mask", (48, 64), (64, 48), "generated image")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    i2am.errors.I2AMError: the mask is 64 x 48 pixels, but the generated image is 48 x 64: another shape, so they cannot ...
     """
     if min(expected) < 1:
         return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..errors import UnavailableError
 from ..maps.facts import LayerInfo
+from ..maps.kinds import over_reference, shown_as
 from ..maps.value import AttributionMaps
-from .selection import OVER_REFERENCE, Selection
+from .selection import Selection
 
 
 def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
@@ -16,7 +17,7 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
             the branch's keys are null tokens.
     """
     chosen = selection.layers
-    if what in OVER_REFERENCE and selection.branch in maps.null_branches:
+    if over_reference(what) and selection.branch in maps.null_branches:
         chosen = tuple(x for x in chosen if x.beside)  # these see the reference in both branches
         if not chosen:
             raise UnavailableError(
@@ -29,7 +30,7 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
             f"{what} is unavailable: the chosen layers attend to a single token, and a softmax over one key is 1 "
             f"whatever the reference is; R2G is still defined"
         )
-    if what in OVER_REFERENCE and not any(selection.reference_of(x).grid.placed for x in layers):
+    if over_reference(what) and not any(selection.reference_of(x).grid.placed for x in layers):
         reference = selection.reference_of(layers[0])
         raise UnavailableError(
             f"{what} is unavailable: the {reference.grid.tokens} tokens of {reference.name!r} have no places on its picture, "
@@ -46,16 +47,17 @@ def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_on
     """
     if placed_only and not any(selection.reference_of(x).grid.placed for x in selection.layers):
         raise UnavailableError("placed_only leaves nothing: none of the reference's tokens has a place; leave it out")
-    if side == "R2G":
+    _, shown = shown_as(side)
+    if shown.one_key:
         return selection.layers
     layers = multi_token(maps, selection, side)
-    if side == "mass":
+    if not shown.every_key:
         whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys_of(selection.reference)]
         whole = [x for x in whole if not (placed_only and selection.reference_of(x).grid.leading)]
         if whole:
             raise UnavailableError(
-                f"the mass of layer {whole[0].name!r} is refused: the reference's tokens are all keys of the call, so the "
-                f"mass is 1 everywhere; use placed_only where there are leading tokens, or another side"
+                f"the {side} of layer {whole[0].name!r} is refused: the reference's tokens are all keys of the call, so the "
+                f"{side} is 1 everywhere; use placed_only where there are leading tokens, or another side"
             )
     return layers
 

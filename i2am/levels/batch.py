@@ -1,4 +1,4 @@
-"""A batch of pictures or masks meets a batch of maps: as many of the one as of the other, or one for all."""
+"""The images of a batch: which of them an index means, and the heats of several as one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:
         I2AMError: there are none, or they are not of one size and kind.
     """
     if not heats or len(heats) != len(images):
-        raise I2AMError(f"heats are joined one an image, got {len(heats)} for {len(images)} images")
+        raise I2AMError(f"heats are joined one per image, got {len(heats)} for {len(images)} images")
     if len(heats) == 1:
         return replace(heats[0], images=(images[0],) * len(heats[0].labels))
     kinds = {(h.side, h.picture, h.level, h.size, tuple(h.values.shape)) for h in heats}

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..geometry.layout import TokenGrid
 from ..geometry.resample import Size
 from ..maps.value import AttributionMaps
+from .choice import EVERYTHING, Choice
 from .presets import preset_of
 from .selection import Selection, select
 
 
-def common_grid(
-    maps: AttributionMaps, picture: str, layers: str | Sequence[str] | None = None, reference: int = 0
-) -> TokenGrid:
+def common_grid(maps: AttributionMaps, picture: str, choice: Choice = EVERYTHING) -> TokenGrid:
     """The grid that maps on a picture are brought to.
 
     Args:
         maps: a recording.
         picture: "generated": the finest query grid of all recorded layers (the latent's where the network
-            attends there); "reference": the largest reference grid of ``layers``.
+            attends there); "reference": the largest reference grid of the chosen layers.
+        choice: its layers and reference, for the grid on the reference picture.
+
+    Raises:
+        UnavailableError: the choice does not exist.
     """
     if picture == "generated":
         return max((x.grid for x in maps.layers), key=lambda g: g.placed)
-    selection = select(maps, preset_of("default"), layers=layers, reference=reference)
-    return selected_reference_grid(selection)
+    return selected_reference_grid(select(maps, preset_of("default"), choice))
 
 
 def reference_grid(maps: AttributionMaps, reference: int = 0) -> TokenGrid:
@@ -33,11 +33,16 @@ def reference_grid(maps: AttributionMaps, reference: int = 0) -> TokenGrid:
 
 
 def selected_reference_grid(selection: Selection) -> TokenGrid:
+    """The largest grid that any of the selected layers sees of the reference."""
     return max((selection.reference_of(x).grid for x in selection.layers), key=lambda g: g.placed)
 
 
 def picture_size(grid: TokenGrid) -> Size:
-    """The picture's (H, W); where it is unknown 8 pixels a token, and 224 x 224 for tokens without places."""
+    """The picture's (H, W); where it is unknown 8 pixels per token, and 224 x 224 for tokens without places.
+
+    >>> picture_size(TokenGrid(16, 12)), picture_size(TokenGrid(16, 12, picture=(512, 384)))
+    ((128, 96), (512, 384))
+    """
     if not grid.placed:
         return grid.picture or (224, 224)
     return grid.picture if grid.picture and min(grid.picture) > 0 else (grid.rows * 8, grid.columns * 8)

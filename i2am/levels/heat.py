@@ -23,11 +23,11 @@ class Heat:
     """One or several raw maps on one picture.
 
     Attributes:
-        values: (P, h, w) float32 raw values, one panel each, never thresholded.
+        values: (P, h, w) float32 raw values of P panels, never thresholded.
         side: "R2G", "R2G-balanced", "mass", "G2R", "SRAM" or "mirror".
         picture: "generated" or "reference": which picture it lies on.
         level: "ULAM", "TLAM", "HLAM", "LLAM" or "SRAM".
-        labels: one label a panel.
+        labels: one label per panel.
         size: (H, W) of the picture in pixels.
         rect: the part of the picture that the grid covers, as fractions; None: unknown.
         notes: what a reader must know, such as "comparative, not causal".
@@ -37,7 +37,8 @@ class Heat:
         queries: the (row, column) cells that a SRAM or mirror was asked for.
         images: per panel, the image of the batch that it belongs to; empty: all belong to one.
         threshold: the part of the range above which pictures show it; None: all of it. The values stay raw.
-        scale: "each" or "shared", how pictures stretch its panels; None: as who draws it likes.
+        scale: how pictures stretch its panels, "each" to its own range or all to one "shared" range; None leaves it to
+            the drawing function.
     """
 
     values: Tensor
@@ -95,7 +96,11 @@ class Normalised:
 
 
 def box_of(rect: Rect | None, size: Size) -> tuple[int, int, int, int]:
-    """A rectangle of fractions as pixels (left, top, right, bottom) of a picture of ``size``; unknown means all of it."""
+    """A rectangle of fractions as pixels (left, top, right, bottom) of a picture of ``size``; unknown means all of it.
+
+    >>> box_of((0.25, 0.0, 0.75, 1.0), (64, 48))
+    (12, 0, 36, 64)
+    """
     left, top, right, bottom = WHOLE if rect is None else rect
     return round(left * size[1]), round(top * size[0]), round(right * size[1]), round(bottom * size[0])
 
@@ -129,6 +134,10 @@ def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Norm
 
     Raises:
         I2AMError: ``scale`` is neither "each" nor "shared".
+
+    >>> heat = Heat(torch.tensor([[[2.0, 3.0, 6.0]]]), "R2G", "generated", "ULAM", ("all steps",), (1, 3))
+    >>> normalise(heat).values
+    tensor([[[0.0000, 0.2500, 1.0000]]])
     """
     if scale not in ("each", "shared"):
         raise I2AMError(f"scale is 'each' or 'shared', got {scale!r}")
@@ -149,9 +158,13 @@ def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Norm
     return Normalised(values, tuple(low.tolist()), tuple(high.tolist()), tuple(flat))
 
 
-def threshold(values: Tensor, level: float = THRESHOLD) -> Tensor:
-    """Values kept where strictly greater than ``level``, zeros elsewhere (eq. 9)."""
-    return torch.where(values > level, values, torch.zeros_like(values))
+def keep_above(values: Tensor, threshold: float = THRESHOLD) -> Tensor:
+    """Values kept where strictly greater than the threshold, zeros elsewhere (eq. 9).
+
+    >>> keep_above(torch.tensor([0.25, 0.5, 1.0]), 0.5)
+    tensor([0., 0., 1.])
+    """
+    return torch.where(values > threshold, values, torch.zeros_like(values))
 
 
 def shown(heat: Heat, size: Size | None = None, scale: str = "each") -> Tensor:
@@ -163,4 +176,4 @@ def shown(heat: Heat, size: Size | None = None, scale: str = "each") -> Tensor:
         scale: "each" or "shared".
     """
     values = normalise(heat, size, heat.scale or scale).values
-    return values if heat.threshold is None else threshold(values, heat.threshold)
+    return values if heat.threshold is None else keep_above(values, heat.threshold)

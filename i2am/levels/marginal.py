@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import UnavailableError
-from ..geometry.layout import WHOLE, Rect, TokenGrid
+from ..geometry.layout import WHOLE, Rect
 from ..geometry.masks import MaskLike, mask_of
 from ..geometry.resample import bicubic, bilinear, even_ranges
 from ..geometry.shapes import check_shape
 from ..maps.facts import LayerInfo, Range
+from ..maps.kinds import Kind, Shown, level_sides, shown_as
 from ..maps.value import AttributionMaps
 from .available import SINGLE, is_single, layers_for
+from .choice import EVERYTHING, Choice
 from .grids import common_grid, picture_size, selected_reference_grid
 from .heat import UNMASKED, Heat, times_mask
-from .presets import Preset, preset_of
-from .selection import Selection, select
+from .presets import preset_of
+from .selection import select
 from .steps import steps_label, time_mean
 
-SIDES = ("R2G", "R2G-balanced", "mass", "G2R")
-_KINDS = {"R2G": "r2g", "R2G-balanced": "balanced", "mass": "mass", "G2R": "g2r"}
-COMPARATIVE = "comparative, not causal"
+_RESIZE = {"bicubic": bicubic, "bilinear": bilinear}
 
 
-def _check_side(side: str) -> None:
-    if side not in SIDES:
-        raise UnavailableError(f"there is no side {side!r}; there are {', '.join(SIDES)}")
-
-
-def _scale(preset: Preset, side: str, layer: LayerInfo, selection: Selection, common: TokenGrid) -> float:
-    if not preset.scaled or side == "mass":
-        return 1.0
-    grid = selection.reference_of(layer).grid if side == "G2R" else layer.grid
-    return grid.placed / common.placed
+def _kind_of(side: str) -> tuple[Kind, Shown]:
+    sides = level_sides()
+    if side not in sides:
+        raise UnavailableError(f"there is no side {side!r}; there are {', '.join(sides)}")
+    return shown_as(side)
 
 
 class _Builder:
     """Brings one side's maps of a selection to the common grid, head by head."""
 
     def __init__(
-        self, maps: AttributionMaps, side: str, preset: str, placed_only: bool, choice: dict, over_time: bool = False
+        self, maps: AttributionMaps, side: str, choice: Choice, *, preset: str, placed_only: bool, over_time: bool = False
     ) -> None:
-        _check_side(side)
+        kind, self.shown = _kind_of(side)
         self.maps, self.side, self.preset = maps, side, preset_of(preset)
-        self.selection = select(maps, self.preset, side=side, over_time=over_time, **choice)
+        self.selection = select(maps, self.preset, choice, side=side, over_time=over_time)
         self.layers = layers_for(maps, self.selection, side, placed_only)
-        self.on_reference = side == "G2R"
+        self.on_reference = kind.along == "tokens"
         self.common = selected_reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")
-        self.kind = _KINDS[side] + ("_placed" if placed_only and not self.on_reference else "")
+        self.kind = kind.tensors[-1] if placed_only else kind.name  # placed tokens alone, where that is another map
+        self._check_kept()
+
+    def _check_kept(self) -> None:
+        """Refuse a kind that this recording lacks: it may be older than the kind."""
+        kept = [self.maps.has(self.kind, x.name, self.selection.branch, self.selection.reference) for x in self.layers]
+        if not any(kept):
+            raise UnavailableError(f"this recording has no {self.side}: record again, with this version of I2AM")
 
     def panels(self, layer: LayerInfo, steps: Range) -> tuple[Tensor, Tensor]:
         """One layer's maps on the common grid, (heads, h, w), and its unplaced shares, (heads,)."""
@@ -61,10 +62,11 @@ class _Builder:
             grid = self.selection.reference_of(layer).grid
             share = values[:, : grid.leading].sum(1)
             values = values[:, grid.leading :]
-        values = values * _scale(self.preset, self.side, layer, self.selection, self.common)
+        if self.preset.scaled and self.shown.scaled:
+            values = values * (grid.placed / self.common.placed)
         size = (self.common.rows, self.common.columns)
-        # as SRAM does it, so that its mean over all patches is G2R also where layers see unequal reference grids
-        resize = bilinear if self.on_reference and self.preset.scaled else bicubic
+        # G2R as SRAM does it, so that its mean over all patches is G2R also where layers see unequal reference grids
+        resize = _RESIZE[self.shown.resize] if self.preset.scaled else bicubic
         return resize(values.reshape(-1, grid.rows, grid.columns), size), share
 
     def mean(self, steps: Range) -> tuple[Tensor, float]:
@@ -77,9 +79,9 @@ class _Builder:
         return (values * weights.view(-1, 1, 1)).sum(0), float((torch.stack([s.mean() for s in shares]) * weights).sum())
 
     def heat(self, level: str, values: list[Tensor], labels: list[str], shares: list[float]) -> Heat:
-        notes = list(self.maps.notes)
-        if self.side == "R2G":
-            notes.insert(0, COMPARATIVE)
+        """Panels on the common grid as a heat, with the notes that its readers need."""
+        notes = [*self.shown.notes, *self.maps.notes]
+        if self.shown.one_key:
             if any(is_single(x, self.selection.reference) for x in self.layers):
                 notes.insert(0, SINGLE)
         elif len(self.layers) < len(self.selection.layers):
@@ -105,21 +107,26 @@ class _Builder:
 
 
 def ulam(
-    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: Any
+    maps: AttributionMaps,
+    side: str = "R2G",
+    choice: Choice = EVERYTHING,
+    *,
+    preset: str = "default",
+    placed_only: bool = False,
 ) -> Heat:
     """The time-and-head integrated map: one panel, the mean over steps, heads and layers.
 
     Args:
         maps: a recording.
         side: "R2G", "R2G-balanced", "mass" or "G2R".
+        choice: what to take of the recording.
         preset: "default", "paper" or "official".
-        placed_only: R2G, balanced and mass over the reference's placed tokens only.
-        **choice: ``branch``, ``reference``, ``image``, ``layers`` (names or globs), ``heads``, ``steps`` (half-open).
+        placed_only: R2G, R2G-balanced and mass over the reference's placed tokens only.
 
     Raises:
         UnavailableError: the choice does not exist, or the side means nothing for these layers.
     """
-    b = _Builder(maps, side, preset, placed_only, choice)
+    b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only)
     value, share = b.mean(b.selection.steps)
     return b.heat("ULAM", [value], [steps_label(maps, b.selection.steps)], [share])
 
@@ -127,25 +134,25 @@ def ulam(
 def tlam(
     maps: AttributionMaps,
     side: str = "R2G",
-    groups: int = 5,
+    choice: Choice = EVERYTHING,
     *,
+    groups: int = 5,
     preset: str = "default",
     placed_only: bool = False,
-    **choice: Any,
 ) -> Heat:
-    """The head-integrated maps: one panel a time group (half-open, as even as possible), each the mean per step.
+    """The head-integrated maps: one panel per time group (half-open, as even as possible), each the mean per step.
 
     Raises:
         UnavailableError: as `ulam`; or there are fewer steps than groups; or memory was short at recording and a
             group is not a union of the step ranges that were kept.
     """
-    b = _Builder(maps, side, preset, placed_only, choice, over_time=True)
+    b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only, over_time=True)
     start, stop = b.selection.steps
-    if choice.get("steps") is None:  # a run that started late or stopped early
+    if choice.steps is None:  # a run that started late or stopped early
         start = next(a for a, b in maps.bins if a <= maps.recorded[0] < b)
         stop = next(b for a, b in maps.bins if a <= maps.recorded[-1] < b)
     if not 1 <= groups <= stop - start:
-        which = "recorded" if choice.get("steps") is None else "chosen"
+        which = "recorded" if choice.steps is None else "chosen"
         raise UnavailableError(
             f"{groups} time groups were asked for; the {which} steps {start} to {stop} can make 1 to {stop - start}"
         )
@@ -155,14 +162,19 @@ def tlam(
 
 
 def hlam(
-    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: Any
+    maps: AttributionMaps,
+    side: str = "R2G",
+    choice: Choice = EVERYTHING,
+    *,
+    preset: str = "default",
+    placed_only: bool = False,
 ) -> Heat:
-    """The time-integrated maps: one panel a head index, the mean over the chosen layers that have it.
+    """The time-integrated maps: one panel per head index, the mean over the chosen layers that have it.
 
     Raises:
         UnavailableError: as `ulam`; or only the mean over heads was kept.
     """
-    b = _Builder(maps, side, preset, placed_only, choice)
+    b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only)
     indices = b.selection.heads or tuple(range(max(x.heads for x in b.layers)))
     per_layer = [(x, *b.panels(x, b.selection.steps)) for x in b.layers]
     values, labels, shares = [], [], []
@@ -180,31 +192,46 @@ def hlam(
 
 
 def llam(
-    maps: AttributionMaps, side: str = "R2G", *, preset: str = "default", placed_only: bool = False, **choice: Any
+    maps: AttributionMaps,
+    side: str = "R2G",
+    choice: Choice = EVERYTHING,
+    *,
+    preset: str = "default",
+    placed_only: bool = False,
 ) -> Heat:
-    """The maps per layer: one panel a layer in network order, the mean over steps and heads.
+    """The maps per layer: one panel per layer in network order, the mean over steps and heads.
 
     Raises:
         UnavailableError: as `ulam`.
     """
-    b = _Builder(maps, side, preset, placed_only, choice)
+    b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only)
     found = [b.panels(x, b.selection.steps) for x in b.layers]
     labels = [f"{x.name} · {x.grid.rows}×{x.grid.columns}" for x in b.layers]
     return b.heat("LLAM", [p.mean(0) for p, _ in found], labels, [float(s.mean()) for _, s in found])
 
 
-LEVELS: dict[str, Callable[..., Heat]] = {"ULAM": ulam, "TLAM": tlam, "HLAM": hlam, "LLAM": llam}
+class Level(Protocol):
+    """Makes the maps of one level: steps, heads or layers become panels, or all of them are averaged."""
+
+    def __call__(
+        self, maps: AttributionMaps, side: str = ..., choice: Choice = ..., *, preset: str = ..., placed_only: bool = ...
+    ) -> Heat:
+        """The maps, see `ulam`."""
+
+
+LEVELS: dict[str, Level] = {"ULAM": ulam, "TLAM": tlam, "HLAM": hlam, "LLAM": llam}
 
 
 def level_of(
     maps: AttributionMaps,
     level: str,
     side: str = "R2G",
+    choice: Choice = EVERYTHING,
     *,
     groups: int = 5,
     preset: str = "default",
+    placed_only: bool = False,
     reference_mask: MaskLike | None = None,
-    **choice: Any,
 ) -> Heat:
     """The maps of a level by its name.
 
@@ -212,11 +239,12 @@ def level_of(
         maps: a recording.
         level: "ULAM", "TLAM", "HLAM" or "LLAM".
         side: see `ulam`.
+        choice: what to take of the recording.
         groups: time groups of TLAM; no other level has them.
         preset: see `ulam`.
+        placed_only: see `ulam`.
         reference_mask: MASK (1 or images, H, W), 1 = the object; the official preset shows G2R times it, the others
             do not use it.
-        **choice: see `ulam`.
 
     Raises:
         UnavailableError: there is no such level, or as the level's own function.
@@ -224,10 +252,13 @@ def level_of(
     """
     if level not in LEVELS:
         raise UnavailableError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
-    heat = LEVELS[level](maps, side, **({"groups": groups} if level == "TLAM" else {}), preset=preset, **choice)
+    if level == "TLAM":
+        heat = tlam(maps, side, choice, groups=groups, preset=preset, placed_only=placed_only)
+    else:
+        heat = LEVELS[level](maps, side, choice, preset=preset, placed_only=placed_only)
     if reference_mask is None or side != "G2R" or not preset_of(preset).masked_g2r:
         return heat
-    mask = mask_of(reference_mask, choice.get("image", 0), maps.images, "reference mask")
-    known = maps.references[choice.get("reference", 0)].grid.picture or (0, 0)
+    mask = mask_of(reference_mask, choice.image, maps.images, "reference mask")
+    known = maps.references[choice.reference].grid.picture or (0, 0)
     check_shape("reference mask", (mask.shape[0], mask.shape[1]), known, "recorded reference image")
     return times_mask(heat, mask)

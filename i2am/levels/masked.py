@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from ..geometry.resample import area, bicubic, bilinear
 from ..maps.facts import LayerInfo
 from ..maps.value import AttributionMaps
 from .available import layers_for
+from .choice import EVERYTHING, Choice
 from .heat import Heat
 from .marginal import ulam
 from .patch import pairwise_of
@@ -23,7 +23,7 @@ from .steps import time_mean
 
 
 def masked_g2r(
-    maps: AttributionMaps, inpaint_mask: Tensor | None = None, *, preset: str = "default", **choice: Any
+    maps: AttributionMaps, inpaint_mask: Tensor | None = None, choice: Choice = EVERYTHING, *, preset: str = "default"
 ) -> tuple[Heat, tuple[str, ...]]:
     """The G2R map of eq. 17: averaged over generated positions weighted by the inpainting mask's area in each cell.
 
@@ -34,8 +34,8 @@ def masked_g2r(
         UnavailableError: neither is possible.
     """
     rules = preset_of(preset)
-    heat = ulam(maps, "G2R", preset=preset, **choice)
-    selection = select(maps, rules, side="G2R", **choice)  # type: ignore[arg-type]
+    heat = ulam(maps, "G2R", choice, preset=preset)
+    selection = select(maps, rules, choice, side="G2R")
     layers = list(layers_for(maps, selection, "G2R"))
     recorded = maps.inpaint_mask is not None and inpaint_mask is None
     if not recorded:

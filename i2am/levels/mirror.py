@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..geometry.cells import cells_under
 from ..geometry.masks import MaskLike, mask_of
 from ..geometry.shapes import check_shape
 from ..maps.value import AttributionMaps
+from .choice import EVERYTHING, Choice
 from .heat import Heat
 from .patch import asked_grid, sram
 
 
-def mirror_of_object(maps: AttributionMaps, reference_mask: MaskLike, *, image: int = 0, **choice: Any) -> Heat:
+def mirror_of_object(
+    maps: AttributionMaps, reference_mask: MaskLike, choice: Choice = EVERYTHING, *, preset: str = "default"
+) -> Heat:
     """Where an object on the reference went: the mirror, as the mean over the patches that its mask covers.
 
     It is R2G-balanced with votes of the object's patches alone, of the pairwise layers.
@@ -20,16 +21,16 @@ def mirror_of_object(maps: AttributionMaps, reference_mask: MaskLike, *, image: 
     Args:
         maps: a recording with pairwise maps.
         reference_mask: MASK (1 or images, H, W), 1 = the object; a tensor, an array or a Pillow picture.
-        image: which image of the batch.
-        **choice: see `sram`.
+        choice: what to take of the recording; see `sram`.
+        preset: see `ulam`.
 
     Raises:
         I2AMError: the mask has another shape than the recorded reference image.
         MaskError: the mask does not fit the run, is empty or lies outside of what the tokens cover.
         UnavailableError: as `sram`.
     """
-    mask = mask_of(reference_mask, image, maps.images, "reference mask")
-    grid = asked_grid(maps, "generated", image=image, **choice)
+    mask = mask_of(reference_mask, choice.image, maps.images, "reference mask")
+    grid = asked_grid(maps, "generated", choice, preset=preset)
     if grid.picture is not None:
         check_shape("reference mask", (mask.shape[0], mask.shape[1]), grid.picture, "recorded reference image")
-    return sram(maps, cells_under(mask, grid, "reference mask"), "generated", image=image, **choice)
+    return sram(maps, cells_under(mask, grid, "reference mask"), "generated", choice, preset=preset)

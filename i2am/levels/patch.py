@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +16,10 @@ from ..geometry.resample import bilinear, bilinear_rows
 from ..maps.facts import LayerInfo
 from ..maps.value import AttributionMaps
 from .available import is_single, multi_token
+from .choice import EVERYTHING, Choice
 from .grids import common_grid, picture_size
 from .heat import Heat
-from .presets import Preset, preset_of
+from .presets import preset_of
 from .selection import Selection, select
 from .steps import whole_ranges
 
@@ -30,31 +31,25 @@ BLOCK = 1024
 Cell = tuple[int, int]
 
 
-def asked_grid(maps: AttributionMaps, direction: str = "reference", *, preset: str = "default", **choice: Any) -> TokenGrid:
+def asked_grid(
+    maps: AttributionMaps, direction: str = "reference", choice: Choice = EVERYTHING, *, preset: str = "default"
+) -> TokenGrid:
     """The grid whose cells `sram` takes: of the generated picture, or for "generated" (the mirror) of the reference.
 
     Raises:
         UnavailableError: as `sram`.
     """
-    if direction not in ("reference", "generated"):
-        raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
-    selection = select(maps, preset_of(preset), side="SRAM", **choice)  # type: ignore[arg-type]
-    layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
-    return common_grid(maps, "generated") if direction == "reference" else _finest_reference(selection, layers)
-
-
-def _finest_reference(selection: Selection, layers: tuple[LayerInfo, ...]) -> TokenGrid:
-    return max((selection.reference_of(x).grid for x in layers), key=lambda g: g.placed)
+    return _Pairwise.of(maps, direction, choice, preset).asked
 
 
 def sram(
     maps: AttributionMaps,
     at: Cell | Sequence[Cell] | Tensor,
     direction: str = "reference",
-    each: bool = False,
+    choice: Choice = EVERYTHING,
     *,
+    each: bool = False,
     preset: str = "default",
-    **choice: Any,
 ) -> Heat:
     """The row of A^r at one or several generated patches, on the reference picture; or the mirror of it.
 
@@ -68,45 +63,36 @@ def sram(
             grid of the generated picture; for ``direction`` "generated", of the reference grid.
         direction: "reference": which reference patches were used; "generated": the mirror, where a reference
             patch went: the column of A^r, normalised over the generated positions.
-        each: one panel a cell instead of their mean.
+        choice: what to take of the recording; heads need a recording per head.
+        each: one panel per cell instead of their mean.
         preset: see `ulam`.
-        **choice: see `ulam`; ``heads`` needs a recording per head.
 
     Raises:
         UnavailableError: no pairwise maps, a cell outside of the grid, steps that are not a union of the
             recorded groups, or a single-token reference.
     """
-    if direction not in ("reference", "generated"):
-        raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
-    rules = preset_of(preset)
-    selection = select(maps, rules, side="SRAM", **choice)  # type: ignore[arg-type]
-    layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
-    reference = _finest_reference(selection, layers)
-    generated = common_grid(maps, "generated")
-    cells = _cells(at, generated if direction == "reference" else reference, direction)
-    rows_or_columns = _rows if direction == "reference" else _columns
-
-    def of(some: list[Cell]) -> tuple[Tensor, Tensor]:
-        return rows_or_columns(maps, selection, layers, rules, some, generated, reference)
-
+    pairs = _Pairwise.of(maps, direction, choice, preset)
+    cells = _cells(at, pairs.asked, direction)
+    of = pairs.rows if direction == "reference" else pairs.columns
     values, shares = of(cells) if each else _mean(of, cells)
     notes = tuple(_sureness(v) for v in values) if direction == "reference" else ()
     one_note = notes if len(values) == 1 else ()
     labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
     if len(notes) > 1:
         labels = [f"{label}: {note}" for label, note in zip(labels, notes, strict=True)]
-    left_out = [x.name for x in selection.layers if x not in layers and not is_single(x, selection.reference)]
+    left_out = [x.name for x in pairs.selection.layers if x not in pairs.layers and not is_single(x, choice.reference)]
+    shown_on = pairs.reference if direction == "reference" else pairs.generated
     return Heat(
         values=values,
         side="SRAM" if direction == "reference" else "mirror",
         picture=direction,
         level="SRAM",
         labels=tuple(labels),
-        size=picture_size(reference if direction == "reference" else generated),
-        rect=reference.rect if direction == "reference" else generated.rect,
+        size=picture_size(shown_on),
+        rect=shown_on.rect,
         notes=(*one_note, *maps.notes, *((f"without pairwise maps, left out: {', '.join(left_out)}",) if left_out else ())),
         unplaced=tuple(shares.tolist()) if direction == "reference" else (),
-        colours=rules.colours,
+        colours=preset_of(preset).colours,
         queries=tuple(cells),
     )
 
@@ -168,12 +154,6 @@ def pairwise_of(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -
     return (values[groups].mean(1) * count.view(-1, 1, 1)).sum(0) / count.sum()
 
 
-def _heads_weight(layers: tuple[LayerInfo, ...], selection: Selection) -> list[float]:
-    """Each layer's share of the mean over layers and heads."""
-    heads = [len(selection.heads_of(x)) for x in layers]
-    return [h / sum(heads) for h in heads]
-
-
 def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell]) -> tuple[Tensor, Tensor]:
     """The mean map, (1, rows, columns), and unplaced share, (1,), over cells, some at a time."""
     values, shares = [], []
@@ -184,48 +164,68 @@ def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell]) 
     return torch.cat(values).sum(0, keepdim=True) / len(cells), torch.cat(shares).sum(0, keepdim=True) / len(cells)
 
 
-def _rows(
-    maps: AttributionMaps,
-    selection: Selection,
-    layers: tuple[LayerInfo, ...],
-    rules: Preset,
-    cells: list[Cell],
-    generated: TokenGrid,
-    reference: TokenGrid,
-) -> tuple[Tensor, Tensor]:
-    """SRAM of every cell, (Q, rows, columns), and its unplaced share, (Q,)."""
-    total = torch.zeros(len(cells), reference.rows, reference.columns)
-    share = torch.zeros(len(cells))
-    for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
-        grid = selection.reference_of(layer).grid
-        mix = bilinear_rows(cells, (layer.grid.rows, layer.grid.columns), (generated.rows, generated.columns))
-        row = mix @ pairwise_of(maps, selection, layer)  # (Q, S)
-        share += weight * row[:, : grid.leading].sum(1)
-        placed = row[:, grid.leading :].reshape(-1, grid.rows, grid.columns)
-        scale = grid.placed / reference.placed if rules.scaled else 1.0
-        total += weight * scale * bilinear(placed, (reference.rows, reference.columns))
-    return total, share
+@dataclass(frozen=True)
+class _Pairwise:
+    """The pairwise maps that a choice means, and the grids of both pictures that they are brought to."""
 
+    maps: AttributionMaps
+    selection: Selection
+    layers: tuple[LayerInfo, ...]
+    scaled: bool
+    generated: TokenGrid
+    reference: TokenGrid
+    asked: TokenGrid
+    """The grid whose cells are asked for."""
 
-def _columns(
-    maps: AttributionMaps,
-    selection: Selection,
-    layers: tuple[LayerInfo, ...],
-    rules: Preset,
-    cells: list[Cell],
-    generated: TokenGrid,
-    reference: TokenGrid,
-) -> tuple[Tensor, Tensor]:
-    """The mirror of every reference cell, (Q, rows, columns), each summing to 1; none of it is unplaced, (Q,)."""
-    total, share = torch.zeros(len(cells), generated.rows, generated.columns), torch.zeros(len(cells))
-    for layer, weight in zip(layers, _heads_weight(layers, selection), strict=True):
-        grid = selection.reference_of(layer).grid
-        mix = bilinear_rows(cells, (grid.rows, grid.columns), (reference.rows, reference.columns))
-        column = mix @ pairwise_of(maps, selection, layer)[:, grid.leading :].T  # (Q, N)
-        size = (generated.rows, generated.columns)
-        scale = grid.placed / reference.placed if rules.scaled else 1.0
-        total += weight * scale * bilinear(column.reshape(-1, layer.grid.rows, layer.grid.columns), size)
-    return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12), share
+    @classmethod
+    def of(cls, maps: AttributionMaps, direction: str, choice: Choice, preset: str) -> _Pairwise:
+        """Check what was asked for.
+
+        Raises:
+            UnavailableError: as `sram`.
+        """
+        if direction not in ("reference", "generated"):
+            raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
+        rules = preset_of(preset)
+        selection = select(maps, rules, choice, side="SRAM")
+        layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
+        generated = common_grid(maps, "generated")
+        reference = max((selection.reference_of(x).grid for x in layers), key=lambda g: g.placed)
+        asked = generated if direction == "reference" else reference
+        return cls(maps, selection, layers, rules.scaled, generated, reference, asked)
+
+    def rows(self, cells: list[Cell]) -> tuple[Tensor, Tensor]:
+        """SRAM of every generated cell, (Q, rows, columns), and its unplaced share, (Q,)."""
+        common, generated = self.reference, self.generated
+        total, share = torch.zeros(len(cells), common.rows, common.columns), torch.zeros(len(cells))
+        for layer, weight in self._weighted():
+            grid = self.selection.reference_of(layer).grid
+            mix = bilinear_rows(cells, (layer.grid.rows, layer.grid.columns), (generated.rows, generated.columns))
+            row = mix @ pairwise_of(self.maps, self.selection, layer)  # (Q, S)
+            share += weight * row[:, : grid.leading].sum(1)
+            placed = row[:, grid.leading :].reshape(-1, grid.rows, grid.columns)
+            total += weight * self._scale(grid) * bilinear(placed, (common.rows, common.columns))
+        return total, share
+
+    def columns(self, cells: list[Cell]) -> tuple[Tensor, Tensor]:
+        """The mirror of every reference cell, (Q, rows, columns), each summing to 1; none of it is unplaced, (Q,)."""
+        common, reference = self.generated, self.reference
+        total, share = torch.zeros(len(cells), common.rows, common.columns), torch.zeros(len(cells))
+        for layer, weight in self._weighted():
+            grid = self.selection.reference_of(layer).grid
+            mix = bilinear_rows(cells, (grid.rows, grid.columns), (reference.rows, reference.columns))
+            column = mix @ pairwise_of(self.maps, self.selection, layer)[:, grid.leading :].T  # (Q, N)
+            placed = column.reshape(-1, layer.grid.rows, layer.grid.columns)
+            total += weight * self._scale(grid) * bilinear(placed, (common.rows, common.columns))
+        return total / total.sum((1, 2), keepdim=True).clamp_min(1e-12), share
+
+    def _weighted(self) -> list[tuple[LayerInfo, float]]:
+        """Each layer with its share of the mean over layers and heads."""
+        heads = [len(self.selection.heads_of(x)) for x in self.layers]
+        return [(layer, h / sum(heads)) for layer, h in zip(self.layers, heads, strict=True)]
+
+    def _scale(self, grid: TokenGrid) -> float:
+        return grid.placed / self.reference.placed if self.scaled else 1.0
 
 
 def _sureness(row: Tensor) -> str:

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from ..errors import UnavailableError
 from ..geometry.layout import Reference
 from ..maps.facts import LayerInfo, Range
+from ..maps.kinds import over_reference
 from ..maps.value import AttributionMaps
+from .choice import EVERYTHING, Choice
 from .presets import Preset
-
-OVER_REFERENCE = ("G2R", "SRAM", "mirror")
-"""Sides that are made of A^r over the reference's places."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A checked choice; layers are in network order."""
+    """A choice that was checked against a recording; layers are in network order."""
 
     layers: tuple[LayerInfo, ...]
     heads: tuple[int, ...] | None
@@ -39,56 +38,58 @@ class Selection:
 def select(
     maps: AttributionMaps,
     preset: Preset,
+    choice: Choice = EVERYTHING,
     *,
     side: str = "R2G",
     over_time: bool = False,
-    branch: str = "cond",
-    reference: int = 0,
-    image: int = 0,
-    layers: str | Sequence[str] | None = None,
-    heads: Sequence[int] | None = None,
-    steps: Range | None = None,
 ) -> Selection:
-    """Check a choice against what was recorded, for maps of a side; see `levels.ulam`.
+    """Check a choice against what was recorded, for maps of a side.
+
+    Args:
+        maps: a recording.
+        preset: says which layers are meant where the choice leaves them open.
+        choice: what to take of the recording.
+        side: "R2G", "R2G-balanced", "mass", "G2R", "SRAM" or "mirror".
+        over_time: the maps are by time group (TLAM), for which the official preset has layers of its own.
 
     Raises:
         UnavailableError: something chosen does not exist, with what does.
     """
+    branch, reference, image = choice.branch, choice.reference, choice.image
     if branch not in maps.branches:
         raise UnavailableError(f"branch {branch!r} was not recorded; recorded: {', '.join(maps.branches)}")
     if not 0 <= reference < len(maps.references):
         raise UnavailableError(f"reference {reference} does not exist; the run had {len(maps.references)}, counted from 0")
     if not 0 <= image < maps.images:
         raise UnavailableError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
-    chosen = _attending(maps, _layers(maps, preset, layers, side, over_time), branch, reference)
+    chosen = _attending(maps, _layers(maps, preset, choice.layers, side, over_time), branch, reference)
+    heads = None if choice.heads is None else tuple(dict.fromkeys(choice.heads))
     if heads is not None:
         most = max(x.heads for x in chosen)
         bad = [h for h in heads if not 0 <= h < most]
         if bad or not heads:
             raise UnavailableError(f"heads {list(heads)} were asked for; the chosen layers have heads 0 to {most - 1}")
-        heads = tuple(dict.fromkeys(heads))
         chosen = tuple(x for x in chosen if any(h < x.heads for h in heads))
-    start, stop = (0, maps.run.steps) if steps is None else steps
+    start, stop = (0, maps.run.steps) if choice.steps is None else choice.steps
     if not 0 <= start < stop <= maps.run.steps:
         raise UnavailableError(
             f"steps {start} to {stop} were asked for; the run has steps 0 to {maps.run.steps}, both half-open: choose "
             f"first:stop in them, such as 0:{maps.run.steps}"
         )
-    return Selection(chosen, heads, (start, stop), branch, reference, image)  # type: ignore[arg-type]
+    return Selection(chosen, heads, (start, stop), branch, reference, image)
 
 
 def _layers(
-    maps: AttributionMaps, preset: Preset, patterns: str | Sequence[str] | None, side: str, over_time: bool
+    maps: AttributionMaps, preset: Preset, patterns: Sequence[str] | None, side: str, over_time: bool
 ) -> tuple[LayerInfo, ...]:
     if patterns is None:
         theirs = ("always", "over time") if over_time else ("always",)
         own = tuple(x for x in maps.layers if preset.official_layers and x.official in theirs)
-        if own and side in OVER_REFERENCE:
+        if own and over_reference(side):
             return own
         kept = (x for x in maps.layers if not (own and x.beside))
         chosen = tuple(x for x in kept if preset.middle or not x.middle)
         return chosen or maps.layers
-    patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     names = [x.name for x in maps.layers]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):

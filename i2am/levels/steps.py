@@ -1,4 +1,4 @@
-"""Means over steps, and how a range of steps is called."""
+"""Means over steps, and the label of a range of steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def chosen_heads(values: Tensor, layer: LayerInfo, selection: Selection) -> Tens
 
 
 def steps_label(maps: AttributionMaps, steps: Range) -> str:
-    """ "steps 0–9 · σ 14.6–5.3": the range's first and last step, and their noise levels or timesteps where known."""
+    """Such as "steps 0–9 · σ 14.6–5.3": the range's first and last step, and their noise levels or timesteps where known."""
     seen = [step for step in maps.recorded if steps[0] <= step < steps[1]]  # a run may start late or stop early
     first, last = (seen[0], seen[-1]) if seen else (steps[0], steps[1] - 1)
     label = f"steps {first}–{last}" if last > first else f"step {first}"
@@ -53,6 +53,9 @@ def whole_ranges(ranges: tuple[Range, ...], wanted: Range, what: str) -> list[in
 
     Raises:
         UnavailableError: ``wanted`` is not a union of them.
+
+    >>> whole_ranges(((0, 10), (10, 20), (20, 30)), (10, 30), "pairwise maps")
+    [1, 2]
     """
     inside = [i for i, (a, b) in enumerate(ranges) if a >= wanted[0] and b <= wanted[1]]
     if not inside or ranges[inside[0]][0] != wanted[0] or ranges[inside[-1]][1] != wanted[1]:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..errors import UnavailableError
 from ..geometry.layout import Reference, TokenGrid
 
-MARGINALS = ("r2g", "r2g_placed", "balanced", "balanced_placed", "mass", "mass_placed", "g2r", "g2r_masked")
-"""Kept per step bin, (images, bins, heads, length); sums over queries or keys of A^r and A^g (DESIGN 4)."""
-
-
-GROUPED = ("entropy", "norm", "peak_value", "peak_index", "pairwise")
-"""Kept per time group, (images, groups, heads, ...)."""
-
-
-ON_REFERENCE = ("g2r", "g2r_masked")
-
-
 Range = tuple[int, int]
-
-
 Key = tuple[str, str, str, int]
 """What a tensor is filed under: kind, layer name, branch, reference index."""
 
@@ -67,3 +56,58 @@ class RunInfo:
     model: str = ""
     host: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a recorded run is, beside its tensors.
+
+    Attributes:
+        layers: recorded layers in network order.
+        references: the references that were recorded.
+        branches: recorded halves of classifier-free guidance, of "cond" and "uncond".
+        images: number of images in the batch.
+        run: steps, seed, sampler and so on.
+        bins: half-open step ranges of the kinds kept per step: one for each step unless memory was short.
+        groups: half-open step ranges of the kinds kept by time group.
+        recorded: the steps that were really seen, in order (a run may start late or stop early).
+        generated_size: (H, W) of the generated picture in pixels.
+        notes: what was coarsened or left out, and why.
+        null_branches: branches whose reference tokens stand for "no reference".
+        active: for each reference the steps in which it was attended to (an adapter may begin late and end early); empty:
+            all recorded ones.
+    """
+
+    layers: tuple[LayerInfo, ...]
+    references: tuple[Reference, ...]
+    branches: tuple[str, ...]
+    images: int
+    run: RunInfo
+    bins: tuple[Range, ...]
+    groups: tuple[Range, ...]
+    recorded: tuple[int, ...]
+    generated_size: tuple[int, int]
+    notes: tuple[str, ...] = ()
+    null_branches: tuple[str, ...] = ()
+    active: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.active:
+            object.__setattr__(self, "active", (self.recorded,) * len(self.references))
+        object.__setattr__(self, "run", replace(self.run, extra=copy.deepcopy(dict(self.run.extra))))
+
+    def layer(self, name: str) -> LayerInfo:
+        """The layer of a name.
+
+        Raises:
+            UnavailableError: it was not recorded.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise UnavailableError(f"layer {name!r} was not recorded; recorded are: {', '.join(x.name for x in self.layers)}")
+
+    def steps_seen(self, steps: Range, reference: int | None = None) -> int:
+        """How many steps of a half-open range were recorded; with a reference: of those in which it was attended to."""
+        seen = self.recorded if reference is None else self.active[reference]
+        return sum(steps[0] <= s < steps[1] for s in seen)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -15,42 +15,52 @@ from torch import Tensor
 
 from ..errors import MapsFileError
 from ..geometry.layout import Reference, TokenGrid
-
-if TYPE_CHECKING:
-    from .value import AttributionMaps
+from .facts import Facts, Key, LayerInfo, RunInfo
+from .file_checks import check_stored
+from .version1 import from_version_1
 
 FORMAT = "i2am-maps"
-VERSION = 1
+VERSION = 2
 _MASK, _THUMBNAIL = "inpaint_mask", "thumbnail|"
 
 
-def save_maps(maps: AttributionMaps, path: str | Path) -> Path:
-    """Write ``maps`` to ``path``; an existing file is replaced only once the new one is whole.
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds: facts, tensors by `Key`, the inpainting mask and the small pictures; see `AttributionMaps`."""
+
+    facts: Facts
+    tensors: Mapping[Key, Tensor]
+    mask: Tensor | None
+    pictures: Mapping[str, Tensor]
+
+
+def write_maps(path: str | Path, maps: Stored) -> Path:
+    """Write maps to ``path``; an existing file is replaced only once the new one is whole.
 
     Raises:
         MapsFileError: the file cannot be written, or `RunInfo.extra` holds what JSON cannot.
     """
     path = Path(path)
-    tensors: dict[str, Tensor] = {"|".join(map(str, key)): t.contiguous() for key, t in maps._tensors.items()}
-    if maps.inpaint_mask is not None:
-        tensors[_MASK] = maps.inpaint_mask
-    tensors |= {_THUMBNAIL + name: picture for name, picture in maps.thumbnails.items()}
-    run = asdict(maps.run)
+    facts = maps.facts
+    tensors: dict[str, Tensor] = {"|".join(map(str, key)): t.contiguous() for key, t in maps.tensors.items()}
+    if maps.mask is not None:
+        tensors[_MASK] = maps.mask
+    tensors |= {_THUMBNAIL + name: picture for name, picture in maps.pictures.items()}
     about = {
         "format": FORMAT,
         "version": VERSION,
-        "layers": [asdict(x) for x in maps.layers],
-        "references": [asdict(x) for x in maps.references],
-        "branches": maps.branches,
-        "images": maps.images,
-        "run": run,
-        "bins": maps.bins,
-        "groups": maps.groups,
-        "recorded": maps.recorded,
-        "active": maps.active,
-        "generated_size": maps.generated_size,
-        "notes": maps.notes,
-        "null_branches": maps.null_branches,
+        "layers": [asdict(x) for x in facts.layers],
+        "references": [asdict(x) for x in facts.references],
+        "branches": facts.branches,
+        "images": facts.images,
+        "run": asdict(facts.run),
+        "bins": facts.bins,
+        "groups": facts.groups,
+        "recorded": facts.recorded,
+        "active": facts.active,
+        "generated_size": facts.generated_size,
+        "notes": facts.notes,
+        "null_branches": facts.null_branches,
     }
     draft = path.with_name(path.name + ".part")
     try:
@@ -75,7 +85,7 @@ def is_maps_file(path: str | Path) -> bool:
 
 
 def check_maps_file(path: Path) -> None:
-    """Refuse a file of which the header alone says that `load_maps` cannot read it.
+    """Refuse a file of which the header alone says that `read_maps` cannot read it.
 
     Raises:
         MapsFileError: it is not whole, foreign or newer.
@@ -96,15 +106,12 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def load_maps(path: str | Path) -> AttributionMaps:
-    """Read a file of `save_maps`.
+def read_maps(path: str | Path) -> Stored:
+    """Read a file of `write_maps`.
 
     Raises:
         MapsFileError: the file is missing, truncated, foreign, newer, or its tensors do not fit its description.
     """
-    from .facts import LayerInfo, RunInfo
-    from .value import AttributionMaps
-
     path = Path(path)
     if not path.is_file():
         raise MapsFileError(f"there is no file {path}; give the path of a maps file written by I2AM")
@@ -112,39 +119,16 @@ def load_maps(path: str | Path) -> AttributionMaps:
         about = _described(path, file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     mask = tensors.pop(_MASK, None)
-    thumbnails = {n[len(_THUMBNAIL) :]: tensors.pop(n) for n in list(tensors) if n.startswith(_THUMBNAIL)}
+    pictures = {n[len(_THUMBNAIL) :]: tensors.pop(n) for n in list(tensors) if n.startswith(_THUMBNAIL)}
     try:
-        keyed = {}
-        for name, tensor in tensors.items():
-            kind, rest = name.split("|", 1)
-            layer, branch, reference = rest.rsplit("|", 2)
-            keyed[kind, layer, branch, int(reference)] = tensor
-        layers = tuple(
-            LayerInfo(**{**x, "grid": _grid(x["grid"]), "references": tuple(map(_reference, x["references"]))})
-            for x in about["layers"]
-        )
-        run: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["run"].items()}
-        maps = AttributionMaps(
-            keyed,
-            layers=layers,
-            references=tuple(map(_reference, about["references"])),
-            branches=tuple(about["branches"]),
-            images=int(about["images"]),
-            run=RunInfo(**run),
-            bins=_ranges(about["bins"]),
-            groups=_ranges(about["groups"]),
-            recorded=tuple(about["recorded"]),
-            generated_size=_pair(about["generated_size"]),
-            notes=tuple(about["notes"]),
-            inpaint_mask=mask,
-            thumbnails=thumbnails,
-            null_branches=tuple(about["null_branches"]),
-            active=tuple(map(tuple, about.get("active", ()))),
-        )
-        _check(maps)
+        if about["version"] == 1:
+            about = from_version_1(about)
+        keyed = {_key(name): tensor for name, tensor in tensors.items()}
+        facts = _facts(about)
+        check_stored(facts, keyed)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise MapsFileError(f"{path} holds I2AM maps, but their description is damaged ({error!r}); save them again") from error
-    return maps
+    return Stored(facts, keyed, mask, pictures)
 
 
 def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -157,47 +141,40 @@ def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
             f"{path} is a safetensors file, but not of I2AM maps (no '{FORMAT}' in its metadata); choose "
             f"one that I²AM Save Maps or python -m i2am wrote"
         )
-    if about.get("version") != VERSION:
+    version = about.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise MapsFileError(
-            f"{path} has version {about.get('version')!r} of the maps format, this I2AM reads version {VERSION}; update I2AM"
+            f"{path} has version {version!r} of the maps format, this I2AM reads versions 1 to {VERSION}; update I2AM"
         )
     return about
 
 
-def _check(maps: AttributionMaps) -> None:
-    """Refuse tensors other than those that the description promises.
+def _key(name: str) -> Key:
+    kind, rest = name.split("|", 1)
+    layer, branch, reference = rest.rsplit("|", 2)
+    return kind, layer, branch, int(reference)
 
-    Raises:
-        ValueError: something is missing, unknown or of another shape.
-    """
-    from .facts import GROUPED, MARGINALS, ON_REFERENCE
 
-    for name in ("timesteps", "sigmas"):
-        if not all(isinstance(x, (int, float)) for x in getattr(maps.run, name)):
-            raise ValueError(f"{name} are numbers, got {getattr(maps.run, name)!r:.80}")
-    for name, ranges in (("bins", maps.bins), ("groups", maps.groups)):
-        if [a for a, _ in ranges] != [0, *(b for _, b in ranges[:-1])] or ranges[-1][1] != maps.run.steps:
-            raise ValueError(f"{name} {ranges} do not fill {maps.run.steps} steps")
-    if not set(maps.recorded) <= set(range(maps.run.steps)):
-        raise ValueError(f"steps {maps.recorded} were recorded of {maps.run.steps}")
-    if len(maps.active) != len(maps.references) or not all(set(steps) <= set(maps.recorded) for steps in maps.active):
-        raise ValueError(f"references were attended to in steps {maps.active} of {maps.recorded}")
-    layers = {x.name: x for x in maps.layers}
-    cells = {(layer, branch, reference) for _, layer, branch, reference in maps._tensors}
-    every = [(x, b, r) for x in layers for b in maps.branches for r in range(len(maps.references))]
-    # an adapter need not be in all layers; what every layer attends to is
-    slots = [s for s in every if s in cells or not maps.references[s[2]].softmax]
-    missing = [(k, *s) for s in slots for k in MARGINALS if k != "g2r_masked" and (k, *s) not in maps._tensors]
-    if missing or not slots:
-        raise ValueError(f"there is no tensor for {missing[0] if missing else 'any layer'}")
-    for (kind, name, branch, reference), tensor in maps._tensors.items():
-        if (name, branch, reference) not in slots or kind not in (*MARGINALS, *GROUPED):
-            raise ValueError(f"there is a tensor for {(kind, name, branch, reference)}, which is not described")
-        n, s = layers[name].grid.placed, layers[name].references[reference].grid.tokens
-        last = [n, s] if kind == "pairwise" else [s] if kind in ON_REFERENCE else [n]
-        parts = len(maps.bins if kind in MARGINALS else maps.groups)
-        if list(tensor.shape) not in [[maps.images, parts, heads, *last] for heads in (1, layers[name].heads)]:
-            raise ValueError(f"the tensor for {(kind, name, branch, reference)} has shape {tuple(tensor.shape)}")
+def _facts(about: dict[str, Any]) -> Facts:
+    run: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["run"].items()}
+    return Facts(
+        layers=tuple(map(_layer, about["layers"])),
+        references=tuple(map(_reference, about["references"])),
+        branches=tuple(about["branches"]),
+        images=int(about["images"]),
+        run=RunInfo(**run),
+        bins=_ranges(about["bins"]),
+        groups=_ranges(about["groups"]),
+        recorded=tuple(about["recorded"]),
+        generated_size=_pair(about["generated_size"]),
+        notes=tuple(about["notes"]),
+        null_branches=tuple(about["null_branches"]),
+        active=tuple(map(tuple, about.get("active", ()))),
+    )
+
+
+def _layer(value: dict[str, Any]) -> LayerInfo:
+    return LayerInfo(**{**value, "grid": _grid(value["grid"]), "references": tuple(map(_reference, value["references"]))})
 
 
 def _pair(value: list[int]) -> tuple[int, int]:

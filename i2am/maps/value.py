@@ -4,137 +4,64 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from torch import Tensor
 
 from ..errors import UnavailableError
-from ..geometry.layout import Reference
-from .facts import GROUPED, MARGINALS, Key, LayerInfo, Range, RunInfo
+from .facts import Facts, Key
+from .file import Stored, read_maps, write_maps
+from .kinds import tensor_kinds
 
 
-class AttributionMaps:
-    """All maps of one run; immutable to its users: every tensor that leaves it is a copy.
+@dataclass(frozen=True, eq=False, repr=False)
+class AttributionMaps(Facts):
+    """All maps of one run, with its `Facts`; immutable to its users: every tensor that leaves it is a copy.
 
-    Attributes:
-        layers: recorded layers in network order.
-        references: the references that were recorded.
-        branches: recorded halves of classifier-free guidance, of "cond" and "uncond".
-        images: number of images in the batch.
-        run: steps, seed, sampler and so on.
-        bins: half-open step ranges of the marginals, one per step unless memory was short.
-        groups: half-open step ranges of the pairwise maps.
-        recorded: the steps that were really seen, in order (a run may start late or stop early).
-        active: for each reference the steps in which it was attended to; an adapter may begin late and end early.
-        notes: what was coarsened or left out, and why.
-        inpaint_mask: (images or 1, h, w) mask given at recording, 1 = repainted; or None.
-        generated_size: (H, W) of the generated picture in pixels.
-        thumbnails: name -> (H, W, 3) uint8 picture.
-        null_branches: branches whose reference tokens stand for "no reference".
+    Args:
+        tensors: the maps by `Key`; `kinds.KINDS` says what there is.
+        mask: the inpainting mask given at recording, (images or 1, h, w), 1 = repainted.
+        pictures: small pictures kept with the maps, name -> (H, W, 3) uint8.
     """
 
-    def __init__(
-        self,
-        tensors: Mapping[Key, Tensor],
-        *,
-        layers: tuple[LayerInfo, ...],
-        references: tuple[Reference, ...],
-        branches: tuple[str, ...],
-        images: int,
-        run: RunInfo,
-        bins: tuple[Range, ...],
-        groups: tuple[Range, ...],
-        recorded: tuple[int, ...],
-        generated_size: tuple[int, int],
-        notes: tuple[str, ...] = (),
-        inpaint_mask: Tensor | None = None,
-        thumbnails: Mapping[str, Tensor] | None = None,
-        null_branches: tuple[str, ...] = (),
-        active: tuple[tuple[int, ...], ...] = (),
+    tensors: InitVar[Mapping[Key, Tensor]]
+    mask: InitVar[Tensor | None] = None
+    pictures: InitVar[Mapping[str, Tensor] | None] = None
+    _tensors: dict[Key, Tensor] = field(init=False)
+    _mask: Tensor | None = field(init=False)
+    _pictures: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(  # type: ignore[override]
+        self, tensors: Mapping[Key, Tensor], mask: Tensor | None, pictures: Mapping[str, Tensor] | None
     ) -> None:
-        self._tensors = MappingProxyType(dict(tensors))
-        self._inpaint_mask = None if inpaint_mask is None else inpaint_mask.clone()
-        self._thumbnails = {name: picture.clone() for name, picture in (thumbnails or {}).items()}
-        fixed = {
-            "layers": layers,
-            "references": references,
-            "branches": branches,
-            "images": images,
-            "run": replace(run, extra=copy.deepcopy(dict(run.extra))),
-            "bins": bins,
-            "groups": groups,
-            "recorded": recorded,
-            "active": active or (recorded,) * len(references),
-            "generated_size": generated_size,
-            "notes": notes,
-            "null_branches": null_branches,
+        super().__post_init__()
+        own = {
+            "_tensors": dict(tensors),
+            "_mask": None if mask is None else mask.clone(),
+            "_pictures": {name: picture.clone() for name, picture in (pictures or {}).items()},
         }
-        for name, value in fixed.items():
-            object.__setattr__(self, "_" + name, value)
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
-    @property
-    def layers(self) -> tuple[LayerInfo, ...]:
-        return self._layers  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        return self._references  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        return self._branches  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def images(self) -> int:
-        return self._images  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def run(self) -> RunInfo:
-        run: RunInfo = self._run  # type: ignore[attr-defined]
-        return replace(run, extra=copy.deepcopy(run.extra))
-
-    @property
-    def bins(self) -> tuple[Range, ...]:
-        return self._bins  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def groups(self) -> tuple[Range, ...]:
-        return self._groups  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def recorded(self) -> tuple[int, ...]:
-        return self._recorded  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def active(self) -> tuple[tuple[int, ...], ...]:
-        return self._active  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def generated_size(self) -> tuple[int, int]:
-        return self._generated_size  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self._notes  # type: ignore[attr-defined,no-any-return]
-
-    @property
-    def null_branches(self) -> tuple[str, ...]:
-        return self._null_branches  # type: ignore[attr-defined,no-any-return]
+    def __repr__(self) -> str:
+        size = f"{self.nbytes / 1e6:.1f} MB"
+        return f"AttributionMaps({len(self.layers)} layers, {self.run.steps} steps, {self.images} image(s), {size})"
 
     @property
     def inpaint_mask(self) -> Tensor | None:
-        return None if self._inpaint_mask is None else self._inpaint_mask.clone()
+        """The mask given at recording, (images or 1, h, w), 1 = repainted; or None."""
+        return None if self._mask is None else self._mask.clone()
 
     @property
     def thumbnails(self) -> dict[str, Tensor]:
-        return {name: picture.clone() for name, picture in self._thumbnails.items()}
+        """Small pictures kept with the maps, name -> (H, W, 3) uint8."""
+        return {name: picture.clone() for name, picture in self._pictures.items()}
 
     def with_thumbnails(self, pictures: Mapping[str, Tensor]) -> AttributionMaps:
         """The same maps with these small pictures, (H, W, 3) uint8, beside those that they have."""
         out = copy.copy(self)
-        out._thumbnails = {**self._thumbnails, **{name: p.clone() for name, p in pictures.items()}}
+        object.__setattr__(out, "_pictures", {**self._pictures, **{name: p.clone() for name, p in pictures.items()}})
         return out
 
     @property
@@ -144,31 +71,15 @@ class AttributionMaps:
 
     @property
     def pairwise_heads(self) -> str | None:
-        """ "mean", "heads" or None: how pairwise maps were kept."""
+        """How pairwise maps were kept: "mean", "heads" or None."""
         for (kind, layer, _, _), tensor in self._tensors.items():
             if kind == "pairwise":
                 return "heads" if tensor.shape[2] > 1 or self.layer(layer).heads == 1 else "mean"
         return None
 
-    def layer(self, name: str) -> LayerInfo:
-        """The layer of a name.
-
-        Raises:
-            UnavailableError: it was not recorded.
-        """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise UnavailableError(f"layer {name!r} was not recorded; recorded are: {', '.join(x.name for x in self.layers)}")
-
     def pairwise_layers(self, branch: str = "cond", reference: int = 0) -> tuple[str, ...]:
         """Names of the layers that have pairwise maps, in network order."""
-        return tuple(x.name for x in self.layers if ("pairwise", x.name, branch, reference) in self._tensors)
-
-    def steps_seen(self, steps: Range, reference: int | None = None) -> int:
-        """How many steps of a half-open range were recorded; with a reference: of those in which it was attended to."""
-        seen = self.recorded if reference is None else self.active[reference]
-        return sum(steps[0] <= s < steps[1] for s in seen)
+        return tuple(x.name for x in self.layers if self.has("pairwise", x.name, branch, reference))
 
     def has(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> bool:
         """Whether a tensor was recorded."""
@@ -176,7 +87,7 @@ class AttributionMaps:
 
     def attends(self, layer: str, branch: str = "cond", reference: int = 0) -> bool:
         """Whether anything was recorded of a layer and a reference: an adapter need not be in all layers."""
-        return any(self.has(kind, layer, branch, reference) for kind in (*MARGINALS, *GROUPED))
+        return any(self.has(kind, layer, branch, reference) for kind in tensor_kinds())
 
     def marginal(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
         """A marginal, (images, bins, heads or 1, N or S): the sum over each bin's recorded steps divided by their count.
@@ -184,8 +95,9 @@ class AttributionMaps:
         Raises:
             UnavailableError: it was not recorded, with what was.
         """
-        if kind not in MARGINALS:
-            raise UnavailableError(f"no marginal {kind!r}; there are {', '.join(MARGINALS)}")
+        kinds = tensor_kinds("step")
+        if kind not in kinds:
+            raise UnavailableError(f"no marginal {kind!r}; there are {', '.join(kinds)}")
         return self._get(kind, layer, branch, reference).clone()
 
     def pairwise(self, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
@@ -197,9 +109,14 @@ class AttributionMaps:
         return self._get("pairwise", layer, branch, reference).clone()
 
     def grouped(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
-        """entropy, norm, peak_value or peak_index by time group, (images, groups, heads, N)."""
-        if kind not in GROUPED:
-            raise UnavailableError(f"nothing kept by group is called {kind!r}; there are {', '.join(GROUPED)}")
+        """entropy, norm, peak_value or peak_index by time group, (images, groups, heads, N).
+
+        Raises:
+            UnavailableError: it was not recorded, with what was.
+        """
+        kinds = tensor_kinds("group")
+        if kind not in kinds:
+            raise UnavailableError(f"nothing kept by group is called {kind!r}; there are {', '.join(kinds)}")
         return self._get(kind, layer, branch, reference).clone()
 
     def _get(self, kind: str, layer: str, branch: str, reference: int) -> Tensor:
@@ -222,10 +139,12 @@ class AttributionMaps:
         raise UnavailableError(f"{kind!r} of layer {layer!r} was not recorded")
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to one safetensors file."""
-        from .file import save_maps
+        """Write everything to one safetensors file.
 
-        return save_maps(self, path)
+        Raises:
+            MapsFileError: the file cannot be written, or `RunInfo.extra` holds what JSON cannot.
+        """
+        return write_maps(path, Stored(self, self._tensors, self._mask, self._pictures))
 
     @classmethod
     def load(cls, path: str | Path) -> AttributionMaps:
@@ -234,6 +153,6 @@ class AttributionMaps:
         Raises:
             MapsFileError: the file is missing, truncated, foreign or from a newer version.
         """
-        from .file import load_maps
-
-        return load_maps(path)
+        stored = read_maps(path)
+        facts = {name: getattr(stored.facts, name) for name in Facts.__dataclass_fields__}
+        return cls(stored.tensors, stored.mask, stored.pictures, **facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from ..errors import MaskError, UnavailableError
 from ..geometry.masks import mask_of
 from ..levels.batch import images_of
+from ..levels.choice import EVERYTHING, Choice
 from ..levels.heat import Heat
 from ..levels.marginal import ulam
 from ..levels.mirror import mirror_of_object
@@ -46,54 +46,50 @@ def first_look(
     references: Sequence[Image.Image] | None = None,
     inpaint_mask: Tensor | None = None,
     reference_mask: Tensor | None = None,
-    **choice: Any,
+    choice: Choice = EVERYTHING,
 ) -> FirstLook:
-    """Both sides' ULAM on their pictures, and what the masks allow: IMACS, and the mirror of the reference's object.
+    """ULAM on both pictures, and what the masks allow: IMACS, and the mirror of the reference's object.
 
     Args:
         maps: a recording.
         generated: the generated picture of every image of the run.
-        references: the reference pictures, one or one an image; None takes what the recording kept, else grey.
+        references: the reference pictures, one or one per image; None takes what the recording kept, else grey.
         inpaint_mask: (1 or images, H, W), 1 = repainted; None: what was given at recording, if anything.
         reference_mask: (1 or images, H, W), 1 = the object; or None.
-        **choice: ``branch`` and ``reference``, see `ulam`.
+        choice: what to take of the recording; all of its images are shown, whichever the choice names.
 
     Raises:
         UnavailableError: the run has no such branch or reference.
         I2AMError: pictures or masks do not fit the run.
     """
-    select(maps, preset_of("default"), **choice)
+    select(maps, preset_of("default"), choice)
     scores, sheets = [], []
     for image in images_of(maps, -1):
+        own = choice.on_image(image)
         notes: list[str] = []
-        scored = _scores(maps, inpaint_mask, reference_mask, image, choice, notes)
+        scored = _scores(maps, inpaint_mask, reference_mask, own, notes)
         scores += [] if scored is None else [scored]
-        sheets.append(_sheet(maps, generated, references, reference_mask, notes, image, choice))
+        sheets.append(_sheet(maps, generated, references, reference_mask, own, notes))
     return FirstLook(same_size(sheets), scores)
 
 
 def _scores(
-    maps: AttributionMaps,
-    inpaint: Tensor | None,
-    reference: Tensor | None,
-    image: int,
-    choice: dict[str, Any],
-    notes: list[str],
+    maps: AttributionMaps, inpaint: Tensor | None, reference: Tensor | None, choice: Choice, notes: list[str]
 ) -> ImageScores | None:
     """The scores, in words among the notes; or why there are none."""
     if inpaint is None and reference is None and maps.inpaint_mask is None:
         notes.append("Connect the masks to score the maps (IMACS).")
         return None
     try:
-        scored = score_image(maps, inpaint, reference, image=image, **choice)
+        scored = score_image(maps, inpaint, reference, choice)
     except UnavailableError as error:
         notes.append(f"no IMACS: {error}")
         return None
-    notes += [_score_line(side, "R2G" if side == "g" else "", scored.scores[side]) for side in ("g", "r")]
+    notes += [_score_line("g", "R2G", scored.scores["g"]), _score_line("r", "", scored.scores["r"])]
     if reference is not None and "g" in scored.masks:
-        mask = mask_of(reference, image, maps.images, "reference mask")
+        mask = mask_of(reference, choice.image, maps.images, "reference mask")
         try:
-            score, _ = score_generated(maps, scored.masks["g"], mask, side="mirror", image=image, **choice)
+            score, _ = score_generated(maps, scored.masks["g"], mask, choice, side="mirror")
         except (MaskError, UnavailableError):  # the sheet says why there is no mirror
             return scored
         notes.insert(1, _score_line("g", "the mirror", score))
@@ -105,52 +101,49 @@ def _sheet(
     generated: Sequence[Image.Image],
     references: Sequence[Image.Image] | None,
     reference_mask: Tensor | None,
+    choice: Choice,
     said: Sequence[str],
-    image: int,
-    choice: dict[str, Any],
 ) -> Image.Image:
-    picture = one_of(generated, image, maps.images)
+    picture = one_of(generated, choice.image, maps.images)
     items = [(_tall(picture), "generated")]
     missing: dict[str, list[str]] = {}  # what there is none of, by the reason
     on_generated = {}
     if reference_mask is not None:
-        on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, image, choice, missing)
+        on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, choice, missing)
     on_generated |= {
-        f"{side}: where all of the reference went": _map(maps, side, image, choice, missing) for side in ("R2G", "R2G-balanced")
+        f"{side}: where all of the reference went": _map(maps, side, choice, missing) for side in ("R2G", "R2G-balanced")
     }
     for label, heat in on_generated.items():
         if heat is not None:
             check_pictures(heat, [picture])
             items.append((_drawn(picture, heat), f"{label}\n{_remark(heat)}"))
-    index = choice.get("reference", 0)
+    index = choice.reference
     size = maps.references[index].grid.picture or (picture.height, picture.width)
     kept = backdrop(maps, "reference", index, size)
-    shown = kept if references is None else one_of(references, image, maps.images)
+    shown = kept if references is None else one_of(references, choice.image, maps.images)
     if references is not None or maps.references[index].grid.placed:
         items.append((_tall(shown), "reference"))
-    heat = _map(maps, "G2R", image, choice, missing)
+    heat = _map(maps, "G2R", choice, missing)
     if heat is not None:
         items.append((_drawn(shown, heat), f"G2R: what was used\n{_remark(heat)}"))
     notes = [f"no {', '.join(sides)}: {reason}" for reason, sides in missing.items()]
-    title = "Attribution" if maps.images == 1 else f"Attribution · image {image}"
+    title = "Attribution" if maps.images == 1 else f"Attribution · image {choice.image}"
     return sheet(items, len(items), title, notes=list(dict.fromkeys([*said, *notes, *maps.notes])), text=PRINT)
 
 
-def _map(maps: AttributionMaps, side: str, image: int, choice: dict[str, Any], missing: dict[str, list[str]]) -> Heat | None:
+def _map(maps: AttributionMaps, side: str, choice: Choice, missing: dict[str, list[str]]) -> Heat | None:
     """A map, or None and why the run has none."""
     try:
-        return ulam(maps, side, image=image, **choice)
+        return ulam(maps, side, choice)
     except UnavailableError as error:
         missing.setdefault(str(error).removeprefix(f"{side} is unavailable: "), []).append(side)
         return None
 
 
-def _mirror(
-    maps: AttributionMaps, reference_mask: Tensor, image: int, choice: dict[str, Any], missing: dict[str, list[str]]
-) -> Heat | None:
+def _mirror(maps: AttributionMaps, reference_mask: Tensor, choice: Choice, missing: dict[str, list[str]]) -> Heat | None:
     """The mirror of the object, or None and why the run has none."""
     try:
-        return mirror_of_object(maps, reference_mask, image=image, **choice)
+        return mirror_of_object(maps, reference_mask, choice)
     except (MaskError, UnavailableError) as error:
         missing.setdefault(str(error).removeprefix("mirror is unavailable: "), []).append("mirror")
         return None
@@ -170,11 +163,16 @@ def _remark(heat: Heat) -> str:
     return " · ".join([*heat.notes, *([unplaced] if unplaced else [])]) or " "
 
 
-def _score_line(side: str, of: str, s: Score) -> str:
+def _score_line(letter: str, of: str, s: Score) -> str:
+    """One score in words: "g" or "r", the map that it is of, and the score.
+
+    >>> _score_line("g", "R2G", Score(0.5, 0.6, 0.1, auc=0.75, shifted=-0.25))
+    'IMACS_g of R2G 0.50 (shifted −0.25), AUC 0.75'
+    """
     if s.score is None:
-        return f"IMACS_{side}: none ({'; '.join(s.notes)})"
+        return f"IMACS_{letter}: none ({'; '.join(s.notes)})"
     chance = [f"{name} {value:.2f}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None]
     beside = f" ({', '.join(chance)})" if chance else ""
     auc = "" if s.auc is None else f", AUC {s.auc:.2f}"
-    name = f"IMACS_{side} of {of}" if of else f"IMACS_{side}"
+    name = f"IMACS_{letter} of {of}" if of else f"IMACS_{letter}"
     return f"{name} {s.score:.2f}{beside}{auc}".replace("-", "−")

@@ -15,6 +15,12 @@ def check_prefix(prefix: str) -> str:
 
     Raises:
         I2AMError: it is empty, absolute, climbs with "..", or holds characters that file names cannot have everywhere.
+
+    >>> check_prefix(" I2AM/maps ")
+    'I2AM/maps'
+    >>> check_prefix("../maps")
+    Traceback (most recent call last):
+    i2am.errors.I2AMError: the file name prefix '../maps' leads out of the output folder; give one such as I2AM/maps
     """
     parts = prefix.strip().replace("\\", "/").split("/")
     if not parts[-1] or not any(part.strip(".") for part in parts):

@@ -1,16 +1,8 @@
-"""The HTML report: one self-contained file in which a patch of either picture shows its map on the other.
-
-The page holds the viewer of web/viewer (plain ES modules, as data URLs behind an import map, because a page
-opened from file:// cannot import files), the pictures as PNG and the maps as quantised arrays.
-"""
+"""The report of a run: one HTML file in which a patch of either picture shows its map on the other."""
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import I2AMError
+from ..geometry.masks import mask_of
+from ..geometry.shapes import check_shape
+from ..levels.choice import Choice
+from ..levels.grids import picture_size, reference_grid
 from ..maps.value import AttributionMaps
+from ..pictures.backdrop import backdrop
+from ..pictures.matching import one_of
+from ..scores.run import score_image
+from .page import page_of
 from .viewer_data import viewer_data
 
 log = logging.getLogger("i2am")
@@ -75,67 +75,63 @@ def write_report(
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(data), encoding="utf-8")
+    path.write_text(page_of(data), encoding="utf-8")
     log.info("report of %.1f MB written to %s", path.stat().st_size / 1e6, path)
     return path
 
 
-def _viewer_folder() -> Path:
-    """Where the viewer's files lie: beside this file in a wheel, in web/viewer in a checkout."""
-    here = Path(__file__).resolve().parents[1]  # the package
-    for folder in (here / "_viewer", here.parent / "web" / "viewer"):
-        if (folder / "viewer.js").is_file():
-            return folder
-    raise I2AMError(f"the viewer's files are neither in {here / '_viewer'} nor in {here.parent / 'web' / 'viewer'}; reinstall")
+def report_of_run(
+    path: str | Path,
+    maps: AttributionMaps,
+    generated: Sequence[Image.Image],
+    references: Sequence[Image.Image] | None = None,
+    inpaint_mask: Tensor | None = None,
+    reference_mask: Tensor | None = None,
+    *,
+    image: int = 0,
+    branch: str = "cond",
+    title: str = "",
+) -> Path:
+    """Write the page of one image of a run, with its scores, and where the object went, where there are masks.
 
+    Args:
+        path: the file to write.
+        maps: a recording.
+        generated: one picture per image of the batch, or one.
+        references: one picture per reference; None takes the recording's thumbnails, or grey.
+        inpaint_mask: MASK on the generated image.
+        reference_mask: MASK on the first reference.
+        image: which image of the batch.
+        branch: half of classifier-free guidance.
+        title: heading; empty: "I²AM report".
 
-def _about(run: Mapping[str, Any]) -> str:
-    """One line on what was run, of what is known."""
-    words = {"model": "{}", "host": "{}", "sampler": "{}", "steps": "{} steps", "cfg": "cfg {:g}", "seed": "seed {}"}
-    return " · ".join(text.format(run[key]) for key, text in words.items() if key in run)
-
-
-def _page(data: dict[str, Any]) -> str:
-    folder = _viewer_folder()
-    modules = {}
-    for file in sorted(folder.glob("*.js")):
-        # a module at a data: URL has no place to which "./name.js" could be relative: import by name instead
-        source = re.sub(r'(\bfrom\s+)"\./', r'\1"i2am/', file.read_text(encoding="utf-8"))
-        modules[f"i2am/{file.name}"] = f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
-    style = "\n".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.css")))
-    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {
-        "title": html.escape(data["title"]),
-        "about": html.escape(_about(data["run"])),
-        "style": style,
-        "modules": json.dumps({"imports": modules}),
-        "data": content,
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], PAGE)
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' data:">
-<meta name="color-scheme" content="light dark">
-<title>{{title}}</title>
-<style>
-{{style}}
-</style>
-<script type="importmap">{{modules}}</script>
-</head>
-<body class="i2am-page">
-<header><h1>{{title}}</h1><p>{{about}}</p></header>
-<main id="viewer"><p>This page needs JavaScript and a browser of 2023 or later.</p></main>
-<script type="application/json" id="data">{{data}}</script>
-<script type="module">
-import { startPage } from "i2am/page.js";
-startPage(document.getElementById("viewer"), document.getElementById("data"));
-</script>
-</body>
-</html>
-"""
+    Raises:
+        I2AMError: pictures or masks that do not fit the run, with both numbers or sizes.
+    """
+    if not 0 <= image < maps.images:
+        raise I2AMError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
+    picture = one_of(generated, image, maps.images)
+    check_shape("picture", (picture.height, picture.width), maps.generated_size, "recorded generated image")
+    count = len(maps.references)
+    if references is None:
+        sizes = [picture_size(reference_grid(maps, i)) for i in range(count)]
+        references = [backdrop(maps, "reference", i, size) for i, size in enumerate(sizes)]
+    elif len(references) != count:
+        raise I2AMError(
+            f"{len(references)} reference pictures were given, but the run had {count} reference(s); give one for each"
+        )
+    scores: dict[str, Any] | None = None
+    if inpaint_mask is not None or reference_mask is not None:
+        found = score_image(maps, inpaint_mask, reference_mask, Choice(branch=branch, image=image))
+        scores = {"imacs": {"default": {letter: score.as_dict() for letter, score in found.scores.items()}}}
+    return write_report(
+        path,
+        maps,
+        picture,
+        references,
+        scores=scores,
+        title=title.strip() or "I²AM report",
+        reference_mask=None if reference_mask is None else mask_of(reference_mask, image, maps.images, "reference mask"),
+        branch=branch,
+        image=image,
+    )

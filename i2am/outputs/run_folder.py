@@ -14,8 +14,8 @@ from ..data.pictures import colours, grey
 from ..errors import MaskError
 from ..maps.value import AttributionMaps
 from ..models.pictures import mask_to_size, thumbnail
-from ..outputs.first_look import first_look
-from ..outputs.run_report import report_of_run
+from .first_look import first_look
+from .report import report_of_run
 
 log = logging.getLogger("i2am")
 
@@ -56,7 +56,7 @@ def write_run(
         "seed": maps.run.seed,
         "steps": maps.run.steps,
         "cfg": maps.run.cfg,
-        "imacs": {side: score.as_dict() for scored in look.scores for side, score in scored.scores.items()},
+        "imacs": {letter: score.as_dict() for scored in look.scores for letter, score in scored.scores.items()},
         "recording_bytes": maps.nbytes,
         "seconds": seconds,
     }

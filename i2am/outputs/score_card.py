@@ -21,45 +21,46 @@ from ..scores.imacs import Score
 from ..scores.run import ImageScores
 
 WIDTH = 470
-"""The width of one side of the card, in pixels."""
+"""The width of one half of the card, in pixels."""
 PICTURE = 384
 TEXT = 15
 _OURS, _THEIRS = (178, 34, 34), (120, 124, 130)
-_SIDES = {"g": ("IMACS_g", "generated"), "r": ("IMACS_r", "reference")}
+_NAMES = {"g": ("IMACS_g", "generated"), "r": ("IMACS_r", "reference")}
+"""By the letter of a score, its name and the image that its map lies on."""
 
 
-def score_card(image: ImageScores, pictures: dict[str, Image.Image], level: float, title: str = "IMACS") -> Image.Image:
+def score_card(image: ImageScores, pictures: Mapping[str, Image.Image], threshold: float, title: str = "IMACS") -> Image.Image:
     """One picture that shows the scores of one image of a run.
 
     Args:
         image: the scores, with their maps and masks.
-        pictures: what each side's map ("g", "r") is drawn on.
-        level: the threshold that the scores were made with; pictures show what is above it.
+        pictures: what the map of each score ("g", "r") is drawn on.
+        threshold: that of the scores; pictures show what is above it.
         title: stands above all.
     """
-    sides = [_side(side, image, pictures.get(side), level) for side in ("g", "r")]
-    items = [(one, "") for one in same_size(sides)]  # of one height, so that both begin at the top
+    halves = [_half(letter, image, pictures.get(letter), threshold) for letter in ("g", "r")]
+    items = [(one, "") for one in same_size(halves)]  # of one height, so that both begin at the top
     notes = [
         "Score: mean of the thresholded map inside the mask − λ × its mean outside; 1 is the best, −λ the worst. "
         "The white line is the mask's edge.",
         "AUC 0.5 and mass ratio 1 are chance. Grey marks are baselines: shifted, the same map moved cyclically, and random, "
         "a map of noise.",
-        *(f"{_SIDES[s][0]}: {note}" for s in ("g", "r") if s in image.heats for note in image.scores[s].notes),
+        *(f"{_NAMES[x][0]}: {note}" for x in ("g", "r") if x in image.heats for note in image.scores[x].notes),
     ]
     return sheet(items, 2, title, notes=list(dict.fromkeys(notes)))
 
 
-def _side(side: str, image: ImageScores, picture: Image.Image | None, level: float) -> Image.Image:
-    """One side: its name, the map on its picture, the score, its place between worst and best, and the figures."""
-    name, where = _SIDES[side]
-    score = image.scores[side]
+def _half(letter: str, image: ImageScores, picture: Image.Image | None, threshold: float) -> Image.Image:
+    """One half of the card: what is scored, the map on its picture, the score on its range, and the figures."""
+    name, where = _NAMES[letter]
+    score = image.scores[letter]
     out = Image.new("RGB", (WIDTH, 2000), PAPER)
-    heat = image.heats.get(side)
+    heat = image.heats.get(letter)
     of = f"{heat.side} on the {where} image" if heat is not None else f"on the {where} image"
     draw_text(out, (0, 0), f"{name} · {of}", TEXT + 2, INK)
     y = line_height(TEXT + 2) + 6
     if heat is not None and picture is not None:
-        drawn = _map(heat, image.masks[side], picture, level)
+        drawn = _map(heat, image.masks[letter], picture, threshold)
         out.paste(drawn, (0, y))
         y += drawn.height + 10
     if score.score is None:
@@ -71,20 +72,25 @@ def _side(side: str, image: ImageScores, picture: Image.Image | None, level: flo
     draw_text(out, (0, y), _number(score.score), 34, INK)
     y += line_height(34)
     y = _scale(out, y, score)
-    return out.crop((0, 0, WIDTH, _figures(out, y, score, level)))
+    return out.crop((0, 0, WIDTH, _figures(out, y, score, threshold)))
 
 
-def _map(heat: Heat, mask: Tensor, picture: Image.Image, level: float) -> Image.Image:
+def _map(heat: Heat, mask: Tensor, picture: Image.Image, threshold: float) -> Image.Image:
     """The map above the threshold on its picture, with the mask's edge, at the card's size."""
     factor = min(PICTURE / picture.height, WIDTH / picture.width)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     base = enlarge(picture, 1)[0].resize(size, Image.Resampling.BICUBIC)
-    drawn = paint(base, heat, normalise(heat, (base.height, base.width)), 0, Look.of(heat, level))
+    drawn = paint(base, heat, normalise(heat, (base.height, base.width)), 0, Look(threshold=threshold).resolve(heat))
     whole = Image.fromarray((mask.numpy() * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     return draw_outline(drawn, np.asarray(whole) >= 128)
 
 
 def _number(value: float | None) -> str:
+    """A figure of the card.
+
+    >>> _number(-0.25), _number(None)
+    ('−0.250', '–')
+    """
     return "–" if value is None else f"{value:.3f}".replace("-", "−")
 
 
@@ -111,13 +117,13 @@ def _scale(out: Image.Image, y: int, score: Score) -> int:
     return axis + 26
 
 
-def _figures(out: Image.Image, y: int, score: Score, level: float) -> int:
+def _figures(out: Image.Image, y: int, score: Score, threshold: float) -> int:
     """The figures behind a score, two columns of (name, value); returns where they end."""
     rows = (
         (("inside the mask", score.inside), ("outside of it", score.outside)),
         (("AUC", score.auc), ("mass ratio", score.mass_ratio)),
         (("shifted", score.shifted), ("random", score.random)),
-        (("λ", score.weight), ("threshold", level)),
+        (("λ", score.weight), ("threshold", threshold)),
     )
     for row in rows:
         for column, cell in enumerate(row):
@@ -132,7 +138,7 @@ def _figures(out: Image.Image, y: int, score: Score, level: float) -> int:
 def score_cards(
     maps: AttributionMaps,
     images: Sequence[ImageScores],
-    level: float,
+    threshold: float,
     reference: int = 0,
     given: Mapping[str, Sequence[Image.Image] | None] | None = None,
 ) -> list[Image.Image]:
@@ -141,9 +147,9 @@ def score_cards(
     Args:
         maps: the recording.
         images: its scores.
-        level: the threshold that they were made with.
+        threshold: that of the scores.
         reference: which reference was scored.
-        given: pictures to draw on: "g" one or one an image of the run, "r" the scored reference, alone or one an image;
+        given: pictures to draw on: "g" one or one per image of the run, "r" the scored reference, one or one per image;
             where there is none, the recording's thumbnail or grey.
 
     Raises:
@@ -152,14 +158,14 @@ def score_cards(
     cards = []
     for one in images:
         pictures = {}
-        for side, heat in one.heats.items():
-            own = (given or {}).get(side)
-            index = one.image if side == "g" else reference
+        for letter, heat in one.heats.items():
+            own = (given or {}).get(letter)
+            index = one.image if letter == "g" else reference
             if own is None:
-                pictures[side] = backdrop(maps, heat.picture, index, heat.size)
+                pictures[letter] = backdrop(maps, heat.picture, index, heat.size)
             else:
-                pictures[side] = one_of(own, one.image, maps.images)
-                check_pictures(heat, [pictures[side]])
+                pictures[letter] = one_of(own, one.image, maps.images)
+                check_pictures(heat, [pictures[letter]])
         title = f"IMACS · image {one.image}" if len(images) > 1 else "IMACS"
-        cards.append(score_card(one, pictures, level, title))
+        cards.append(score_card(one, pictures, threshold, title))
     return same_size(cards)

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import io
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..errors import I2AMError, MaskError, UnavailableError
-from ..geometry.cells import cells_under
+from ..errors import I2AMError
 from ..geometry.layout import TokenGrid
 from ..geometry.resample import area
 from ..levels.available import SINGLE, is_single
 from ..levels.grids import common_grid, reference_grid
 from ..levels.heat import THRESHOLD
-from ..levels.marginal import ulam
-from ..levels.patch import DIFFUSE, sram
-from ..levels.steps import steps_label
+from ..levels.patch import DIFFUSE
 from ..maps.facts import LayerInfo
+from ..maps.kinds import Shown, all_shown
 from ..maps.value import AttributionMaps
-
-SIDES = {"R2G-balanced": "balanced", "R2G": "r2g", "mass": "mass", "G2R": "g2r"}
-"""Sides that the viewer shows, and the marginal each is made of."""
-FINE = 8_000_000
-"""Patch maps are embedded with 16 bits up to this many bytes, else with 8."""
-MOST = 48_000_000
-"""Patch maps that would take more bytes are coarsened, which the page then says."""
+from .embedded import FINE, MOST, Embedded, sentence
+from .packing import base64_of
 
 NOTES = (
     "The maps say where the model looked. Attended is not caused: only an intervention, such as an edited reference "
@@ -72,16 +62,17 @@ def viewer_data(
     """
     if len(references) != len(maps.references):
         raise I2AMError(f"the recording has {len(maps.references)} reference(s), but {len(references)} picture(s) were given")
-    embedded = _Embedded(maps, branch, image, fine, most)
+    embedded = Embedded(maps, branch, image, fine, most)
     ours = common_grid(maps, "generated")
     theirs = [reference_grid(maps, i) for i in range(len(references))]
     objects = [embedded.object_under(reference_mask, theirs[0]), *[None] * (len(references) - 1)]
     return {
         "format": "i2am-viewer",
-        "version": 1,
+        "version": 2,
         "title": title,
         "threshold": THRESHOLD,
         "diffuse": DIFFUSE,
+        "kinds": [_kind(shown) for _, shown in all_shown()],
         "generated": _picture(generated) | _grid(ours),
         "references": [
             _picture(picture)
@@ -104,179 +95,24 @@ def viewer_data(
         "scores": _plain(scores),
         "pictures": [{"name": name} | _picture(picture) for name, picture in (images or {}).items()],
         "run": _run(maps, branch, image),
-        "notes": [*NOTES, *_layer_notes(maps, ours), *map(_sentence, maps.notes), *embedded.notes],
+        "notes": [*NOTES, *_layer_notes(maps, ours), *map(sentence, maps.notes), *embedded.notes],
         "quantisation": embedded.quantisation,
     }
 
 
-def pack(values: NDArray[np.floating[Any]], bits: int, leading: int = 0) -> dict[str, Any]:
-    """Values >= 0 of any shape as whole numbers of 8 or 16 bits with float32 scales for each row (the last axis).
-
-    The first ``leading`` values of each row have a scale of their own: a token without a place may hold most of a row, and
-    must not make the others coarse. The numbers are little-endian, row-major, deflated and in base64; the scales are in
-    base64, for each row that of the leading values, where there are any, then that of the others. A value read back is off by
-    at most half its scale: the highest value with the same scale / (2 ** bits - 1) / 2.
-    """
-    top = 2**bits - 1
-    values = np.maximum(values, 0, dtype=np.float32)
-    parts = [part for part in np.split(values, [leading], -1) if part.shape[-1]]
-    scales = np.stack([(part.max(-1) / top).astype("<f4") for part in parts], -1)
-    each = np.repeat(scales, [part.shape[-1] for part in parts], -1)
-    steps = np.rint(values / np.where(each > 0, each, 1)).clip(0, top)
+def _kind(shown: Shown) -> dict[str, Any]:
+    """What the viewer needs to know of a kind of map."""
     return {
-        "shape": list(values.shape),
-        "leading": leading if len(parts) > 1 else 0,
-        "dtype": f"uint{bits}",
-        "scales": _base64(scales.tobytes()),
-        "data": _base64(zlib.compress(steps.astype(f"<u{bits // 8}").tobytes())),
+        "side": shown.side,
+        "title": shown.title or shown.side,
+        "picture": shown.picture,
+        "asked": shown.asked,
+        "sentence": shown.sentence,
+        "unit": shown.unit,
+        "scaled": shown.scaled,
+        "resize": shown.resize,
+        "rank": shown.rank,
     }
-
-
-class _Embedded:
-    """The arrays that the page holds, with what could not be had and what had to be coarsened."""
-
-    def __init__(self, maps: AttributionMaps, branch: str, image: int, fine: int, most: int) -> None:
-        self.maps, self.branch, self.image = maps, branch, image
-        self.notes: list[str] = []
-        self.unavailable: list[dict[str, str]] = []
-        self.remarks: list[dict[str, str]] = []
-        self.marginals: list[dict[str, Any]] = []
-        self.pairwise: list[dict[str, Any]] = []
-        self.shown = [i for i, group in enumerate(maps.groups) if maps.steps_seen(group)]
-        self.steps = [maps.steps_seen(maps.groups[i]) for i in self.shown]
-        for reference in range(len(maps.references)):
-            self._embed_marginals(reference)
-        bits = self._embed_pairwise(fine, most)
-        self.quantisation = (
-            "The numbers in this page are rounded: each row of a map is stored as whole numbers with a scale of its own, "
-            f"16 bits for maps over steps, heads and layers, {bits} bits for patch maps. A patch map's value is off by at "
-            f"most {100 / (2**bits - 1) / 2:.2g} % of its row's highest, tokens without a place not counted."
-        )
-
-    def groups(self) -> list[dict[str, Any]]:
-        """The time groups with recorded steps, labelled with their steps and noise levels."""
-        ranges = [self.maps.groups[i] for i in self.shown]
-        return [
-            {"start": start, "stop": stop, "steps": steps, "label": steps_label(self.maps, (start, stop))}
-            for (start, stop), steps in zip(ranges, self.steps, strict=True)
-        ]
-
-    def object_under(self, mask: Tensor | None, grid: TokenGrid) -> list[int] | None:
-        """The cells under the mask of the first reference, if their mirror can be had; notes why a mask gives none."""
-        if mask is None or "mirror" in self.unavailable[0]:
-            return None
-        try:
-            return [row * grid.columns + column for row, column in cells_under(mask, grid, "reference mask")]
-        except MaskError as error:
-            self.notes.append(_sentence(f"where the object went is not shown: {error}"))
-            return None
-
-    def _embed_marginals(self, reference: int) -> None:
-        """Embed the maps of one reference, and note why a side is missing."""
-        missing, remarks = {}, {}
-        for side, kind in SIDES.items():
-            try:
-                placed_only = self._placed_only(side, reference)
-            except UnavailableError as error:
-                missing[side] = _sentence(error)
-                continue
-            if placed_only:
-                kind += "_placed"
-                remarks[side] = "Tokens without a place are left out: they are the rest of what is looked at."
-            for index, layer in enumerate(self.maps.layers):
-                single = is_single(layer, reference) and side != "R2G"
-                if single or not self.maps.has(kind, layer.name, self.branch, reference):
-                    continue
-                kept = self.maps.marginal(kind, layer.name, self.branch, reference)[self.image].numpy()
-                entry = {
-                    "side": side,
-                    "reference": reference,
-                    "layer": index,
-                    "values": pack(self._grouped(kept, reference), 16, self._leading(layer, reference) if side == "G2R" else 0),
-                }
-                self.marginals.append(entry)
-        try:
-            sram(self.maps, (0, 0), branch=self.branch, reference=reference, image=self.image)
-        except UnavailableError as error:
-            missing["SRAM"] = missing["mirror"] = _sentence(error)
-        self.unavailable.append(missing)
-        self.remarks.append(remarks)
-
-    def _leading(self, layer: LayerInfo, reference: int) -> int:
-        return layer.references[reference].grid.leading
-
-    def _placed_only(self, side: str, reference: int) -> bool:
-        """Whether a side must be had over placed tokens only: mass, where the reference's tokens are all keys."""
-        choice: dict[str, Any] = {"branch": self.branch, "reference": reference, "image": self.image}
-        try:
-            ulam(self.maps, side, **choice)
-        except UnavailableError:
-            if side != "mass":
-                raise
-            ulam(self.maps, side, placed_only=True, **choice)
-            return True
-        return False
-
-    def _grouped(self, values: NDArray[np.float32], reference: int) -> NDArray[np.float32]:
-        """(bins, heads, length) to its mean per group, or to (1, heads, length) where bins lie across groups."""
-        seen = np.asarray([self.maps.steps_seen(b, reference) for b in self.maps.bins], np.float32)
-        groups = [self.maps.groups[i] for i in self.shown]
-        if not all(any(start <= a and b <= stop for start, stop in self.maps.groups) for a, b in self.maps.bins):
-            groups = [(0, self.maps.run.steps)]
-        out = []
-        for start, stop in groups:
-            inside = [i for i, (a, b) in enumerate(self.maps.bins) if start <= a and b <= stop]
-            out.append(np.tensordot(seen[inside], values[inside], 1) / max(seen[inside].sum(), 1))
-        return np.stack(out)
-
-    def _embed_pairwise(self, fine: int, most: int) -> int:
-        """Embed the patch maps, as finely as ``fine`` and ``most`` bytes allow; returns the bits of a value."""
-        found = [
-            (reference, index, layer)
-            for reference, missing in enumerate(self.unavailable)
-            for index, layer in enumerate(self.maps.layers)
-            if "SRAM" not in missing
-            and not is_single(layer, reference)
-            and layer.name in self.maps.pairwise_layers(self.branch, reference)
-        ]
-        heads, groups = self.maps.pairwise_heads == "heads", len(self.shown) > 1
-        bits = 16
-        while not self._packed_within(found, bits, heads, groups, fine if bits == 16 else most):
-            if bits == 16:
-                bits = 8
-            elif heads:
-                heads = False
-                self.notes.append("To keep this page small, patch maps are embedded as their mean over heads.")
-            elif groups:
-                groups = False
-                self.notes.append("To keep this page small, patch maps are embedded as their mean over all steps.")
-            else:
-                largest = max(found, key=lambda x: x[2].grid.placed * x[2].references[x[0]].grid.tokens)
-                found.remove(largest)
-                self.notes.append(f"To keep this page small, patch maps of layer {largest[2].name} are left out.")
-        return bits
-
-    def _packed_within(self, found: list[tuple[int, int, LayerInfo]], bits: int, heads: bool, groups: bool, limit: int) -> bool:
-        """Embed the patch maps in one way; gives up, with False, where they take more than ``limit`` bytes."""
-        self.pairwise, size = [], 0
-        for reference, index, layer in found:
-            values = self.maps.pairwise(layer.name, self.branch, reference)[self.image, self.shown].numpy()
-            if not heads:
-                values = values.mean(1, keepdims=True)
-            if not groups:
-                steps = [self.maps.steps_seen(self.maps.groups[i], reference) for i in self.shown]
-                values = np.average(values, 0, steps)[None].astype(np.float32)
-            packed = pack(values, bits, self._leading(layer, reference))
-            self.pairwise.append({"reference": reference, "layer": index, "values": packed})
-            size += len(packed["data"]) + len(packed["scales"])
-            if size > limit:
-                return False
-        return True
-
-
-def _sentence(error: Exception | str) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _grid(grid: TokenGrid) -> dict[str, Any]:
@@ -351,15 +187,11 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def _base64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii")
-
-
 def _picture(picture: Image.Image) -> dict[str, Any]:
     file = io.BytesIO()
     picture.convert("RGB").save(file, "PNG", optimize=True)
     return {
-        "src": f"data:image/png;base64,{_base64(file.getvalue())}",
+        "src": f"data:image/png;base64,{base64_of(file.getvalue())}",
         "width": picture.width,
         "height": picture.height,
     }

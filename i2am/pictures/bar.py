@@ -13,6 +13,11 @@ from .lettering import BASELINE, INK, PAPER, QUIET, draw_text, line_height, powe
 
 
 def mix(base: Floats, colour: Floats | tuple[int, int, int], share: Floats) -> Floats:
+    """Colours (H, W, 3) blended with others, of which each pixel takes a share (H, W) in 0-1.
+
+    >>> mix(np.zeros((1, 1, 3), np.float32), (200, 100, 0), np.full((1, 1), 0.5, np.float32)).tolist()
+    [[[100.0, 50.0, 0.0]]]
+    """
     mixed: Floats = base + (np.asarray(colour, np.float32) - base) * share[..., None]
     return mixed
 
@@ -31,7 +36,7 @@ def colour_bar(
 ) -> Image.Image:
     """A vertical scale with raw values at its ticks; ``info["ticks"]`` lists (place in 0-1, raw value).
 
-    ``threshold`` greys out what is hidden, ``contour`` marks the line's level, ``flat`` shows one value and
+    ``threshold`` greys out what is hidden, ``contour`` marks the value of the line, ``flat`` shows one value and
     no colours, ``invert`` puts the lowest raw value at the upper end.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):

@@ -15,12 +15,15 @@ COLOURS = ("inferno", "viridis", "magma", "plasma", "cividis", "turbo", "jet")
 
 
 Floats = NDArray[np.float32]
-
-
 Bytes = NDArray[np.uint8]
 
 
 def opencv() -> Any:
+    """The module cv2.
+
+    Raises:
+        I2AMError: it is not installed.
+    """
     try:
         import cv2
     except ImportError as error:
@@ -28,10 +31,28 @@ def opencv() -> Any:
     return cv2
 
 
+def check_colours(name: str) -> None:
+    """Refuse a colour map that does not exist.
+
+    Raises:
+        I2AMError: with those that do.
+
+    >>> check_colours("rainbow")
+    Traceback (most recent call last):
+    i2am.errors.I2AMError: no colour map is called 'rainbow'; choose one of inferno, viridis, magma, plasma, cividis, turbo, jet
+    """
+    if name not in COLOURS:
+        raise I2AMError(f"no colour map is called {name!r}; choose one of {', '.join(COLOURS)}")
+
+
 @lru_cache(maxsize=len(COLOURS))
 def table_of(colours: str) -> Bytes:
-    if colours not in COLOURS:
-        raise I2AMError(f"no colour map is called {colours!r}; choose one of {', '.join(COLOURS)}")
+    """The 256 colours of a colour map, (256, 3), from the lowest value to the highest.
+
+    Raises:
+        I2AMError: an unknown colour map.
+    """
+    check_colours(colours)
     cv2 = opencv()
     steps = np.arange(256, dtype=np.uint8)[:, None]
     table: Bytes = cv2.applyColorMap(steps, getattr(cv2, f"COLORMAP_{colours.upper()}"))[:, 0, ::-1]
@@ -43,6 +64,9 @@ def colourise(values: Tensor | NDArray[Any], colours: str = "inferno") -> Bytes:
 
     Raises:
         I2AMError: an unknown colour map, or values that are not finite numbers in 0-1.
+
+    >>> colourise(np.array([[0.0, 1.0]]), "viridis").tolist()
+    [[[68, 1, 84], [253, 231, 37]]]
     """
     array = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values, np.float32)
     if array.ndim != 2:

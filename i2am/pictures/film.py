@@ -4,56 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import I2AMError
 from ..levels.heat import Heat
-from .look import OPACITY, Look, caption_of
+from .look import AS_IS, Look, caption_of
 from .marks import enlarge
 from .matching import meet, same_size
-from .panels import Pictures, _draw_all
+from .panels import Pictures, draw_all
 from .sheet import sheet
 
 SUFFIXES = (".gif", ".webp")
 
 
-def frames(
-    picture: Pictures,
-    heat: Heat,
-    *,
-    scale: str | None = None,
-    threshold: float | None = None,
-    colours: str | None = None,
-    opacity: float = OPACITY,
-    contour: float | bool = False,
-    official: bool = False,
-    min_side: int = 384,
-) -> list[Image.Image]:
+def frames(picture: Pictures, heat: Heat, look: Look = AS_IS, *, min_side: int = 384) -> list[Image.Image]:
     """Every panel as a labelled overlay, in order and of one size, ready for `animation`; see `overlay`."""
-    look = Look.of(heat, threshold, colours, opacity, contour, official)
-    scale = scale or heat.scale or "shared"
+    resolved = look.resolve(heat)
     heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
-    drawn, details, bar = _draw_all([enlarge(p, min_side)[0] for p in pictures], heat, look, scale)
-    head, *notes = caption_of(heat, None, look).split("\n")
+    drawn, details, bar = draw_all([enlarge(p, min_side)[0] for p in pictures], heat, resolved)
+    head, *notes = caption_of(heat, None, resolved).split("\n")
     images = heat.images or (0,) * len(drawn)
     out = []
     for i, (one, label, detail) in enumerate(zip(drawn, heat.labels, details, strict=True)):
         place = f"{images[:i].count(images[i]) + 1} of {images.count(images[i])}"
         words = "\n".join(w for w in (f"{label}  ({place})", detail) if w)
-        out.append(sheet([(one, words)], title=head, notes=notes, side=bar))
+        out.append(sheet([(one, words)], title=head, notes=notes, beside=bar))
     return same_size(out)
 
 
-def film(pictures: Sequence[Image.Image], heat: Heat, **look: Any) -> list[Image.Image]:
-    """The frames of one film: panel after panel in order; several images of a batch play side by side.
-
-    ``look`` is that of `frames`.
-    """
+def film(pictures: Sequence[Image.Image], heat: Heat, look: Look = AS_IS) -> list[Image.Image]:
+    """The frames of one film: panel after panel in order; several images of a batch play side by side."""
     heat, pictures = meet(heat, pictures)
-    drawn = frames(pictures, heat, **look)
+    drawn = frames(pictures, heat, look)
     images = list(dict.fromkeys(heat.images))
     if len(images) < 2:
         return drawn

@@ -1,4 +1,8 @@
-"""Lettering that is legible, and the same, on any machine."""
+"""Lettering that is legible, and the same, on any machine.
+
+Labels use the TrueType font that Pillow carries. It lacks a few signs that our labels need (–, ×, σ, λ, raised digits …);
+those are drawn here in its proportions.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,15 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import I2AMError
 
 PAPER = (255, 255, 255)
-
-
 INK = (32, 33, 36)
-
-
 QUIET = (95, 99, 104)
 
-
 LINE = 1.34
-"""Height of a line of text, in units of the text's size."""
-
-
+"""The height of a line of text, in units of the text's size."""
 BASELINE = 0.98
-
+"""How far below the top of its line a text stands, in units of its size."""
 
 _STEM = 0.078
-
-
 _Strokes = tuple[float, tuple[tuple[tuple[float, float], ...], ...]]
 
 
@@ -58,16 +53,18 @@ _DRAWN: dict[str, _Strokes] = {
     "λ": (0.54, (((0.05, 0.70), (0.12, 0.70), (0.17, 0.63), (0.47, 0.02)), ((0.29, 0.40), (0.06, 0.02)))),
 }
 
-
 _RAISED = {"⁰": "0", "¹": "1", "²": "2", "³": "3", "⁴": "4", "⁵": "5", "⁶": "6", "⁷": "7", "⁸": "8", "⁹": "9"}
-
-
+_RAISED |= {"⁻": "−", "⁺": "+"}
 _RAISED_SIZE, _RAISED_BY = 0.68, 0.36
 
 
-def size_of_text(side: float) -> int:
-    """The size of labels, in pixels, that suits a picture whose shorter side is ``side`` pixels."""
-    return max(13, round(15 * math.pow(max(side, 1) / 384, 0.75)))
+def size_of_text(shorter: float) -> int:
+    """The size of labels, in pixels, that suits a picture whose shorter side is ``shorter`` pixels.
+
+    >>> size_of_text(64), size_of_text(384), size_of_text(1024)
+    (13, 15, 31)
+    """
+    return max(13, round(15 * math.pow(max(shorter, 1) / 384, 0.75)))
 
 
 def line_height(size: int) -> int:
@@ -199,7 +196,13 @@ def wrap(text: str, size: int, width: float) -> list[str]:
 
 
 def tick_labels(values: Sequence[float]) -> tuple[list[str], int]:
-    """Numbers as short texts, told apart to a millionth of the largest, and the power of ten they share (or 0)."""
+    """Numbers as short texts, told apart to a millionth of the largest, and the power of ten they share (or 0).
+
+    >>> tick_labels([0.0, 0.5, 1.0])
+    (['0.00', '0.50', '1.00'], 0)
+    >>> tick_labels([0.0, 4.2e-5])
+    (['0.00', '4.20'], -5)
+    """
     largest, spread = max(map(abs, values)), max(values) - min(values)
     if largest == 0:
         return ["0"] * len(values), 0
@@ -212,5 +215,9 @@ def tick_labels(values: Sequence[float]) -> tuple[list[str], int]:
 
 
 def power_text(power: int) -> str:
-    """A shared power of ten as text, such as ×10⁻⁴; nothing for 0."""
+    """A shared power of ten as text; nothing for 0.
+
+    >>> power_text(-4)
+    '×10⁻⁴'
+    """
     return "×10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) if power else ""

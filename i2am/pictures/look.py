@@ -1,4 +1,4 @@
-"""How a heat is drawn: threshold, colours, opacity, contour."""
+"""How a heat is drawn: what a person may set, what that means for one heat, and the words that go with it."""
 
 from __future__ import annotations
 
@@ -9,51 +9,104 @@ from PIL import Image
 from ..errors import I2AMError
 from ..levels.heat import THRESHOLD, Heat, Normalised
 from .bar import colour_bar
-from .colours import table_of
+from .colours import check_colours, table_of
 
 OPACITY = 0.8
 
 
 @dataclass(frozen=True)
 class Look:
-    """How values are drawn, checked once; `Look.of` takes the arguments of `overlay`."""
+    """How to draw a heat, as a person may set it; the heat decides what is left open.
+
+    Attributes:
+        threshold: hide values up to this part of the range (the paper: 0.4); None takes the heat's own, if any.
+        colours: a name of `COLOURS`; None takes the heat's own.
+        opacity: of the highest value, 0 to 1; lower values are more transparent.
+        contour: draw a line at this value of the min-maxed map; True means 0.4, False draws none.
+        official: the authors' own blending, picture * 0.7 + jet * 0.5.
+        scale: "each" stretches every panel to its own range, "shared" all to one; None takes the heat's own, else what
+            the drawing function says.
+
+    Raises:
+        I2AMError: an unknown colour map or scale, or a number outside of its range.
+
+    >>> Look(contour=True).contour_at
+    0.4
+    >>> Look(opacity=2.0)
+    Traceback (most recent call last):
+    i2am.errors.I2AMError: opacity is between 0 and 1, got 2.0
+    """
+
+    threshold: float | None = None
+    colours: str | None = None
+    opacity: float = OPACITY
+    contour: float | bool = False
+    official: bool = False
+    scale: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {self.threshold}")
+        if self.colours is not None:
+            check_colours(self.colours)
+        if not 0 <= self.opacity <= 1:
+            raise I2AMError(f"opacity is between 0 and 1, got {self.opacity}")
+        if self.contour_at is not None and not 0 < self.contour_at < 1:
+            raise I2AMError(f"contour is a value between 0 and 1, or True for {THRESHOLD}, got {self.contour}")
+        if self.scale not in (None, "each", "shared"):
+            raise I2AMError(f"scale is 'each' or 'shared', got {self.scale!r}")
+
+    @property
+    def contour_at(self) -> float | None:
+        """The value of the min-maxed map to draw a line at, if any."""
+        return None if self.contour is False else THRESHOLD if self.contour is True else self.contour
+
+    def resolve(self, heat: Heat, scale: str = "shared") -> ResolvedLook:
+        """The look of one heat; ``scale`` is taken where neither the look nor the heat has one."""
+        return ResolvedLook(
+            threshold=heat.threshold if self.threshold is None else self.threshold,
+            colours=self.colours or ("jet" if self.official else heat.colours),
+            opacity=self.opacity,
+            contour=self.contour_at,
+            official=self.official,
+            scale=self.scale or heat.scale or scale,
+        )
+
+
+AS_IS = Look()
+"""The look that a heat brings along."""
+
+
+@dataclass(frozen=True)
+class ResolvedLook:
+    """How one heat is drawn, with nothing left open; made by `Look.resolve`."""
 
     threshold: float | None
     colours: str
     opacity: float
     contour: float | None
     official: bool
+    scale: str
 
-    @classmethod
-    def of(
-        cls,
-        heat: Heat,
-        threshold: float | None = None,
-        colours: str | None = None,
-        opacity: float = OPACITY,
-        contour: float | bool = False,
-        official: bool = False,
-    ) -> Look:
-        """Check the arguments and fill in what they leave open from the heat."""
-        threshold = heat.threshold if threshold is None else threshold
-        if threshold is not None and not 0 <= threshold < 1:
-            raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {threshold}")
-        if not 0 <= opacity <= 1:
-            raise I2AMError(f"opacity is between 0 and 1, got {opacity}")
-        level = None if contour is False else THRESHOLD if contour is True else contour
-        if level is not None and not 0 < level < 1:
-            raise I2AMError(f"contour is a level between 0 and 1, or True for 0.4, got {contour}")
-        name = colours if colours is not None else "jet" if official else heat.colours
-        table_of(name)
-        return cls(threshold, name, opacity, level, official)
+    def __post_init__(self) -> None:
+        table_of(self.colours)  # fails before anything is drawn
 
-    def bar(self, height: int, low: float, high: float, invert: bool, flat: bool, text: int) -> Image.Image:
+    def bar(self, height: int, low: float, high: float, *, invert: bool, flat: bool, text: int) -> Image.Image:
         """The colour bar that belongs to this look."""
-        marks = {"threshold": self.threshold, "contour": self.contour}
-        return colour_bar(height, low, high, colours=self.colours, invert=invert, flat=flat, text=text, **marks)
+        return colour_bar(
+            height,
+            low,
+            high,
+            colours=self.colours,
+            invert=invert,
+            threshold=self.threshold,
+            contour=self.contour,
+            flat=flat,
+            text=text,
+        )
 
 
-def caption_of(heat: Heat, panel: int | None, look: Look) -> str:
+def caption_of(heat: Heat, panel: int | None, look: ResolvedLook) -> str:
     """A line that says what a heat shows, then its notes, a line each; panel None speaks of all panels."""
     words = [heat.level] + [heat.side] * (heat.side != heat.level)
     head = f"{' '.join(words)} on the {heat.picture} image"

@@ -1,4 +1,4 @@
-"""From what a person points at on a picture, pixels or a painted region, to patches; and those patches marked on it."""
+"""Marks on a picture: cells and pixels by crosshairs, regions by an outline."""
 
 from __future__ import annotations
 
@@ -93,7 +93,12 @@ def enlarge(picture: Image.Image, min_side: int = 384) -> tuple[Image.Image, int
     return picture, factor
 
 
-def _check_pixel(picture: Image.Image, x: float, y: float) -> None:
+def check_pixel(picture: Image.Image, x: float, y: float) -> None:
+    """Refuse a pixel (x, y) that is not on the picture.
+
+    Raises:
+        I2AMError: with the pixel and the picture's size.
+    """
     if not (0 <= x < picture.width and 0 <= y < picture.height):
         raise I2AMError(f"pixel ({x:g}, {y:g}) lies outside of the {picture.width} x {picture.height} picture")
 
@@ -142,7 +147,7 @@ def marker(
     Raises:
         I2AMError: the pixel lies outside of the picture, or a box or colour that is none.
     """
-    _check_pixel(picture, x, y)
+    check_pixel(picture, x, y)
     if box is not None and not (box[0] < box[2] and box[1] < box[3]):
         raise I2AMError(f"a box is (left, top, right, bottom) with left < right and top < bottom, got {box}")
     try:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
-    """A picture for each panel of a heat: one for all, one an image, or one a panel; one panel goes on every picture.
+    """A picture for each panel of a heat: one for all, one per image, or one per panel; one panel goes on every picture.
 
     Raises:
         I2AMError: their numbers do not fit, with both.
@@ -32,18 +32,21 @@ def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
         return heat.panels([0] * len(pictures)), list(pictures)
     raise I2AMError(
         f"{len(pictures)} pictures do not fit this {heat.level} {heat.side} of {len(images)} image(s) with {panels} panels "
-        f"in all; give one picture, one an image or one a panel"
+        f"in all; give one picture, one per image or one per panel"
     )
 
 
 def one_of(pictures: Sequence[T], image: int, images: int) -> T:
-    """The picture of one image of a run, out of one for all or one an image.
+    """The picture of one image of a run, out of one for all or one per image.
 
     Raises:
         I2AMError: there is another number of them.
+
+    >>> one_of(["first", "second"], 1, 2), one_of(["for all"], 1, 2)
+    ('second', 'for all')
     """
     if len(pictures) not in (1, images):
-        raise I2AMError(f"{len(pictures)} pictures were given, but the run had {images} image(s); give one, or one an image")
+        raise I2AMError(f"{len(pictures)} pictures were given, but the run had {images} image(s); give one, or one per image")
     return pictures[image if len(pictures) > 1 else 0]
 
 

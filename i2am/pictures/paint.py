@@ -8,39 +8,36 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ..levels.heat import Heat, Normalised, box_of
-from ..levels.heat import threshold as keep_above
+from ..levels.heat import Heat, Normalised, box_of, keep_above
 from .bar import mix
 from .colours import Floats, colourise, opencv
 from .lettering import INK, PAPER, draw_text, line_height, size_of_text, text_width
-from .look import Look
+from .look import ResolvedLook
 
 OFFICIAL = (0.7, 0.5)
 """The shares of picture and colours in the authors' own overlays."""
-
-
 FULL, FADE = 0.6, 1.5
 """Opacity grows as (value / FULL) ** FADE up to the value FULL: low values show the picture, high ones their colour."""
 
 
-def _line_cover(values: Floats, level: float, width: float) -> Floats:
-    """(H, W) in 0-1: how much of each pixel an iso-line at ``level``, ``width`` pixels wide, covers.
+def _line_cover(values: Floats, at: float, width: float) -> Floats:
+    """(H, W) in 0-1: how much of each pixel is covered by the iso-line at a value, ``width`` pixels wide.
 
-    The distance to the line is |value − level| / |gradient|, trusted only near a true crossing.
+    The distance to the line is |value − at| / |gradient|, trusted only near a true crossing.
     """
     if min(values.shape) < 2:
         return np.zeros_like(values)
     cv2 = opencv()
     slope_y, slope_x = np.gradient(values)
-    distance = np.abs(values - level) / np.maximum(np.hypot(slope_x, slope_y), 1e-6)
+    distance = np.abs(values - at) / np.maximum(np.hypot(slope_x, slope_y), 1e-6)
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * math.ceil(width / 2) + 3,) * 2)
-    above = (values > level).astype(np.uint8)
+    above = (values > at).astype(np.uint8)
     near = cv2.dilate(above, reach) & cv2.dilate(1 - above, reach)
     cover: Floats = (np.clip(width / 2 + 0.5 - distance, 0, 1) * near).astype(np.float32)
     return cover
 
 
-def _blend(picture: Floats, values: Floats, look: Look, text: int) -> Floats:
+def _blend(picture: Floats, values: Floats, look: ResolvedLook, text: int) -> Floats:
     """Values (H, W) in 0-1 over the part (H, W, 3) of a picture that they cover."""
     shown = values if look.threshold is None else keep_above(torch.from_numpy(values), look.threshold).numpy()
     colour = colourise(shown, look.colours).astype(np.float32)
@@ -65,7 +62,7 @@ def _flat_mark(picture: Image.Image, text: int) -> None:
     draw_text(picture, (inset + pad, box[1] + round(text * 0.1)), "flat", text, PAPER)
 
 
-def paint(picture: Image.Image, heat: Heat, normal: Normalised, panel: int, look: Look) -> Image.Image:
+def paint(picture: Image.Image, heat: Heat, normal: Normalised, panel: int, look: ResolvedLook) -> Image.Image:
     """One panel on a picture of the size that the heat was normalised at, without bar and caption."""
     text = size_of_text(min(picture.size))
     if normal.flat[panel]:

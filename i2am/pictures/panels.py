@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from PIL import Image
 
@@ -12,11 +11,102 @@ from ..errors import I2AMError
 from ..levels.heat import Heat, normalise
 from .backdrop import neutral
 from .lettering import power_text, size_of_text, tick_labels
-from .look import OPACITY, Look, caption_of, scale_of
+from .look import AS_IS, Look, ResolvedLook, caption_of, scale_of
 from .marks import enlarge
 from .matching import check_pictures, meet
 from .paint import paint
 from .sheet import columns_for, sheet
+
+SHEET_WIDTH = 1440
+"""The width, in pixels, that the pictures of a sheet of panels aim at."""
+
+Pictures = Image.Image | Sequence[Image.Image]
+
+
+def panels(
+    picture: Pictures,
+    heat: Heat,
+    look: Look = AS_IS,
+    *,
+    columns: int | None = None,
+    title: str | None = None,
+    width: int | None = None,
+) -> Image.Image:
+    """All panels of a heat side by side, with their labels and one colour bar.
+
+    Args:
+        picture: one, or those of a batch: one per image or one per panel (see `meet`), of one size.
+        heat: whose panels are drawn.
+        look: how to draw them. Scale "shared" makes colours comparable between panels; "each" stretches every panel
+            alone and writes its raw range below it, while the bar counts from 0 to 1. Where neither the look nor the
+            heat has a scale, "shared".
+        columns: how many stand in a row; None chooses.
+        title: None says what the heat is.
+        width: the width of a panel in pixels; None chooses by their number.
+
+    Raises:
+        I2AMError: pictures that do not fit the heat, no column, or no width.
+    """
+    resolved = look.resolve(heat)
+    heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
+    count = len(heat.labels)
+    if columns is None:
+        columns = columns_for(count, (pictures[0].width, pictures[0].height * 1.15))
+    if columns < 1:
+        raise I2AMError(f"a sheet needs at least 1 column, got {columns}")
+    if width is not None and width < 1:
+        raise I2AMError(f"a panel's width is 1 pixel or more, got {width}")
+    width = width if width is not None else min(384, max(150, SHEET_WIDTH // columns))
+    drawn, details, bar = draw_all([_sized(p, width) for p in pictures], heat, resolved)
+    head, *notes = caption_of(heat, None, resolved).split("\n")
+    if count > 1:
+        notes.append("one scale for all panels" if resolved.scale == "shared" else "every panel has its own scale")
+    labels = ["" if label == heat.level else label for label in heat.labels]
+    items = [(d, f"{label}\n{detail}") for d, label, detail in zip(drawn, labels, details, strict=True)]
+    return sheet(items, columns, title if title is not None else head, notes=notes, beside=bar)
+
+
+def draw_all(
+    pictures: Sequence[Image.Image], heat: Heat, look: ResolvedLook
+) -> tuple[list[Image.Image], list[str], Image.Image]:
+    """Every panel on its picture (of one size), each panel's details, and the bar that they share."""
+    picture = pictures[0]
+    normal = normalise(heat, (picture.height, picture.width), look.scale)
+    count = len(heat.labels)
+    scale = look.scale if count > 1 else "shared"
+    drawn = [paint(base, heat, normal, p, look) for p, base in enumerate(pictures)]
+    details = []
+    for p in range(count):
+        words = []
+        if scale == "each":
+            words.append(_range_text(normal.low[p], normal.high[p], normal.flat[p]))
+        if heat.unplaced:
+            words.append(f"{heat.unplaced[p]:.1%} without a place")
+        details.append("\n".join(words))
+    text = size_of_text(min(picture.size))
+    low, high, flat = scale_of(normal, 0, scale) if scale == "shared" else (0.0, 1.0, all(normal.flat))
+    bar = look.bar(max(picture.height, 12 * text), low, high, invert=heat.invert, flat=flat, text=text)
+    return drawn, details, bar
+
+
+def _range_text(low: float, high: float, flat: bool) -> str:
+    """A raw range in words.
+
+    >>> _range_text(0.0, 4e-5, False)
+    '0.00 … 4.00 ×10⁻⁵'
+    """
+    (a, b), power = tick_labels([low, high])
+    return f"flat at {a} {power_text(power)}".strip() if flat else f"{a} … {b} {power_text(power)}".strip()
+
+
+def _sized(picture: Image.Image, width: int) -> Image.Image:
+    """The picture as RGB, brought to ``width`` unless it is at most half as wide again already."""
+    base, _ = enlarge(picture, 1)
+    if width <= base.width <= 1.5 * width:
+        return base
+    height = max(1, round(base.height * width / base.width))
+    way = Image.Resampling.BICUBIC if base.width < width else Image.Resampling.LANCZOS
+    return base.resize((width, height), way)
 
 
 def sheet_of(
@@ -25,17 +115,17 @@ def sheet_of(
     labels: str = "",
     title: str = "",
     columns: int = 0,
-    **look: Any,
+    look: Look = AS_IS,
 ) -> Image.Image:
     """A heat on its pictures or, where there are none, on grey; or pictures side by side.
 
     Args:
         heat: its panels are drawn; may be None.
-        pictures: those of a batch, see `batch.meet`; may be None where there is a heat.
+        pictures: those of a batch, see `meet`; may be None where there is a heat.
         labels: a line for each panel or picture; empty: the heat's own.
         title: stands above all; empty: what the heat is.
         columns: how many stand in a row; 0 chooses.
-        **look: that of `animate.panels`, for a heat.
+        look: how to draw the heat; see `panels`.
 
     Raises:
         I2AMError: neither is given, or their numbers or those of the labels do not fit.
@@ -51,104 +141,10 @@ def sheet_of(
     heat, pictures = meet(heat, pictures)
     if lines:
         heat = replace(heat, labels=tuple(_named(lines, len(heat.labels))))
-    return panels(pictures, heat, columns=columns or None, title=title or None, **look)
+    return panels(pictures, heat, look, columns=columns or None, title=title or None)
 
 
 def _named(lines: list[str], count: int) -> list[str]:
     if len(lines) != count:
         raise I2AMError(f"{len(lines)} labels were given for {count} panels; give one line for each, or none")
     return lines
-
-
-SHEET_WIDTH = 1440
-"""The width, in pixels, that the pictures of a sheet of panels aim at."""
-
-
-Pictures = Image.Image | Sequence[Image.Image]
-
-
-def _sized(picture: Image.Image, width: int) -> Image.Image:
-    """The picture as RGB, brought to ``width`` unless it is at most half as wide again already."""
-    base, _ = enlarge(picture, 1)
-    if width <= base.width <= 1.5 * width:
-        return base
-    height = max(1, round(base.height * width / base.width))
-    way = Image.Resampling.BICUBIC if base.width < width else Image.Resampling.LANCZOS
-    return base.resize((width, height), way)
-
-
-def _range_text(low: float, high: float, flat: bool) -> str:
-    (a, b), power = tick_labels([low, high])
-    return f"flat at {a} {power_text(power)}".strip() if flat else f"{a} … {b} {power_text(power)}".strip()
-
-
-def _draw_all(
-    pictures: Sequence[Image.Image], heat: Heat, look: Look, scale: str
-) -> tuple[list[Image.Image], list[str], Image.Image]:
-    """Every panel on its picture (of one size), each panel's details, and the bar that they share."""
-    picture = pictures[0]
-    normal = normalise(heat, (picture.height, picture.width), scale)
-    count = len(heat.labels)
-    scale = scale if count > 1 else "shared"
-    drawn = [paint(base, heat, normal, p, look) for p, base in enumerate(pictures)]
-    details = []
-    for p in range(count):
-        words = []
-        if scale == "each":
-            words.append(_range_text(normal.low[p], normal.high[p], normal.flat[p]))
-        if heat.unplaced:
-            words.append(f"{heat.unplaced[p]:.1%} without a place")
-        details.append("\n".join(words))
-    text = size_of_text(min(picture.size))
-    low, high, flat = scale_of(normal, 0, scale) if scale == "shared" else (0.0, 1.0, all(normal.flat))
-    bar = look.bar(max(picture.height, 12 * text), low, high, heat.invert, flat, text)
-    return drawn, details, bar
-
-
-def panels(
-    picture: Pictures,
-    heat: Heat,
-    *,
-    scale: str | None = None,
-    columns: int | None = None,
-    title: str | None = None,
-    threshold: float | None = None,
-    colours: str | None = None,
-    opacity: float = OPACITY,
-    contour: float | bool = False,
-    official: bool = False,
-    width: int | None = None,
-) -> Image.Image:
-    """All panels of a heat side by side, with their labels and one colour bar.
-
-    Args:
-        picture: one, or those of a batch: one an image or one a panel (`batch.meet`), of one size.
-        scale: "shared" makes colours comparable between panels; "each" stretches every panel alone and writes
-            its raw range below it, while the bar counts from 0 to 1; None takes the heat's own, else "shared".
-        columns: how many stand in a row; None chooses.
-        title: None says what the heat is.
-        width: the width of a panel in pixels; None chooses by their number.
-
-    For the other arguments see `overlay`.
-
-    Raises:
-        I2AMError: an unknown scale or colour map, or a number outside of its range.
-    """
-    look = Look.of(heat, threshold, colours, opacity, contour, official)
-    scale = scale or heat.scale or "shared"
-    heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
-    count = len(heat.labels)
-    if columns is None:
-        columns = columns_for(count, (pictures[0].width, pictures[0].height * 1.15))
-    if columns < 1:
-        raise I2AMError(f"a sheet needs at least 1 column, got {columns}")
-    if width is not None and width < 1:
-        raise I2AMError(f"a panel's width is 1 pixel or more, got {width}")
-    width = width if width is not None else min(384, max(150, SHEET_WIDTH // columns))
-    drawn, details, bar = _draw_all([_sized(p, width) for p in pictures], heat, look, scale)
-    head, *notes = caption_of(heat, None, look).split("\n")
-    if count > 1:
-        notes.append("one scale for all panels" if scale == "shared" else "every panel has its own scale")
-    labels = ["" if label == heat.level else label for label in heat.labels]
-    items = [(d, f"{label}\n{detail}") for d, label, detail in zip(drawn, labels, details, strict=True)]
-    return sheet(items, columns, title if title is not None else head, notes=notes, side=bar)

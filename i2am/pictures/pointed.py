@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -13,6 +12,7 @@ from ..geometry.cells import cells_at, cells_under
 from ..geometry.masks import mask_of
 from ..geometry.points import Point, points_of
 from ..geometry.shapes import check_shape
+from ..levels.choice import EVERYTHING, Choice
 from ..levels.grids import picture_size
 from ..levels.heat import Heat
 from ..levels.patch import asked_grid, sram
@@ -29,12 +29,12 @@ def patch_heat(
     maps: AttributionMaps,
     direction: str,
     at: Point,
+    choice: Choice = EVERYTHING,
+    *,
     points: str = "",
     pictures: Sequence[Image.Image] | None = None,
     region: Tensor | None = None,
-    *,
-    image: int = 0,
-    **choice: Any,
+    preset: str = "default",
 ) -> tuple[Heat, Image.Image]:
     """SRAM or mirror of a place on a picture, and that picture with the place marked.
 
@@ -42,30 +42,30 @@ def patch_heat(
         maps: a recording with pairwise maps.
         direction: as in `sram`: "reference" points at the generated picture, "generated" at the reference.
         at: pixel (x, y), used where there are neither points nor a region.
+        choice: what to take of the recording; see `sram`.
         points: JSON of several pixels, each with a panel of its own.
-        pictures: the picture pointed at, one or one an image; pixels count in it. None: in the recorded picture's.
+        pictures: the picture pointed at, one or one per image; pixels count in it. None: in the recorded picture's.
         region: MASK (1 or images, H, W) over that picture; gives the mean over its patches.
-        image: which image of the batch.
-        **choice: see `sram`.
+        preset: see `ulam`.
 
     Raises:
         I2AMError: a place outside of what the tokens cover, or pictures and masks that do not fit.
         UnavailableError: as `sram`.
     """
-    grid = asked_grid(maps, direction, image=image, **choice)
+    grid = asked_grid(maps, direction, choice, preset=preset)
     asked = "generated" if direction == "reference" else "reference"
-    picture = _picture(maps, asked, pictures, image, choice.get("reference", 0), picture_size(grid))
+    picture = _picture(maps, asked, pictures, choice, picture_size(grid))
     size = (picture.height, picture.width)
     if grid.picture is not None:
         check_shape("picture", size, grid.picture, f"recorded {asked} image")
     if region is not None:
-        mask = mask_of(region, image, maps.images, "region")
+        mask = mask_of(region, choice.image, maps.images, "region")
         check_shape("region", (mask.shape[0], mask.shape[1]), size, f"{asked} image")
         cells = cells_under(mask, grid)
-        heat = sram(maps, cells, direction, image=image, **choice)
+        heat = sram(maps, cells, direction, choice, preset=preset)
         return _noted(heat, grid.rect is None), outlined(picture, grid, cells)
     cells = cells_at(points_of(points) or [at], size, grid)
-    heat = sram(maps, cells, direction, True, image=image, **choice)
+    heat = sram(maps, cells, direction, choice, each=True, preset=preset)
     return _noted(heat, grid.rect is None), marked(picture, grid, *cells)
 
 
@@ -73,14 +73,14 @@ def _picture(
     maps: AttributionMaps,
     asked: str,
     pictures: Sequence[Image.Image] | None,
-    image: int,
-    reference: int,
+    choice: Choice,
     size: tuple[int, int],
 ) -> Image.Image:
+    """The picture pointed at: the given one of the image, or what the recording kept, at a size (H, W)."""
     if pictures is None:
-        kept = backdrop(maps, asked, image if asked == "generated" else reference, size)
+        kept = backdrop(maps, asked, choice.image if asked == "generated" else choice.reference, size)
         return kept if kept.size == (size[1], size[0]) else kept.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return one_of(pictures, image, maps.images)
+    return one_of(pictures, choice.image, maps.images)
 
 
 def _noted(heat: Heat, unknown: bool) -> Heat:

@@ -1,8 +1,4 @@
-"""Lettering and labelled sheets: text that is legible on any machine, and pictures set side by side with it.
-
-Labels use the TrueType that Pillow carries, so that a picture looks the same everywhere. It lacks a few
-signs that our labels need (–, ×, σ, λ, raised digits …); those are drawn here in its proportions.
-"""
+"""Pictures set side by side on one sheet, each with its label."""
 
 from __future__ import annotations
 
@@ -12,13 +8,15 @@ from collections.abc import Sequence
 from PIL import Image
 
 from ..errors import I2AMError
-from .lettering import _RAISED, INK, PAPER, QUIET, draw_text, line_height, size_of_text, wrap
-
-_RAISED |= {"⁻": "−", "⁺": "+"}
+from .lettering import INK, PAPER, QUIET, draw_text, line_height, size_of_text, wrap
 
 
 def columns_for(count: int, cell: tuple[float, float]) -> int:
-    """How many columns give ``count`` cells of (width, height) a landscape sheet with few empty places."""
+    """How many columns give ``count`` cells of (width, height) a landscape sheet with few empty places.
+
+    >>> columns_for(5, (100, 120)), columns_for(8, (100, 120))
+    (3, 4)
+    """
     width, height = cell
     ideal = min(count, max(1, round(math.sqrt(count * height / width * 1.5))))
     tried = range(max(1, ideal - 1), min(count, ideal + 2) + 1)
@@ -52,7 +50,7 @@ def sheet(
     title: str | None = None,
     *,
     notes: Sequence[str] = (),
-    side: Image.Image | None = None,
+    beside: Image.Image | None = None,
     text: int | None = None,
 ) -> Image.Image:
     """Set pictures side by side, each with its label below, on one white sheet.
@@ -62,7 +60,7 @@ def sheet(
         columns: how many stand in a row; None chooses.
         title: stands above all.
         notes: small print below all, one paragraph each.
-        side: a picture right of all, such as a colour bar.
+        beside: a picture to the right of all, such as a colour bar.
         text: height of the labels' letters in pixels; None: what suits the pictures' size.
 
     Returns:
@@ -79,7 +77,7 @@ def sheet(
     text = text or size_of_text(min(widest, tallest))
     cell = max(widest, 7 * text)
     # One picture alone: its label may run on below what stands beside it.
-    room = cell if len(items) > 1 or side is None else cell + side.width
+    room = cell if len(items) > 1 or beside is None else cell + beside.width
     labels = [_lines_of(label, text, room) for _, label in items]
     below = [block(lines) for lines in labels]
     label_gap = round(text * 0.35) if any(below) else 0
@@ -91,12 +89,12 @@ def sheet(
     heights = [max(items[i][0].height for i in row) + label_gap + max(below[i] for i in row) for row in rows]
 
     grid_width = columns * cell + (columns - 1) * gap
-    side_width = side.width + gap if side is not None else 0
-    inner = max(grid_width + side_width, min(14 * text, 400))
+    beside_width = beside.width + gap if beside is not None else 0
+    inner = max(grid_width + beside_width, min(14 * text, 400))
     title_lines = [(line, round(text * 1.25), INK) for line in wrap(title or "", round(text * 1.25), inner)]
     note_lines = [(line, max(12, text - 2), QUIET) for note in notes for line in wrap(note, max(12, text - 2), inner)]
     top = margin + (block(title_lines) + round(text * 0.6) if title_lines else 0)
-    body = max(sum(heights) + gap * (len(rows) - 1), side.height if side is not None else 0)
+    body = max(sum(heights) + gap * (len(rows) - 1), beside.height if beside is not None else 0)
     foot = round(text * 0.6) + block(note_lines) if note_lines else 0
 
     out = Image.new("RGB", (inner + 2 * margin, top + body + foot + margin), PAPER)
@@ -112,8 +110,8 @@ def sheet(
             cells.append((*box, box[0] + picture.width, box[1] + picture.height))
             set_lines(out, (x, y + picture_height + label_gap), labels[i])
         y += height + gap
-    if side is not None:
-        out.paste(side, (margin + grid_width + gap, top))
+    if beside is not None:
+        out.paste(beside, (margin + grid_width + gap, top))
     set_lines(out, (margin, top + body + round(text * 0.6)), note_lines)
     out.info["cells"] = tuple(cells)
     return out

@@ -47,6 +47,7 @@ class CallMaps:
 
 
 def empty(q: Tensor, reference: Reference, v: Tensor | None, weights: Tensor | None, pairwise: str | None) -> CallMaps:
+    """Room for the maps of one reference, of a call with queries (B, H, N, d)."""
     b, h, n, _ = q.shape
     s = reference.grid.tokens
 
@@ -109,6 +110,7 @@ class View:
 
 
 def windows_of(n: int, step: int) -> Iterator[slice]:
+    """Slices of at most ``step`` that fill 0 to ``n``."""
     for first in range(0, n, step):
         yield slice(first, min(first + step, n))
 

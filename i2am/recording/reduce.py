@@ -8,11 +8,13 @@ or with a mask, the maps are taken in the log domain (`in_logs`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
 from ..errors import LayoutError, RecordingError
-from ..geometry.layout import Layout
+from ..geometry.layout import Layout, Reference
 from .call_maps import CallMaps, View, empty
 from .reduce_logs import in_logs
 from .reduce_products import SAFE_LOGIT, by_products, shifted
@@ -61,81 +63,106 @@ def reduce_attention(
         RecordingError: q or k holds NaN or infinity.
     """
     with torch.autocast(q.device.type, enabled=False):
-        return _reduced(
-            q, k, v, layout, scale, queries, mask, query_weights, pairwise, output, scratch or Scratch(), chunk_bytes
-        )
+        if pairwise not in (None, "mean", "heads"):
+            raise ValueError(f"pairwise is None, 'mean' or 'heads', got {pairwise!r}")
+        call = _prepared(q, k, v, layout, scale, queries, mask)
+        weights = None if query_weights is None else _shares(query_weights, call.q)
+        norm = None if output is None else _norm_of(output, call, layout)
+        if norm is not None:
+            call = replace(call, v=None)
+        out = [empty(call.q, r, call.v, weights, pairwise) for r in layout.references]
+        _reduce(call, weights, layout.references, out, scratch or Scratch(), chunk_bytes)
+        for maps in out:
+            if norm is not None:
+                maps.norm = norm
+            if pairwise == "mean" and maps.pairwise is not None:
+                maps.pairwise /= call.q.shape[1]
+        return out
 
 
-def _reduced(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor | None,
-    layout: Layout,
-    scale: float,
-    queries: int | None,
-    mask: Tensor | None,
-    query_weights: Tensor | None,
-    pairwise: str | None,
-    output: Tensor | None,
-    scratch: Scratch,
-    chunk_bytes: int,
-) -> list[CallMaps]:
+@dataclass(frozen=True)
+class _Call:
+    """A call's generated rows in fp32: q (B, H, N, d) with the scale in it, k and v (B, H, S', d), the mask additive."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor | None
+    mask: Tensor | None
+    rows: slice
+
+    def part(self, image: int, heads: slice) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """q, k, v and the mask of some heads of one image."""
+        v, mask = (None if t is None else t[image, heads] for t in (self.v, self.mask))
+        return self.q[image, heads], self.k[image, heads], v, mask
+
+
+def _prepared(
+    q: Tensor, k: Tensor, v: Tensor | None, layout: Layout, scale: float, queries: int | None, mask: Tensor | None
+) -> _Call:
     layout.check("call", k.shape[2])
     b, h, total, _ = q.shape
     count = total - layout.query_start if queries is None else queries
     if count < 1 or layout.query_start + count > total:
         raise LayoutError(f"the layout puts {count} generated tokens after query {layout.query_start}, the call has {total}")
-    if pairwise not in (None, "mean", "heads"):
-        raise ValueError(f"pairwise is None, 'mean' or 'heads', got {pairwise!r}")
-    window = slice(layout.query_start, layout.query_start + count)
-    q = q[:, :, window].float() * scale
-    k, v = _heads(k, h), None if v is None else _heads(v, h)
+    rows = slice(layout.query_start, layout.query_start + count)
     if mask is not None:
-        mask = additive(mask).expand(b, h, total, k.shape[2])[:, :, window]
-    weights = None
-    if query_weights is not None:
-        weights = query_weights.to(q).expand(b, count)
-        weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-    norm = None
-    alone = [(r.start, r.stop) for r in layout.references] == [(0, k.shape[2])]
-    if v is not None and output is not None and mask is None and alone:
-        norm, v = torch.linalg.vector_norm(output[:, :, window].float(), dim=-1), None
-    out = [empty(q, r, v, weights, pairwise) for r in layout.references]
-    bound = q.square().sum(-1).amax() * k.square().sum(-1).amax()
+        mask = additive(mask).expand(b, h, total, k.shape[2])[:, :, rows]
+    return _Call(q[:, :, rows].float() * scale, _heads(k, h), None if v is None else _heads(v, h), mask, rows)
+
+
+def _shares(weights: Tensor, q: Tensor) -> Tensor:
+    """Weights of the generated tokens, (N,) or (B, N), as shares of 1 for each image, (B, N)."""
+    weights = weights.to(q).expand(q.shape[0], q.shape[2])
+    return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _norm_of(output: Tensor, call: _Call, layout: Layout) -> Tensor | None:
+    """The length of what a lone reference adds to the output, (B, H, N), where it is all that the output comes from."""
+    alone = [(r.start, r.stop) for r in layout.references] == [(0, call.k.shape[2])]
+    if call.v is None or call.mask is not None or not alone:
+        return None
+    return torch.linalg.vector_norm(output[:, :, call.rows].float(), dim=-1)
+
+
+def _reduce(
+    call: _Call,
+    weights: Tensor | None,
+    references: tuple[Reference, ...],
+    out: list[CallMaps],
+    scratch: Scratch,
+    chunk_bytes: int,
+) -> None:
+    """Fill ``out``, as many heads at a time as a chunk holds, and as many queries of these."""
+    b, h, count, _ = call.q.shape
+    keys = call.k.shape[2]
+    bound = call.q.square().sum(-1).amax() * call.k.square().sum(-1).amax()
     if not bool(bound.isfinite()):
         raise RecordingError(
             "a call's queries or keys hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
             "(bfloat16 or float32)"
         )
-    products, width = mask is None, q.shape[3]
-    tile = min(chunk_bytes, CACHE_BYTES * torch.get_num_threads()) if products and q.device.type == "cpu" else chunk_bytes
-    row_bytes = 4 * k.shape[2]
-    step = min(h, max(1, tile // (count * row_bytes)))
-    most = min(count, max(1, tile // (step * row_bytes)))
-    rooms = q.new_empty(0), q.new_empty(0)
+    products = call.mask is None
+    cached = products and call.q.device.type == "cpu"
+    tile = min(chunk_bytes, CACHE_BYTES * torch.get_num_threads()) if cached else chunk_bytes
+    step = min(h, max(1, tile // (count * 4 * keys)))
+    most = min(count, max(1, tile // (step * 4 * keys)))
+    ahead, rooms = call, (call.q.new_empty(0), call.q.new_empty(0))
     if products:
-        whole = count if step * (most + count) * row_bytes <= 2 * chunk_bytes else most
-        logits = scratch.take("logits", step * most * k.shape[2], q.device)
-        rooms = logits, scratch.take("exponentials", step * whole * k.shape[2], q.device)
+        whole = count if step * (most + count) * 4 * keys <= 2 * chunk_bytes else most
+        logits = scratch.take("logits", step * most * keys, call.q.device)
+        rooms = logits, scratch.take("exponentials", step * whole * keys, call.q.device)
         if bound > SAFE_LOGIT**2:
-            q, k = shifted(q, k)
+            q, k = shifted(call.q, call.k)
+            ahead = replace(call, q=q, k=k)
     for i in range(b):
+        looks = None if weights is None else weights[i]
         for first in range(0, h, step):
             heads = slice(first, min(first + step, h))
-            values = None if v is None else v[i, heads]
-            looks = None if weights is None else weights[i]
             views = [View(maps, i, heads) for maps in out]
-            if products and by_products(q[i, heads], k[i, heads], values, looks, layout.references, views, most, rooms):
+            q, k, v, _ = ahead.part(i, heads)
+            if products and by_products(q, k, v, looks, references, views, most, rooms):
                 continue
-            hidden = None if mask is None else mask[i, heads]
-            unshifted = q[i, heads, :, :width], k[i, heads, :, :width]
-            in_logs(*unshifted, values, hidden, looks, layout.references, views, most)
-    for maps in out:
-        if norm is not None:
-            maps.norm = norm
-        if pairwise == "mean" and maps.pairwise is not None:
-            maps.pairwise /= h
-    return out
+            in_logs(*call.part(i, heads), looks, references, views, most)
 
 
 def _heads(t: Tensor, heads: int) -> Tensor:

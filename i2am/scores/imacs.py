@@ -14,16 +14,18 @@ from ..errors import I2AMError, UnavailableError
 from ..geometry.masks import MaskLike, mask_to_score
 from ..geometry.shapes import check_shape
 from ..levels.available import layers_for
-from ..levels.heat import THRESHOLD, Heat, fit, normalise, threshold, times_mask
-from ..levels.marginal import SIDES, ulam
+from ..levels.choice import EVERYTHING, Choice
+from ..levels.heat import THRESHOLD, Heat, fit, keep_above, normalise, times_mask
+from ..levels.marginal import ulam
 from ..levels.masked import masked_g2r
 from ..levels.mirror import mirror_of_object
 from ..levels.patch import pairwise_layers_of
 from ..levels.presets import preset_of
 from ..levels.selection import select
+from ..maps.kinds import level_sides
 from ..maps.value import AttributionMaps
 
-SCORED = (*(side for side in SIDES if side != "G2R"), "mirror")
+SCORED = (*level_sides("generated"), "mirror")
 """The maps on the generated image that IMACS_g can be taken of; the mirror is that of the reference mask."""
 LAMBDA = 3.0
 SAME = 0.01
@@ -79,9 +81,12 @@ def _eq18(values: Tensor, mask: Tensor, weight: float) -> tuple[Tensor, Tensor, 
 
 
 def roc_area(values: Tensor, mask: Tensor) -> float | None:
-    """Area under the ROC curve, ties counted half; pixels belong to the side that the mask is nearer to.
+    """Area under the ROC curve, ties counted half; a pixel counts as inside where the mask is 0.5 or more.
 
-    None where all of them are on one side.
+    None where all pixels are inside, or none.
+
+    >>> roc_area(torch.tensor([0.9, 0.4, 0.6, 0.1]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    0.75
     """
     positive = (mask >= 0.5).flatten().numpy()
     if positive.all() or not positive.any():
@@ -95,23 +100,25 @@ def roc_area(values: Tensor, mask: Tensor) -> float | None:
 def _shifts(values: Tensor) -> Tensor:
     """The map shifted cyclically by an even spread of offsets other than none."""
     height, width = values.shape
-    side = int(SHIFTS**0.5) + 1
-    out = [values.roll((height * i // side, width * j // side), (0, 1)) for i in range(side) for j in range(side) if i or j]
-    return torch.stack(out)
+    count = int(SHIFTS**0.5) + 1  # along each axis
+    offsets = [(height * i // count, width * j // count) for i in range(count) for j in range(count) if i or j]
+    return torch.stack([values.roll(offset, (0, 1)) for offset in offsets])
 
 
-def _noise(heat: Heat, size: tuple[int, int], level: float) -> Tensor:
+def _noise(heat: Heat, size: tuple[int, int], threshold: float) -> Tensor:
+    """(RANDOM_MAPS, *size): min-maxed and thresholded noise on the heat's own grid."""
     rng = torch.Generator().manual_seed(0)
     values = torch.rand((RANDOM_MAPS, *heat.values.shape[-2:]), generator=rng)
     noise = replace(heat, values=values, labels=("",) * RANDOM_MAPS, unplaced=())
-    return threshold(normalise(noise, size).values, level)
+    return keep_above(normalise(noise, size).values, threshold)
 
 
 def imacs(
     heat: Heat,
     mask: MaskLike,
+    *,
     weight: float = LAMBDA,
-    level: float = THRESHOLD,
+    threshold: float = THRESHOLD,
     name: str = "mask",
     layers: tuple[str, ...] = (),
 ) -> Score:
@@ -121,18 +128,23 @@ def imacs(
         heat: a heat with one panel; an inverted one (official preset) is scored inverted.
         mask: (H, W) in 0-1; 1 is inside.
         weight: lambda.
-        level: the threshold; values not above it count as 0.
+        threshold: values of the min-maxed map not above it count as 0.
         name: what to call the mask in errors.
         layers: names that the score carries.
 
     Raises:
         MaskError: the mask or its complement is empty, or it is no (H, W) mask.
         I2AMError: lambda is negative or no number, or the threshold is no part of the range.
+
+    >>> heat = Heat(torch.tensor([[[4.0, 2.0, 0.0, 0.0]]]), "R2G", "generated", "ULAM", ("all steps",), (1, 4))
+    >>> score = imacs(heat, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    >>> score.inside, score.outside, score.score
+    (0.75, 0.0, 0.75)
     """
     if not 0 <= weight < float("inf"):
         raise I2AMError(f"lambda weighs what lies outside the mask: 0 or more, such as {LAMBDA:g}, got {weight:g}")
-    if not 0 <= level < 1:
-        raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {level:g}")
+    if not 0 <= threshold < 1:
+        raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {threshold:g}")
     if len(heat.values) != 1:
         raise UnavailableError(f"IMACS scores one map, got {len(heat.values)} panels; choose one with Heat.panel")
     mask = mask_to_score(mask, name)
@@ -140,7 +152,7 @@ def imacs(
     normal = normalise(heat, size)
     if normal.flat[0]:
         return Score(None, None, None, weight, flat=True, layers=layers, notes=("the map is flat: it has no score",))
-    kept = threshold(normal.values, level)
+    kept = keep_above(normal.values, threshold)
     score, inside, outside = (float(t) for t in _eq18(kept, mask, weight))
     shown = normal.values[0]
     raw = shown if heat.invert else fit(heat, size)[0]
@@ -152,7 +164,7 @@ def imacs(
         auc=roc_area(shown, mask),
         mass_ratio=float((raw * mask).sum() / raw.sum() / mask.mean()),
         shifted=float(_eq18(_shifts(kept[0]), mask, weight)[0].mean()),
-        random=float(_eq18(_noise(heat, size, level), mask, weight)[0].mean()),
+        random=float(_eq18(_noise(heat, size, threshold), mask, weight)[0].mean()),
         layers=layers,
     )
 
@@ -161,41 +173,42 @@ def score_generated(
     maps: AttributionMaps,
     inpaint_mask: MaskLike,
     reference_mask: MaskLike | None = None,
+    choice: Choice = EVERYTHING,
     *,
     preset: str = "default",
     side: str = "R2G",
     placed_only: bool = False,
     weight: float = LAMBDA,
-    level: float = THRESHOLD,
-    **choice: Any,
+    threshold: float = THRESHOLD,
 ) -> tuple[Score, Heat]:
     """IMACS_g: the score of a map on the generated image, and that map; see `imacs_pair`."""
     if side not in SCORED:
         raise UnavailableError(f"IMACS_g scores a map on the generated image ({', '.join(SCORED)}), got side {side!r}")
     inpaint_mask = mask_to_score(inpaint_mask, "inpainting mask")
     _belongs(inpaint_mask, "inpainting mask", maps.generated_size, "generated")
-    selection = select(maps, preset_of(preset), side="SRAM" if side == "mirror" else side, **choice)  # type: ignore[arg-type]
+    selection = select(maps, preset_of(preset), choice, side="SRAM" if side == "mirror" else side)
     if side == "mirror":
         if reference_mask is None:
             raise UnavailableError("the mirror shows where the object went, and needs the reference mask to know the object")
-        heat = mirror_of_object(maps, mask_to_score(reference_mask, "reference mask"), preset=preset, **choice)
+        heat = mirror_of_object(maps, mask_to_score(reference_mask, "reference mask"), choice, preset=preset)
         layers = pairwise_layers_of(maps, selection, "mirror")
     else:
-        heat = ulam(maps, side, preset=preset, placed_only=placed_only, **choice)
+        heat = ulam(maps, side, choice, preset=preset, placed_only=placed_only)
         layers = layers_for(maps, selection, side, placed_only)
     names = tuple(x.name for x in layers)
-    return _noted(imacs(heat, inpaint_mask, weight, level, "inpainting mask", names), preset), heat
+    score = imacs(heat, inpaint_mask, weight=weight, threshold=threshold, name="inpainting mask", layers=names)
+    return _noted(score, preset), heat
 
 
 def score_reference(
     maps: AttributionMaps,
     reference_mask: MaskLike,
     inpaint_mask: MaskLike | None = None,
+    choice: Choice = EVERYTHING,
     *,
     preset: str = "default",
     weight: float = LAMBDA,
-    level: float = THRESHOLD,
-    **choice: Any,
+    threshold: float = THRESHOLD,
 ) -> tuple[Score, Heat]:
     """IMACS_r: the score of eq. 17's map on the reference, and that map; see `imacs_pair`.
 
@@ -203,22 +216,22 @@ def score_reference(
     """
     rules = preset_of(preset)
     reference = mask_to_score(reference_mask, "reference mask")
-    which = choice.get("reference", 0)
-    if 0 <= which < len(maps.references):
-        _belongs(reference, "reference mask", maps.references[which].grid.picture or (0, 0), "reference")
+    if 0 <= choice.reference < len(maps.references):
+        _belongs(reference, "reference mask", maps.references[choice.reference].grid.picture or (0, 0), "reference")
     if rules.masked_g2r:
-        heat = times_mask(ulam(maps, "G2R", preset=preset, **choice), reference)
-        used = tuple(x.name for x in layers_for(maps, select(maps, rules, side="G2R", **choice), "G2R"))  # type: ignore[arg-type]
+        heat = times_mask(ulam(maps, "G2R", choice, preset=preset), reference)
+        layers = tuple(x.name for x in layers_for(maps, select(maps, rules, choice, side="G2R"), "G2R"))
     else:
         inside = None if inpaint_mask is None else mask_to_score(inpaint_mask, "inpainting mask")
-        if inside is not None and maps.inpaint_mask is not None and _same(maps, inside, choice):
+        if inside is not None and maps.inpaint_mask is not None and _same(maps, inside, choice.image):
             inside = None
-        heat, used = masked_g2r(maps, inside, preset=preset, **choice)
-    return _noted(imacs(heat, reference, weight, level, "reference mask", used), preset), heat
+        heat, layers = masked_g2r(maps, inside, choice, preset=preset)
+    score = imacs(heat, reference, weight=weight, threshold=threshold, name="reference mask", layers=layers)
+    return _noted(score, preset), heat
 
 
-def _belongs(mask: Tensor, name: str, picture: tuple[int, int], side: str) -> None:
-    check_shape(name, (mask.shape[0], mask.shape[1]), picture, f"recorded {side} image")
+def _belongs(mask: Tensor, name: str, size: tuple[int, int], picture: str) -> None:
+    check_shape(name, (mask.shape[0], mask.shape[1]), size, f"recorded {picture} image")
 
 
 def _noted(score: Score, preset: str) -> Score:
@@ -232,13 +245,13 @@ def imacs_pair(
     maps: AttributionMaps,
     inpaint_mask: MaskLike,
     reference_mask: MaskLike,
+    choice: Choice = EVERYTHING,
     *,
     preset: str = "default",
     side: str = "R2G",
     placed_only: bool = False,
     weight: float = LAMBDA,
-    level: float = THRESHOLD,
-    **choice: Any,
+    threshold: float = THRESHOLD,
 ) -> dict[str, Score]:
     """IMACS_g of a map on the generated image and IMACS_r of eq. 17's map on the reference: {"g": ..., "r": ...}.
 
@@ -246,39 +259,38 @@ def imacs_pair(
         maps: a recording.
         inpaint_mask: (H, W), 1 = repainted.
         reference_mask: (H, W), 1 = the object.
+        choice: what to take of the recording.
         preset: see `ulam`; "official" scores R2G inverted and G2R times the reference mask.
         side: which map on the generated image, "R2G", "R2G-balanced", "mass" or "mirror": that of the reference mask.
         placed_only: that map over the reference's placed tokens only.
         weight: lambda.
-        level: the threshold.
-        **choice: see `ulam`.
+        threshold: values of the min-maxed map not above it count as 0.
 
     Raises:
         MaskError: a mask or its complement is empty.
         I2AMError: a mask has another shape than its recorded picture, or a number is out of range.
         UnavailableError: a map is unavailable.
     """
-    common: dict[str, Any] = {"preset": preset, "weight": weight, "level": level, **choice}
-    g, _ = score_generated(maps, inpaint_mask, reference_mask, side=side, placed_only=placed_only, **common)
-    r, _ = score_reference(maps, reference_mask, inpaint_mask, **common)
+    g, _ = score_generated(
+        maps,
+        inpaint_mask,
+        reference_mask,
+        choice,
+        preset=preset,
+        side=side,
+        placed_only=placed_only,
+        weight=weight,
+        threshold=threshold,
+    )
+    r, _ = score_reference(maps, reference_mask, inpaint_mask, choice, preset=preset, weight=weight, threshold=threshold)
     return {"g": g, "r": r}
 
 
-def _same(maps: AttributionMaps, mask: Tensor, choice: dict[str, Any]) -> bool:
+def _same(maps: AttributionMaps, mask: Tensor, image: int) -> bool:
     """Whether the mask is the one given at recording."""
     kept = maps.inpaint_mask
     assert kept is not None
-    one = kept[min(int(choice.get("image", 0)), len(kept) - 1)]
+    one = kept[min(image, len(kept) - 1)]
     if one.shape != mask.shape:
         mask = F.interpolate(mask[None, None], tuple(one.shape), mode="area")[0, 0]
     return float((one - mask).abs().sum()) <= SAME * float(torch.maximum(one, mask).sum())
-
-
-def mean_scores(scores: list[Score]) -> dict[str, float | int | None]:
-    """The mean over a batch or a data set; flat maps have no score and are counted apart."""
-    known = [s for s in scores if s.score is not None]
-    out: dict[str, float | int | None] = {"count": len(known), "flat": len(scores) - len(known)}
-    for name in ("score", "inside", "outside", "auc", "mass_ratio", "shifted", "random"):
-        values = [getattr(s, name) for s in known if getattr(s, name) is not None]
-        out[name] = float(np.mean(values)) if values else None
-    return out

@@ -9,33 +9,42 @@ from .imacs import Score
 from .run import ImageScores
 
 
-def mean_of(images: Sequence[ImageScores], side: str) -> float:
-    """The mean score of a side ("g" or "r") over the images that have one; NaN where none has."""
-    known = [x.scores[side].score for x in images if x.scores[side].score is not None]
-    return sum(known) / len(known) if known else math.nan  # type: ignore[arg-type]
+def mean_of(images: Sequence[ImageScores], letter: str) -> float:
+    """The mean of IMACS_g or IMACS_r, by its letter, over the images that have a score; NaN where none has."""
+    known = [score for x in images if (score := x.scores[letter].score) is not None]
+    return sum(known) / len(known) if known else math.nan
 
 
 def scores_text(images: Sequence[ImageScores], about: str = "") -> str:
-    """All scores as a table in text: what it is of, a line a score, their means where there are several, and the notes."""
+    """All scores as a table in text: what it is of, a line per score, their means where there are several, and the notes."""
     several = len(images) > 1
     lines = [about] * bool(about)
     lines += score_table({f"image {x.image}" if several else "": dict(x.scores) for x in images})
-    for side in ("g", "r"):
-        mean = mean_of(images, side)
+    for letter in ("g", "r"):
+        mean = mean_of(images, letter)
         if math.isnan(mean):
-            lines.append(f"IMACS_{side} is handed on as NaN (not a number): there is no score")
+            lines.append(f"IMACS_{letter} is handed on as NaN (not a number): there is no score")
         elif several:
-            lines.append(f"IMACS_{side} mean: {mean:.3f}")
+            lines.append(f"IMACS_{letter} mean: {mean:.3f}")
     return "\n".join(lines)
 
 
 def score_table(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
-    """Scores as lines of text: preset (or another name) -> g/r -> score."""
+    """Scores as lines of text.
+
+    Args:
+        scores: by preset (or another name), then by the letter of IMACS_g and IMACS_r.
+
+    >>> for line in score_table({"paper": {"g": Score(0.5, 0.75, 0.25, weight=1.0)}}):
+    ...     print(line)
+                   score  inside  outside  AUC  mass ratio  shifted  random
+    IMACS_g paper  0.500   0.750    0.250    -           -        -       -
+    """
     rows: list[tuple[str, ...]] = [("", "score", "inside", "outside", "AUC", "mass ratio", "shifted", "random")]
     notes: list[str] = []
     for name, pair in scores.items():
-        for side, s in pair.items():
-            head = f"IMACS_{side} {name}".strip()
+        for letter, s in pair.items():
+            head = f"IMACS_{letter} {name}".strip()
             values = (s.score, s.inside, s.outside, s.auc, s.mass_ratio, s.shifted, s.random)
             rows.append((head, *("-" if v is None else f"{v:.3f}" for v in values)))
             notes += [f"{head}: {note}" for note in s.notes]

@@ -25,6 +25,7 @@ from i2am.drawn.draw import DemoPairs, draw_pairs
 from i2am.drawn.places import GRID
 from i2am.drawn.seeds import HELD_OUT, SHARD
 from i2am.drawn.spec import PICTURE, REFERENCE, draw_pair
+from i2am.levels.choice import Choice
 from i2am.levels.patch import sram
 from i2am.models.demo.tryon import PARTS, DemoModel
 
@@ -89,9 +90,11 @@ def test_rows_are_those_of_sram() -> None:
     maps = maps_of({"a": fine, "b": coarse}, ((0, 2), (2, 3), (3, 5)), recorded=4)
     rows = sram_rows(maps)
     for image, a, b in ((0, 0, 0), (1, 31, 23), (1, 7, 18)):
-        want = sram(maps, (a, b), image=image).values[0].flatten()
+        want = sram(maps, (a, b), choice=Choice(image=image)).values[0].flatten()
         assert torch.allclose(rows[image, a * GRID[1] + b], want, atol=1e-7)
-    assert torch.allclose(sram_rows(maps, "b")[0, 5], sram(maps, (0, 5), layers="b").values[0].flatten(), atol=1e-7)
+    assert torch.allclose(
+        sram_rows(maps, "b")[0, 5], sram(maps, (0, 5), choice=Choice(layers="b")).values[0].flatten(), atol=1e-7
+    )
 
 
 def test_chance_counts_the_tokens_in_reach() -> None:

@@ -15,6 +15,7 @@ from i2am.demo.evaluate.cases import case_of
 from i2am.demo.evaluate.guidance import SIDES, compare, inside, interval, main, summary
 from i2am.demo.recording import recording_of
 from i2am.drawn.seeds import HELD_OUT, SHARD
+from i2am.levels.choice import Choice
 from i2am.levels.heat import Heat
 from i2am.levels.marginal import ulam
 from i2am.models.demo.tryon import DemoModel, try_on
@@ -118,7 +119,7 @@ def _check_one(model: DemoModel, row: dict[str, Any]) -> None:
         known = {"agnostic": case.shown.agnostic, "densepose": case.shown.densepose}
         try_on(model, reference=case.truth.reference, seeds=case.seeds, steps=STEPS, cfg=5.0, **known)
     for side, mask in (("R2G-balanced", case.shown.inpaint_mask), ("G2R", case.truth.reference_mask)):
-        score = imacs(ulam(recording.maps, side, branch="cond"), mask[0, 0])
+        score = imacs(ulam(recording.maps, side, Choice(branch="cond")), mask[0, 0])
         assert score.mass_ratio is not None
         assert row[side]["area"] == pytest.approx(float(mask.mean()))
         assert row[side]["cfg_5"] == pytest.approx(score.mass_ratio * float(mask.mean()), rel=1e-5)

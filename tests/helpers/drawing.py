@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from i2am.levels.heat import Heat
+from i2am.pictures.look import Look
 from i2am.pictures.overlay import overlay
 
 SMALL = 64  # enlarges nothing below
@@ -42,10 +44,10 @@ def pixels(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.convert("RGB")).astype(int)
 
 
-def bare(picture: Image.Image, heat: Heat, panel: int = 0, **style: object) -> np.ndarray:
+def bare(picture: Image.Image, heat: Heat, panel: int = 0, marks: Sequence = (), **look: object) -> np.ndarray:
     """An overlay without bar, caption or enlargement."""
-    look: dict = {"colour_bar": False, "caption": False, "min_side": 1, **style}
-    return pixels(overlay(picture, heat, panel, **look))
+    only = {"colour_bar": False, "caption": False, "min_side": 1}
+    return pixels(overlay(picture, heat, panel, Look(**look), marks=marks, **only))  # type: ignore[arg-type]
 
 
 def margin_is_white(picture: Image.Image, width: int = 3) -> bool:

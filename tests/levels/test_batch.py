@@ -12,6 +12,7 @@ from i2am.errors import I2AMError
 from i2am.geometry.masks import mask_of
 from i2am.geometry.shapes import check_shape
 from i2am.levels.batch import images_of, join
+from i2am.levels.choice import Choice
 from i2am.levels.heat import Heat, shown
 from i2am.levels.marginal import LEVELS, level_of, llam, tlam, ulam
 from i2am.levels.patch import sram
@@ -21,7 +22,9 @@ from i2am.pictures.matching import meet
 def test_levels_by_name_are_the_levels() -> None:
     maps = run().maps
     assert set(LEVELS) == {"ULAM", "TLAM", "HLAM", "LLAM"}
-    assert torch.equal(level_of(maps, "TLAM", "mass", groups=3, image=1).values, tlam(maps, "mass", 3, image=1).values)
+    assert torch.equal(
+        level_of(maps, "TLAM", "mass", Choice(image=1), groups=3).values, tlam(maps, "mass", Choice(image=1), groups=3).values
+    )
     assert level_of(maps, "LLAM", groups=99).labels == llam(maps).labels
     with pytest.raises(I2AMError, match="no level 'XLAM'; there are ULAM"):
         level_of(maps, "XLAM")
@@ -29,7 +32,7 @@ def test_levels_by_name_are_the_levels() -> None:
 
 def test_joined_heats_keep_every_panel_and_say_whose_it_is() -> None:
     maps = run().maps
-    both = [tlam(maps, "G2R", 3, image=i) for i in (0, 1)]
+    both = [tlam(maps, "G2R", Choice(image=i), groups=3) for i in (0, 1)]
     heat = join(both, [0, 1])
     assert heat.images == (0, 0, 0, 1, 1, 1)
     assert torch.equal(heat.values, torch.cat([h.values for h in both]))
@@ -42,7 +45,7 @@ def test_joined_heats_keep_every_panel_and_say_whose_it_is() -> None:
 
 def test_notes_that_not_all_images_share_go_to_their_labels() -> None:
     maps = run().maps
-    both = [sram(maps, (3, 2), image=i) for i in (0, 1)]
+    both = [sram(maps, (3, 2), choice=Choice(image=i)) for i in (0, 1)]
     own = [next(note for note in h.notes if note.startswith(("peak", "diffuse"))) for h in both]
     assert own[0] != own[1]
     heat = join(both, [0, 1])

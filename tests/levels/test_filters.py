@@ -8,7 +8,7 @@ import pytest
 
 from i2am.errors import I2AMError
 from i2am.geometry.points import points_of
-from i2am.levels.choice import choice_of, heads_of, layers_of, steps_of
+from i2am.levels.choice import EVERYTHING, Choice, choice_of, heads_of, layers_of, steps_of
 
 
 @pytest.mark.parametrize("parse", [layers_of, heads_of, steps_of])
@@ -20,7 +20,17 @@ def test_nothing_means_all(parse: Callable[[str], object]) -> None:
 def test_lists_are_separated_as_people_do() -> None:
     assert layers_of("output.* , middle.0.1.0\ninput.1") == ("output.*", "middle.0.1.0", "input.1")
     assert heads_of("0, 2 5") == (0, 2, 5)
-    assert choice_of("a", "1", "0:2", branch="cond") == {"layers": ("a",), "heads": (1,), "steps": (0, 2), "branch": "cond"}
+    assert choice_of("a", "1", "0:2", branch="uncond") == Choice("uncond", layers=("a",), heads=(1,), steps=(0, 2))
+    assert choice_of() == EVERYTHING == Choice()
+
+
+def test_a_choice_is_a_value() -> None:
+    listed, typed = Choice(layers=["a", "b"], heads=[1], steps=[0, 2]), choice_of("a b", "1", "0:2")  # type: ignore[arg-type]
+    assert listed == typed
+    assert len({listed, typed, Choice(layers="a"), Choice(layers=["a"])}) == 2
+    assert typed.on_image(3) == choice_of("a b", "1", "0:2", image=3)
+    with pytest.raises(I2AMError, match=r"\(first, stop\).*\(1, 2, 3\)"):
+        Choice(steps=(1, 2, 3))  # type: ignore[arg-type]
 
 
 def test_steps_are_a_half_open_range_or_one() -> None:

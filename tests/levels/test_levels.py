@@ -28,6 +28,7 @@ from torch import Tensor
 
 from i2am.errors import UnavailableError
 from i2am.geometry.layout import Layout, TokenGrid
+from i2am.levels.choice import Choice
 from i2am.levels.grids import common_grid
 from i2am.levels.marginal import hlam, llam, tlam, ulam
 from i2am.levels.patch import sram
@@ -43,7 +44,7 @@ def test_ulam_is_the_mean_over_steps_heads_and_layers(side: str, preset: str) ->
         if branch == "uncond" and side == "G2R":
             continue
         where = {"branch": branch, "reference": reference, "image": image}
-        heat = ulam(run().maps, side, preset=preset, **where)
+        heat = ulam(run().maps, side, Choice(**where), preset=preset)
         panels = [run().panels(side, x, preset == "default", **where) for x in layers]
         close(one_panel(heat), statement.mean_of(panels))
         assert (heat.side, heat.level) == (side, "ULAM")
@@ -64,8 +65,8 @@ def test_presets_differ_in_scale_middle_layer_and_picture() -> None:
     assert not ulam(run().maps, "G2R", preset="official").invert
     # every layer's R2G sums to 1 over its own positions: on the common grid it does so again, up to the bicubic border
     for layer in NETWORK:
-        assert float(ulam(run().maps, "R2G", layers=layer.name).values.sum()) == pytest.approx(1, abs=0.05)
-    coarse = ulam(run().maps, "R2G", layers=COARSE.name, preset="paper")
+        assert float(ulam(run().maps, "R2G", Choice(layers=layer.name)).values.sum()) == pytest.approx(1, abs=0.05)
+    coarse = ulam(run().maps, "R2G", Choice(layers=COARSE.name), preset="paper")
     assert float(coarse.values.sum()) == pytest.approx(4, abs=0.2)
 
 
@@ -77,7 +78,7 @@ def test_r2g_is_labelled_comparative_and_the_others_are_not() -> None:
 @pytest.mark.parametrize("side", ["R2G", "mass", "G2R"])
 @pytest.mark.parametrize("groups", [1, 2, 3, 5, 7])
 def test_tlam_groups_are_half_open_and_as_even_as_possible(side: str, groups: int) -> None:
-    heat = tlam(run().maps, side, groups)
+    heat = tlam(run().maps, side, groups=groups)
     ranges = statement.time_groups(7, groups)
     sizes = [b - a for a, b in ranges]
     assert sum(sizes) == 7
@@ -93,7 +94,7 @@ def test_tlam_groups_are_half_open_and_as_even_as_possible(side: str, groups: in
 
 
 def test_tlam_of_a_part_of_the_steps() -> None:
-    heat = tlam(run().maps, "mass", 2, steps=(2, 7))
+    heat = tlam(run().maps, "mass", Choice(steps=(2, 7)), groups=2)
     for panel, steps in zip(heat.values, ((2, 4), (4, 7)), strict=True):
         close(panel, statement.mean_of([run().panels("mass", x, steps=steps) for x in NETWORK]))
 
@@ -106,14 +107,14 @@ def test_hlam_averages_the_layers_that_have_the_head(side: str) -> None:
     for head, panel in enumerate(heat.values):
         close(panel, statement.mean_of([run().panels(side, x, heads=(head,)) for x in NETWORK if head < x.heads]))
         assert heat.labels[head].startswith(f"head {head}")
-    some = hlam(run().maps, side, heads=[3, 1])
+    some = hlam(run().maps, side, Choice(heads=[3, 1]))
     assert [label.split(" (")[0] for label in some.labels] == ["head 3", "head 1"]
     close(some.values, heat.values[[3, 1]], 1e-6)
 
 
 @pytest.mark.parametrize("side", ["R2G", "G2R"])
 def test_llam_has_one_panel_a_layer_in_network_order(side: str) -> None:
-    heat = llam(run().maps, side, layers=["output.*", "input.4.1"])
+    heat = llam(run().maps, side, Choice(layers=["output.*", "input.4.1"]))
     assert [label.split(" ")[0] for label in heat.labels] == ["input.4.1", "output.5.1", "output.9.1"]
     for layer, panel in zip((COARSE, WIDE, FINE), heat.values, strict=True):
         close(panel, run().panels(side, layer).mean(0))
@@ -133,19 +134,20 @@ FILTERS = [
 @pytest.mark.parametrize(("choice", "layers"), FILTERS)
 def test_filters(side: str, choice: dict, layers: tuple[Layer, ...]) -> None:
     rest = {name: value for name, value in choice.items() if name != "layers"}
-    close(one_panel(ulam(run().maps, side, **choice)), statement.mean_of([run().panels(side, x, **rest) for x in layers]))
+    expected = statement.mean_of([run().panels(side, x, **rest) for x in layers])
+    close(one_panel(ulam(run().maps, side, Choice(**choice))), expected)
 
 
 def test_a_layer_that_is_named_is_taken_even_if_it_is_the_middle_one() -> None:
-    heat = ulam(run().maps, "R2G", layers="middle.*", preset="paper")
+    heat = ulam(run().maps, "R2G", Choice(layers="middle.*"), preset="paper")
     close(heat.values, run().panels("R2G", MIDDLE, False).mean(0))
 
 
 def test_the_common_grid_is_the_finest() -> None:
     assert (common_grid(run().maps, "generated").rows, common_grid(run().maps, "generated").columns) == LATENT
-    assert ulam(run().maps, "R2G", layers=MIDDLE.name).values.shape == (1, *LATENT)
+    assert ulam(run().maps, "R2G", Choice(layers=MIDDLE.name)).values.shape == (1, *LATENT)
     assert common_grid(run().maps, "reference") == SHIRT.grid
-    assert common_grid(run().maps, "reference", reference=1) == SHOES.grid
+    assert common_grid(run().maps, "reference", Choice(reference=1)) == SHOES.grid
 
 
 # ----------------------------------------------------------------------------------- what else a recording keeps
@@ -188,10 +190,10 @@ def test_steps_that_were_not_done_do_not_dilute_the_mean() -> None:
     for side in ("mass", "G2R"):
         close(ulam(part.maps, side).values, statement.mean_of([part.panels(side, x) for x in (COARSE, FINE)]))
     close(sram(part.maps, (1, 1)).values, part.specific((COARSE, FINE))[0][9])
-    mixed = tlam(part.maps, "G2R", 2, steps=(3, 9))
+    mixed = tlam(part.maps, "G2R", Choice(steps=(3, 9)), groups=2)
     close(mixed.values[0], statement.mean_of([part.panels("G2R", x, steps=(4, 6)) for x in (COARSE, FINE)]))
     with pytest.raises(UnavailableError, match="0 to 4"):
-        ulam(part.maps, "G2R", steps=(0, 4))
+        ulam(part.maps, "G2R", Choice(steps=(0, 4)))
 
 
 def test_a_short_budget_coarsens_and_says_so_but_the_mean_stays() -> None:
@@ -206,7 +208,7 @@ def test_a_short_budget_coarsens_and_says_so_but_the_mean_stays() -> None:
         close(heat.values, ulam(full.maps, side).values)
         assert set(short.maps.notes) <= set(heat.notes)
     with pytest.raises(UnavailableError, match="union"):
-        ulam(short.maps, "mass", steps=(0, 1))
+        ulam(short.maps, "mass", Choice(steps=(0, 1)))
 
 
 @pytest.mark.parametrize("part", [3, 5, 8, 12])
@@ -214,7 +216,7 @@ def test_a_short_budget_leaves_the_recorded_time_groups_whole(part: int) -> None
     full = Run(network=(COARSE, WIDE), heads="mean", steps=25, groups=5, images=1)
     short = Run(network=(COARSE, WIDE), heads="mean", steps=25, groups=5, images=1, budget=full.maps.nbytes // part)
     if len(short.maps.groups) == 5:
-        close(tlam(short.maps, "G2R", 5).values, tlam(full.maps, "G2R", 5).values)
+        close(tlam(short.maps, "G2R", groups=5).values, tlam(full.maps, "G2R", groups=5).values)
     # heads may be gone, but a layer weighs as much as before
     close(ulam(short.maps, "G2R").values, ulam(full.maps, "G2R").values)
 
@@ -239,8 +241,8 @@ def test_a_run_that_started_late_is_labelled_by_its_own_steps() -> None:
         recorder.end_step(step)
     maps = recorder.finish(RunInfo(10, sigmas=(14.6, 10.0, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.7, 0.3)))
     assert ulam(maps, "G2R").labels == ("steps 6–9 · σ 1.8–0.3",)
-    panels = tlam(maps, "G2R", 2)
+    panels = tlam(maps, "G2R", groups=2)
     assert panels.labels == ("steps 6–7 · σ 1.8–1.2", "steps 8–9 · σ 0.7–0.3")
-    assert torch.equal(panels.values, tlam(maps, "G2R", 2, steps=(6, 10)).values)
+    assert torch.equal(panels.values, tlam(maps, "G2R", Choice(steps=(6, 10)), groups=2).values)
     with pytest.raises(UnavailableError, match="1 to 4"):
-        tlam(maps, "G2R", 5)
+        tlam(maps, "G2R", groups=5)

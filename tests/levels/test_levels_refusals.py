@@ -17,6 +17,7 @@ from levels_run import (
 
 from i2am.errors import UnavailableError
 from i2am.geometry.layout import Layout, TokenGrid
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import hlam, llam, tlam, ulam
 from i2am.levels.patch import sram
 from i2am.maps.value import AttributionMaps
@@ -58,7 +59,7 @@ def test_heads_of_single_token_layers_alone_are_refused() -> None:
     assert len(hlam(mixed.maps, "G2R").values) == 2
     assert len(hlam(mixed.maps, "R2G").values) == 4
     with pytest.raises(UnavailableError):
-        hlam(mixed.maps, "G2R", heads=[0, 3])
+        hlam(mixed.maps, "G2R", Choice(heads=[0, 3]))
 
 
 def test_the_mass_of_a_reference_that_is_all_keys_is_refused() -> None:
@@ -71,38 +72,41 @@ def test_the_mass_of_a_reference_that_is_all_keys_is_refused() -> None:
 
 
 def test_an_uncond_branch_of_null_tokens_has_no_places() -> None:
-    for call in (lambda: ulam(run().maps, "G2R", branch="uncond"), lambda: sram(run().maps, (0, 0), branch="uncond")):
+    for call in (
+        lambda: ulam(run().maps, "G2R", Choice(branch="uncond")),
+        lambda: sram(run().maps, (0, 0), choice=Choice(branch="uncond")),
+    ):
         with pytest.raises(UnavailableError, match="uncond"):
             call()
     real = Run(network=(COARSE,), steps=2, groups=1, images=1, null_branches=())
-    close(ulam(real.maps, "G2R", branch="uncond").values, real.panels("G2R", COARSE, branch="uncond").mean(0))
+    close(ulam(real.maps, "G2R", Choice(branch="uncond")).values, real.panels("G2R", COARSE, branch="uncond").mean(0))
 
 
 @pytest.mark.parametrize(
-    ("choice", "text"),
+    ("choice", "preset", "text"),
     [
-        ({"layers": "down.*"}, "input.4.1"),
-        ({"layers": ["output.*", "nothing"]}, "nothing"),
-        ({"layers": []}, "layers"),
-        ({"heads": []}, "heads"),
-        ({"heads": [4]}, "heads"),
-        ({"heads": [-1]}, "heads"),
-        ({"steps": (3, 3)}, "steps"),
-        ({"steps": (0, 8)}, "steps"),
-        ({"steps": (-1, 2)}, "steps"),
-        ({"branch": "both"}, "cond"),
-        ({"reference": 2}, "reference"),
-        ({"reference": -1}, "reference"),
-        ({"image": 2}, "image"),
-        ({"preset": "ours"}, "preset"),
+        (Choice(layers="down.*"), "default", "input.4.1"),
+        (Choice(layers=["output.*", "nothing"]), "default", "nothing"),
+        (Choice(layers=[]), "default", "layers"),
+        (Choice(heads=[]), "default", "heads"),
+        (Choice(heads=[4]), "default", "heads"),
+        (Choice(heads=[-1]), "default", "heads"),
+        (Choice(steps=(3, 3)), "default", "steps"),
+        (Choice(steps=(0, 8)), "default", "steps"),
+        (Choice(steps=(-1, 2)), "default", "steps"),
+        (Choice(branch="both"), "default", "cond"),
+        (Choice(reference=2), "default", "reference"),
+        (Choice(reference=-1), "default", "reference"),
+        (Choice(image=2), "default", "image"),
+        (Choice(), "ours", "preset"),
     ],
 )
-def test_choices_that_do_not_exist_are_refused(choice: dict, text: str) -> None:
+def test_choices_that_do_not_exist_are_refused(choice: Choice, preset: str, text: str) -> None:
     for level in (ulam, tlam, hlam, llam):
         with pytest.raises(UnavailableError, match=text):
-            level(run().maps, "R2G", **choice)
+            level(run().maps, "R2G", choice, preset=preset)
     with pytest.raises(UnavailableError, match=text):
-        sram(run().maps, (0, 0), **choice)
+        sram(run().maps, (0, 0), choice=choice, preset=preset)
 
 
 def test_sides_groups_and_patches_that_do_not_exist_are_refused() -> None:
@@ -111,7 +115,7 @@ def test_sides_groups_and_patches_that_do_not_exist_are_refused() -> None:
         ulam(maps, "r2g")
     for groups in (0, 8):
         with pytest.raises(UnavailableError, match="groups"):
-            tlam(maps, "R2G", groups)
+            tlam(maps, "R2G", groups=groups)
     with pytest.raises(UnavailableError, match="direction"):
         sram(maps, (0, 0), "both")
     for at in ((12, 0), (0, 8), (-1, 0), [(0, 0), (3, 9)]):
@@ -130,16 +134,16 @@ def test_pairwise_steps_must_be_unions_of_the_recorded_groups() -> None:
     assert run().maps.groups == ((0, 2), (2, 4), (4, 7))
     for steps in ((0, 1), (1, 4), (2, 5), (6, 7)):
         with pytest.raises(UnavailableError, match="union"):
-            sram(run().maps, (0, 0), steps=steps)
-        ulam(run().maps, "G2R", steps=steps)  # marginals are kept per step
+            sram(run().maps, (0, 0), choice=Choice(steps=steps))
+        ulam(run().maps, "G2R", Choice(steps=steps))  # marginals are kept per step
     for steps in ((0, 2), (2, 7), (0, 7)):
-        close(sram(run().maps, (0, 0), steps=steps).values, run().specific(steps=steps)[0][0])
+        close(sram(run().maps, (0, 0), choice=Choice(steps=steps)).values, run().specific(steps=steps)[0][0])
 
 
 def test_heads_of_a_head_mean_are_refused() -> None:
     with pytest.raises(UnavailableError, match="heads"):
-        sram(averaged().maps, (0, 0), heads=[0])
-    close(sram(run().maps, (4, 4), heads=[1]).values, run().specific(heads=(1,))[0][36])
+        sram(averaged().maps, (0, 0), choice=Choice(heads=[0]))
+    close(sram(run().maps, (4, 4), choice=Choice(heads=[1])).values, run().specific(heads=(1,))[0][36])
 
 
 def test_patches_need_pairwise_maps() -> None:

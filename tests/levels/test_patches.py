@@ -25,6 +25,7 @@ from levels_run import (
 
 from i2am.geometry.layout import Layout, TokenGrid
 from i2am.geometry.resample import bilinear_rows
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
 from i2am.levels.patch import asked_grid, sram
 
@@ -35,7 +36,7 @@ def test_sram_of_every_patch(preset: str) -> None:
     for source, reference, image in ((run(), 0, 1), (averaged(), 0, 0), (averaged(), 1, 0)):
         where = {"reference": reference, "image": image}
         cells = torch.ones(LATENT, dtype=torch.bool)
-        heat = sram(source.maps, cells, each=True, preset=preset, **where)
+        heat = sram(source.maps, cells, choice=Choice(**where), each=True, preset=preset)
         rows, shares = source.specific(layers, preset == "default", **where)
         close(heat.values, rows)
         close(torch.tensor(heat.unplaced), shares)
@@ -66,20 +67,21 @@ def test_cells_may_be_numpy_integers() -> None:
 
 
 @pytest.mark.parametrize(
-    "choice",
+    ("choice", "preset"),
     [
-        {},
-        {"reference": 1, "image": 1},
-        {"steps": (2, 7)},
-        {"layers": "output.*"},
-        {"preset": "paper"},
-        {"layers": "mid*"},
+        (Choice(), "default"),
+        (Choice(reference=1, image=1), "default"),
+        (Choice(steps=(2, 7)), "default"),
+        (Choice(layers="output.*"), "default"),
+        (Choice(), "paper"),
+        (Choice(layers="mid*"), "default"),
     ],
 )
 @pytest.mark.parametrize("source", [run, averaged])
-def test_the_mean_of_all_srams_is_g2r(source, choice: dict) -> None:  # type: ignore[no-untyped-def]
+def test_the_mean_of_all_srams_is_g2r(source, choice: Choice, preset: str) -> None:  # type: ignore[no-untyped-def]
     maps = source().maps
-    mean, g2r = sram(maps, torch.ones(LATENT, dtype=torch.bool), **choice), ulam(maps, "G2R", **choice)
+    mean = sram(maps, torch.ones(LATENT, dtype=torch.bool), choice=choice, preset=preset)
+    g2r = ulam(maps, "G2R", choice, preset=preset)
     assert (mean.values - g2r.values).abs().max() < 1e-6
     assert mean.unplaced == pytest.approx(g2r.unplaced, abs=1e-6)
     assert mean.size == g2r.size
@@ -87,7 +89,7 @@ def test_the_mean_of_all_srams_is_g2r(source, choice: dict) -> None:  # type: ig
 
 def test_the_mean_of_all_srams_is_g2r_per_head() -> None:
     cells = torch.ones(LATENT, dtype=torch.bool)
-    mean, g2r = sram(run().maps, cells, heads=[3, 0]), ulam(run().maps, "G2R", heads=[3, 0])
+    mean, g2r = sram(run().maps, cells, choice=Choice(heads=[3, 0])), ulam(run().maps, "G2R", Choice(heads=[3, 0]))
     assert (mean.values - g2r.values).abs().max() < 1e-6
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from i2am.errors import MapsFileError
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam, ulam
 from i2am.levels.patch import sram
 from i2am.maps import file as files
@@ -63,13 +64,17 @@ def test_heats_of_loaded_maps_are_the_same(tmp_path: Path) -> None:
     maps = example()
     loaded = AttributionMaps.load(str(maps.save(str(tmp_path / "maps.safetensors"))))
     pairs = [
-        (ulam(m, "R2G-balanced", image=1, branch="uncond"), tlam(m, "G2R", 1, steps=(1, 3), reference=1), ulam(m, "mass"))
+        (
+            ulam(m, "R2G-balanced", Choice(image=1, branch="uncond")),
+            tlam(m, "G2R", Choice(steps=(1, 3), reference=1), groups=1),
+            ulam(m, "mass"),
+        )
         for m in (maps, loaded)
     ]
     for a, b in zip(*pairs, strict=True):
         assert torch.equal(a.values, b.values)
         assert (a.labels, a.notes, a.unplaced, a.rect, a.size) == (b.labels, b.notes, b.unplaced, b.rect, b.size)
-    rows = [sram(m, [(1, 2), (5, 3)], each=True, heads=[1]) for m in (maps, loaded)]
+    rows = [sram(m, [(1, 2), (5, 3)], choice=Choice(heads=[1]), each=True) for m in (maps, loaded)]
     assert torch.equal(rows[0].values, rows[1].values)
     assert (rows[0].queries, rows[0].labels, rows[0].notes) == (rows[1].queries, rows[1].labels, rows[1].notes)
 
@@ -86,7 +91,7 @@ def test_the_file_is_one_safetensors_file_with_versioned_json(tmp_path: Path) ->
         about = json.loads(file.metadata()["i2am"])
         size = sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118 (not a dict)
     assert about["format"] == files.FORMAT
-    assert about["version"] == files.VERSION == 1
+    assert about["version"] == files.VERSION == 2
     assert size >= example().nbytes
 
 
@@ -149,12 +154,28 @@ def test_rewriting_alone_changes_nothing(good: Path) -> None:
     assert_equal(AttributionMaps.load(rewritten(good, lambda _about, _tensors: None)), example())
 
 
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize("version", [3, 99])
 def test_a_newer_file(good: Path, version: int) -> None:
-    refused(rewritten(good, lambda about, _: about.update(version=version)), f"version {version}", "reads version 1", "update")
+    refused(
+        rewritten(good, lambda about, _: about.update(version=version)), f"version {version}", "reads versions 1 to 2", "update"
+    )
 
 
-@pytest.mark.parametrize("version", [0, None, "1"])
+def test_a_file_of_version_1_knows_layers_beside_the_conditioning_by_their_names(tmp_path: Path) -> None:
+    def as_version_1(about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        about["version"] = 1
+        for layer in about["layers"]:
+            layer["name"] = "warp.4"
+            del layer["beside"], layer["official"]
+        for name in [name for name in tensors if "|down.0|" in name]:
+            tensors[name.replace("|down.0|", "|warp.4|")] = tensors.pop(name)
+
+    path = recording()[0].save(tmp_path / "old.safetensors")
+    (layer,) = AttributionMaps.load(rewritten(path, as_version_1)).layers
+    assert (layer.name, layer.beside, layer.official) == ("warp.4", True, "always")
+
+
+@pytest.mark.parametrize("version", [0, None, "1", True])
 def test_a_file_of_no_known_version(good: Path, version: object) -> None:
     refused(rewritten(good, lambda about, _: about.update(version=version)), f"version {version!r}")
 

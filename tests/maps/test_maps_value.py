@@ -11,9 +11,11 @@ from filled_maps import FIELDS, LAYERS, example, recording
 from torch import Tensor
 
 from i2am.errors import RecordingError
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam, ulam
 from i2am.levels.patch import sram
-from i2am.maps.facts import MARGINALS, LayerInfo
+from i2am.maps.facts import LayerInfo
+from i2am.maps.kinds import tensor_kinds
 from i2am.recording.recorder import Recorder
 
 
@@ -24,7 +26,7 @@ def spoil(tensor: Tensor) -> None:
 def test_a_returned_tensor_is_a_copy() -> None:
     maps, _ = recording()
     untouched = {key: t.clone() for key, t in maps._tensors.items()}
-    for kind in MARGINALS:
+    for kind in tensor_kinds("step"):
         spoil(maps.marginal(kind, "down.0"))
     spoil(maps.pairwise("down.0"))
     for kind in ("entropy", "norm", "peak_value", "peak_index"):
@@ -46,8 +48,8 @@ def test_a_heat_is_no_view_of_the_maps() -> None:
     maps, _ = recording()
     untouched = {key: t.clone() for key, t in maps._tensors.items()}
     for heat in (
-        ulam(maps, "R2G", preset="paper", steps=(1, 3), heads=[0]),
-        tlam(maps, "G2R", 1, steps=(1, 3)),
+        ulam(maps, "R2G", Choice(steps=(1, 3), heads=[0]), preset="paper"),
+        tlam(maps, "G2R", Choice(steps=(1, 3)), groups=1),
         sram(maps, (0, 0), preset="paper"),
     ):
         spoil(heat.values)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
+from i2am.levels.choice import Choice
 from i2am.outputs.first_look import TALL, first_look
 from i2am.pictures.sheet import sheet
 from i2am.scores.imacs import score_generated
@@ -33,7 +34,7 @@ def test_a_sheet_an_image_and_the_scores_of_the_masks() -> None:
     assert len(look.sheets) == maps.images == 2
     assert look.sheets[0].size == look.sheets[1].size
     assert look.sheets[0].height > TALL
-    assert [s.scores for s in look.scores] == [score_image(maps, INSIDE, OBJECT, image=i).scores for i in range(2)]
+    assert [s.scores for s in look.scores] == [score_image(maps, INSIDE, OBJECT, Choice(image=i)).scores for i in range(2)]
     assert not np.array_equal(np.asarray(look.sheets[0]), np.asarray(look.sheets[1]))
 
 
@@ -118,6 +119,6 @@ def test_pictures_that_cannot_be_meant_are_refused() -> None:
 
 def test_a_choice_that_does_not_exist_is_refused() -> None:
     with pytest.raises(I2AMError, match="reference 7 does not exist"):
-        first_look(run().maps, [SHOWN], reference=7)
+        first_look(run().maps, [SHOWN], choice=Choice(reference=7))
     with pytest.raises(I2AMError, match="branch 'other' was not recorded"):
-        first_look(run().maps, [SHOWN], branch="other")
+        first_look(run().maps, [SHOWN], choice=Choice(branch="other"))

@@ -16,8 +16,9 @@ from report_case import PICTURES, SHIRT, UNEVEN, picture, read, record, unpack
 from i2am.errors import I2AMError
 from i2am.geometry.layout import Layout, TokenGrid
 from i2am.maps.value import AttributionMaps
+from i2am.outputs.packing import pack
 from i2am.outputs.report import write_report
-from i2am.outputs.viewer_data import pack, viewer_data
+from i2am.outputs.viewer_data import viewer_data
 from i2am.recording.recorder import Recorder
 
 HOSTILE = """</script><script>alert("x")</script> & 'ünï' <!-- {{data}}"""

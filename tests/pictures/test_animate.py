@@ -15,6 +15,7 @@ from i2am.errors import I2AMError
 from i2am.levels.heat import Heat
 from i2am.pictures.bar import colour_bar
 from i2am.pictures.film import animation, frames
+from i2am.pictures.look import Look
 from i2am.pictures.panels import panels
 
 # --- all panels ---------------------------------------------------------------------------------------------
@@ -25,7 +26,7 @@ def test_panels_are_the_overlays_of_one_scale(heat: Heat) -> None:
     out = panels(picture, heat, width=225)
     for panel, got in enumerate(cells_of(out)):
         assert (got == bare(picture, heat, panel, scale="shared")).all()
-    each = cells_of(panels(picture, heat, width=225, scale="each"))
+    each = cells_of(panels(picture, heat, Look(scale="each"), width=225))
     assert (each[0] != cells_of(out)[0]).any()
     assert (each[0] == bare(picture, heat, 0)).all()
 
@@ -34,7 +35,7 @@ def test_panels_are_the_overlays_of_one_scale(heat: Heat) -> None:
 @pytest.mark.parametrize("size", [(64, 64), (1024, 768)])
 def test_panels_of_any_number_stay_readable_and_bounded(count: int, size: tuple[int, int]) -> None:
     values = torch.rand(count, 8, 6, generator=torch.Generator().manual_seed(0))
-    out = panels(photo(*size), heat_of(values, unplaced=(0.1,) * count), scale="each")
+    out = panels(photo(*size), heat_of(values, unplaced=(0.1,) * count), Look(scale="each"))
     widths = {right - left for left, _, right, _ in out.info["cells"]}
     assert len(out.info["cells"]) == count
     assert len(widths) == 1
@@ -44,9 +45,12 @@ def test_panels_of_any_number_stay_readable_and_bounded(count: int, size: tuple[
 
 
 def test_panels_refuse(heat: Heat) -> None:
-    for arguments in ({"columns": 0}, {"scale": "none"}, {"width": 0}, {"threshold": 3.0}):
+    for arguments in ({"columns": 0}, {"width": 0}):
         with pytest.raises(I2AMError):
-            panels(photo(), heat, **arguments)  # type: ignore[arg-type]
+            panels(photo(), heat, **arguments)
+    for look in ({"scale": "none"}, {"threshold": 3.0}):
+        with pytest.raises(I2AMError):
+            panels(photo(), heat, Look(**look))  # type: ignore[arg-type]
 
 
 # --- animation ----------------------------------------------------------------------------------------------

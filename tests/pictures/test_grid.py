@@ -99,7 +99,7 @@ def test_sheet_columns_and_mixed_sizes() -> None:
     lefts = [c[0] for c in out.info["cells"]]
     assert lefts[0] == lefts[2] < lefts[1] == lefts[3]
     assert max(tops[:2]) < min(tops[2:])
-    side = sheet([(photo(40, 40), "x")], side=Image.new("RGB", (9, 80), (1, 2, 3)))
+    side = sheet([(photo(40, 40), "x")], beside=Image.new("RGB", (9, 80), (1, 2, 3)))
     assert (pixels(side) == (1, 2, 3)).all(-1).sum() == 720
     assert margin_is_white(side, 8)
 

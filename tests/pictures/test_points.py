@@ -14,6 +14,7 @@ from i2am.errors import I2AMError
 from i2am.geometry.cells import cells_at, cells_under
 from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.geometry.resample import area
+from i2am.levels.choice import Choice
 from i2am.levels.heat import Heat
 from i2am.levels.marginal import ulam
 from i2am.levels.mirror import mirror_of_object
@@ -107,8 +108,8 @@ def test_a_patch_by_pixel_is_the_patch_by_cell() -> None:
     grid = asked_grid(maps)
     assert (grid.rows, grid.columns) == (12, 8)
     at = (5.5 / 8 * 64, 3.5 / 12 * 96)
-    heat, picture = patch_heat(maps, "reference", at, image=1)
-    assert torch.equal(heat.values, sram(maps, (3, 5), image=1).values)
+    heat, picture = patch_heat(maps, "reference", at, Choice(image=1))
+    assert torch.equal(heat.values, sram(maps, (3, 5), choice=Choice(image=1)).values)
     assert heat.queries == ((3, 5),)
     assert picture.width * 12 == picture.height * 8
 
@@ -116,12 +117,12 @@ def test_a_patch_by_pixel_is_the_patch_by_cell() -> None:
 def test_the_mirror_asks_on_the_reference() -> None:
     maps = run().maps
     assert (asked_grid(maps, "generated").rows, asked_grid(maps, "generated").columns) == (3, 5)
-    shoes = asked_grid(maps, "generated", reference=1)
+    shoes = asked_grid(maps, "generated", Choice(reference=1))
     assert (shoes.rows, shoes.columns) == (4, 2)
     picture = Image.new("RGB", (200, 120))
-    heat, _ = patch_heat(maps, "generated", (0, 0), "[[190, 5], [5, 115]]", [picture])
+    heat, _ = patch_heat(maps, "generated", (0, 0), points="[[190, 5], [5, 115]]", pictures=[picture])
     assert heat.queries == ((0, 4), (2, 0))
-    assert torch.equal(heat.values, sram(maps, [(0, 4), (2, 0)], "generated", True).values)
+    assert torch.equal(heat.values, sram(maps, [(0, 4), (2, 0)], "generated", each=True).values)
     with pytest.raises(I2AMError, match="direction"):
         asked_grid(maps, "sideways")
 
@@ -133,22 +134,22 @@ def test_an_unknown_rectangle_is_said() -> None:
     layers = tuple(
         replace(x, references=tuple(replace(r, grid=replace(r.grid, rect=None)) for r in x.references)) for x in maps.layers
     )
-    object.__setattr__(unknown := maps.with_thumbnails({}), "_layers", layers)
+    object.__setattr__(unknown := maps.with_thumbnails({}), "layers", layers)
     heat, _ = patch_heat(unknown, "generated", (1, 1))
     assert any("picture pointed at the tokens cover is unknown" in note for note in heat.notes)
 
 
 def test_the_mirror_of_an_object_is_the_mean_over_its_patches() -> None:
     maps = run().maps
-    grid = asked_grid(maps, "generated", image=1)
+    grid = asked_grid(maps, "generated", Choice(image=1))
     mask = torch.zeros(2, 10 * grid.rows, 10 * grid.columns)
     mask[1, :20, 10:30] = 1
     assert not mask[0].any()
-    found = mirror_of_object(maps, mask, image=1)
-    each = sram(maps, [(0, 1), (0, 2), (1, 1), (1, 2)], "generated", True, image=1)
+    found = mirror_of_object(maps, mask, Choice(image=1))
+    each = sram(maps, [(0, 1), (0, 2), (1, 1), (1, 2)], "generated", Choice(image=1), each=True)
     assert torch.allclose(found.values[0], each.values.mean(0), atol=1e-7)
     with pytest.raises(I2AMError, match="the reference mask is empty"):
-        mirror_of_object(maps, mask, image=0)
+        mirror_of_object(maps, mask, Choice(image=0))
 
 
 def test_the_mirror_of_the_whole_reference_is_balanced_r2g() -> None:

@@ -15,7 +15,7 @@ from i2am.geometry.layout import TokenGrid
 from i2am.levels.heat import Heat, normalise
 from i2am.pictures.bar import colour_bar
 from i2am.pictures.lettering import line_height, tick_labels
-from i2am.pictures.look import Look, caption_of
+from i2am.pictures.look import Look, ResolvedLook, caption_of
 from i2am.pictures.marks import enlarge, marker
 from i2am.pictures.overlay import overlay
 
@@ -48,7 +48,7 @@ def test_numbers_of_the_bar_are_the_raw_range(heat: Heat) -> None:
     assert (each["low"], each["high"]) == (normal.low[0], normal.high[0])
     assert each["ticks"][0] == (0.0, normal.low[0])
     assert each["ticks"][-1] == (1.0, pytest.approx(normal.high[0]))
-    shared = overlay(photo(), heat, 0, scale="shared", min_side=1).info["i2am"]
+    shared = overlay(photo(), heat, 0, Look(scale="shared"), min_side=1).info["i2am"]
     assert shared["high"] == normalise(heat.panel(2), (96, 72)).high[0] > 3 * normalise(heat.panel(0)).high[0]
     turned = overlay(photo(), replace(heat, invert=True), 1, min_side=1).info["i2am"]
     assert turned["ticks"][0][1] == pytest.approx(normal.high[0])
@@ -98,13 +98,13 @@ def test_tick_labels(values: list[float], labels: list[str], power: int) -> None
 
 def test_captions_say_what_a_reader_must_know(heat: Heat) -> None:
     full = replace(heat, rect=None, invert=True, unplaced=(0.125, 0.0, 0.0), side="R2G-balanced")
-    head, *notes = caption_of(full, 0, Look.of(full, threshold=0.4)).split("\n")
+    head, *notes = caption_of(full, 0, Look(threshold=0.4).resolve(full)).split("\n")
     assert head == "HLAM R2G-balanced on the generated image · head 0"
     text = " | ".join(notes)
     for part in ("comparative, not causal", "unknown", "12.5%", "1 − min-max", "above 0.4"):
         assert part in text
     sram = replace(heat.panel(0), level="SRAM", side="SRAM", picture="reference", labels=("SRAM",), notes=())
-    assert caption_of(sram, 0, Look.of(sram)) == "SRAM on the reference image"
+    assert caption_of(sram, 0, Look().resolve(sram)) == "SRAM on the reference image"
 
 
 def test_longer_notes_are_drawn_on_more_lines(heat: Heat) -> None:
@@ -115,21 +115,30 @@ def test_longer_notes_are_drawn_on_more_lines(heat: Heat) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "look", "message"),
     [
-        ({"panel": 3}, "panel 3 does not exist.*has 3"),
-        ({"panel": -1}, "panel -1"),
-        ({"threshold": 1.0}, "threshold"),
-        ({"opacity": 1.2}, "opacity.*1.2"),
-        ({"contour": 2.0}, "contour"),
-        ({"scale": "both"}, "both"),
-        ({"colours": "rainbow"}, "rainbow.*inferno"),
-        ({"marks": [(72, 5)]}, "72 x 96"),
+        ({"panel": 3}, {}, "panel 3 does not exist.*has 3"),
+        ({"panel": -1}, {}, "panel -1"),
+        ({}, {"threshold": 1.0}, "threshold"),
+        ({}, {"opacity": 1.2}, "opacity.*1.2"),
+        ({}, {"contour": 2.0}, "contour"),
+        ({}, {"scale": "both"}, "both"),
+        ({}, {"colours": "rainbow"}, "rainbow.*inferno"),
+        ({"marks": [(72, 5)]}, {}, "72 x 96"),
     ],
 )
-def test_overlay_refuses(heat: Heat, arguments: dict, message: str) -> None:
+def test_overlay_refuses(heat: Heat, arguments: dict, look: dict, message: str) -> None:
     with pytest.raises(I2AMError, match=message):
-        overlay(photo(), heat, **arguments)
+        overlay(photo(), heat, look=Look(**look), **arguments)
+
+
+def test_a_look_leaves_open_what_the_heat_decides(heat: Heat) -> None:
+    own = replace(heat, threshold=0.3, scale="each", colours="viridis")
+    assert Look().resolve(own) == ResolvedLook(0.3, "viridis", 0.8, None, False, "each")
+    asked = Look(threshold=0.0, colours="magma", opacity=0.5, contour=True, official=True, scale="shared")
+    assert asked.resolve(own) == ResolvedLook(0.0, "magma", 0.5, 0.4, True, "shared")
+    assert Look(official=True).resolve(heat, "each") == ResolvedLook(None, "jet", 0.8, None, True, "each")
+    assert Look().resolve(heat).scale == "shared"
 
 
 # --- markers ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from PIL import Image
 from i2am.errors import I2AMError
 from i2am.levels.heat import Heat
 from i2am.pictures.film import film, frames
+from i2am.pictures.look import Look
 from i2am.pictures.overlay import overlay
 from i2am.pictures.overlays import overlays
 from i2am.pictures.panels import panels, sheet_of
@@ -40,12 +41,14 @@ def test_overlays_are_the_overlay_of_each_panel(scale: str, threshold: float | N
     pictures = [photo(0), photo(1)]
     for drawn, picture, panel in zip(overlays(pictures, heat), pictures, (0, 1), strict=True):
         assert same(drawn, overlay(picture, heat, panel))
-        assert same(drawn, overlay(picture, replace(heat, scale=None, threshold=None), panel, scale=scale, threshold=threshold))
+        assert same(
+            drawn, overlay(picture, replace(heat, scale=None, threshold=None), panel, Look(scale=scale, threshold=threshold))
+        )
 
 
 def test_bare_overlays_keep_the_pictures_size() -> None:
     assert [p.size for p in overlays([photo(0)], heat_of((0, 0)), colour_bar=False)] == [(72, 96)] * 2
-    drawn = overlays([photo(0)], heat_of((0,)), colour_bar=False, opacity=0.0)
+    drawn = overlays([photo(0)], heat_of((0,)), Look(opacity=0.0), colour_bar=False)
     assert same(drawn[0], photo(0))
 
 
@@ -57,14 +60,14 @@ def test_every_panel_ticks() -> None:
 
 def test_a_sheet_uses_the_heats_own_threshold_and_scale() -> None:
     heat = heat_of((0, 0))
-    asked = panels(photo(0), heat, scale="each", threshold=0.6)
+    asked = panels(photo(0), heat, Look(scale="each", threshold=0.6))
     assert same(panels(photo(0), replace(heat, scale="each", threshold=0.6)), asked)
     assert not same(panels(photo(0), heat), asked)
 
 
 def test_a_sheet_puts_each_image_under_its_panels() -> None:
     heat = heat_of((0, 0, 1, 1))
-    both = sheet_of(heat, [photo(0), photo(1)], columns=2, opacity=0.0)
+    both = sheet_of(heat, [photo(0), photo(1)], look=Look(opacity=0.0), columns=2)
     cells = both.info["cells"]
     crops = [np.asarray(both.crop(cell)) for cell in cells]
     assert (crops[0] == crops[1]).all()

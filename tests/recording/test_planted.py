@@ -11,6 +11,7 @@ from planted import BRANCHES, GRIDS, LATENT, LAYERS, MIDDLE, Plant, Slot
 from torch import Tensor
 
 from i2am.hosts.diffusers.record import record
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import llam, tlam
 from i2am.levels.patch import sram
 from i2am.maps.value import AttributionMaps
@@ -134,8 +135,8 @@ def test_sram_of_every_patch_peaks_where_it_was_planted(through_file: bool, tmp_
     for s in plant.slots():
         if GRIDS[s.layer] != LATENT:  # on a coarser layer a patch is a mix of several queries
             continue
-        choice = {"layers": s.layer, "heads": [s.head], "steps": (s.step, s.step + 1)}
-        heat = sram(maps, everywhere, each=True, branch=s.branch, image=s.image, reference=s.reference, **choice)
+        choice = Choice(s.branch, s.reference, s.image, s.layer, [s.head], (s.step, s.step + 1))
+        heat = sram(maps, everywhere, choice=choice, each=True)
         grid = maps.references[s.reference].grid
         assert heat.values.shape == (120, grid.rows, grid.columns)
         assert heat.size == grid.picture
@@ -150,8 +151,8 @@ def test_the_mirror_leads_back_to_the_query() -> None:
             continue
         cells = [(a, b) for a, b in plant.targets(s).tolist()]
         assert len(set(cells)) == len(cells)
-        choice = {"layers": s.layer, "heads": [s.head], "steps": (s.step, s.step + 1)}
-        heat = sram(maps, cells, "generated", each=True, branch=s.branch, image=s.image, **choice)
+        choice = Choice(s.branch, 0, s.image, s.layer, [s.head], (s.step, s.step + 1))
+        heat = sram(maps, cells, "generated", choice, each=True)
         assert torch.equal(heat.values.flatten(1).argmax(1), torch.arange(len(cells))), s
 
 
@@ -173,13 +174,13 @@ def test_the_marginals_of_a_slot_are_those_of_its_rows(mode: str) -> None:
 def test_panels_of_time_and_layer_hold_the_steps_and_layers_that_they_name() -> None:
     plant, maps = recorded("batch")
     for image in range(plant.images):
-        panels = tlam(maps, "G2R", plant.steps, layers=LAYERS[0], image=image, preset="paper")
+        panels = tlam(maps, "G2R", Choice(layers=LAYERS[0], image=image), groups=plant.steps, preset="paper")
         for step, panel in enumerate(panels.values):
             rows = maps.pairwise(LAYERS[0])[image, step].mean((0, 1))[1:]
             torch.testing.assert_close(panel.flatten(), rows, rtol=1e-5, atol=1e-7)
             others = [torch.allclose(panel, p, rtol=1e-3) for p in panels.values]
             assert others == [s == step for s in range(plant.steps)]
-        per_layer = llam(maps, "G2R", image=image, steps=(1, 2), preset="default")
+        per_layer = llam(maps, "G2R", Choice(image=image, steps=(1, 2)), preset="default")
         assert len(per_layer.values) == len(LAYERS)
         for layer, panel, label in zip(LAYERS, per_layer.values, per_layer.labels, strict=True):
             rows = maps.pairwise(layer)[image, 1].mean((0, 1))[1:]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from i2am.errors import MaskError, UnavailableError
-from i2am.levels.heat import Heat, normalise, threshold
-from i2am.scores.imacs import LAMBDA, imacs, mean_scores
+from i2am.levels.heat import Heat, keep_above, normalise
+from i2am.scores.imacs import LAMBDA, imacs
 
 
 def heat_of(values: list[list[float]] | Tensor, **other: object) -> Heat:
@@ -40,7 +40,7 @@ def test_a_map_that_is_its_mask_scores_one() -> None:
 
 def test_a_map_that_is_its_masks_complement_scores_minus_lambda() -> None:
     for weight in (LAMBDA, 1.0, 0.5):
-        score = imacs(heat_of(1 - LEFT), LEFT, weight)
+        score = imacs(heat_of(1 - LEFT), LEFT, weight=weight)
         assert (score.score, score.inside, score.outside, score.weight) == (-weight, 0.0, 1.0, weight)
         assert (score.auc, score.mass_ratio) == (0.0, 0.0)
 
@@ -59,9 +59,9 @@ def test_min_max_threshold_and_means() -> None:
 def test_the_threshold_is_strict_and_can_be_set() -> None:
     heat = heat_of([[0.0, 1.0, 0.5, 0.25]])
     mask = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
-    assert imacs(heat, mask, level=0.5).inside == pytest.approx(0.5)  # 0.5 itself is not kept
-    assert imacs(heat, mask, level=0.49).inside == pytest.approx(0.75)
-    assert imacs(heat, mask, level=0.2).outside == pytest.approx(0.125)
+    assert imacs(heat, mask, threshold=0.5).inside == pytest.approx(0.5)  # 0.5 itself is not kept
+    assert imacs(heat, mask, threshold=0.49).inside == pytest.approx(0.75)
+    assert imacs(heat, mask, threshold=0.2).outside == pytest.approx(0.125)
 
 
 def test_a_soft_mask_weighs_pixels() -> None:
@@ -201,7 +201,7 @@ def test_random_maps_score_near_their_expectation() -> None:
     mask = torch.zeros(48, 40)
     mask[10:30, 5:25] = 1
     for weight in (3.0, 1.0):
-        score = imacs(heat_of(torch.rand(48, 40, generator=torch.Generator().manual_seed(1))), mask, weight)
+        score = imacs(heat_of(torch.rand(48, 40, generator=torch.Generator().manual_seed(1))), mask, weight=weight)
         assert score.random == pytest.approx((1 - weight) * 0.42, abs=0.01)
         assert score.score == pytest.approx((1 - weight) * 0.42, abs=0.1)
         assert score.auc == pytest.approx(0.5, abs=0.05)
@@ -216,7 +216,7 @@ def test_shifted_maps_score_near_their_expectation() -> None:
     values = torch.exp(-((y - 12) ** 2 + (x - 10) ** 2) / 60)
     heat = heat_of(values)
     score = imacs(heat, mask)
-    kept = threshold(normalise(heat).values)[0]
+    kept = keep_above(normalise(heat).values)[0]
     assert score.shifted == pytest.approx(float(kept.mean()) * (1 - 3), abs=0.1)
     assert score.score is not None
     assert score.score > 0.3
@@ -232,28 +232,7 @@ def test_baselines_are_the_same_every_time() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_the_mean_over_a_batch() -> None:
-    heats = [heat_of(LEFT * 1.0), heat_of(1 - LEFT), heat_of([[12.0, 7.0, 6.0, 5.0], [4.5, 2.0, 9.5, 3.0]])]
-    scores = [imacs(h, LEFT) for h in heats]
-    flat = imacs(heat_of(torch.zeros(2, 4)), LEFT)
-    mean = mean_scores([scores[0], flat, *scores[1:]])
-    assert (mean["count"], mean["flat"]) == (3, 1)
-    assert mean["score"] == pytest.approx((1 - 3 + (1.5 / 4 - 3 * 0.75 / 4)) / 3)
-    assert mean["inside"] == pytest.approx((1 + 0 + 1.5 / 4) / 3)
-    assert mean["outside"] == pytest.approx((0 + 1 + 0.75 / 4) / 3)
-    assert mean["auc"] == pytest.approx(0.5)
-    assert mean["mass_ratio"] == pytest.approx((2 + 0 + 25.5 / 49 / 0.5) / 3)
-    for name in ("shifted", "random"):
-        assert mean[name] == pytest.approx(np.mean([getattr(s, name) for s in scores]))
-    nothing = mean_scores([flat])
-    assert (nothing["count"], nothing["flat"], nothing["score"]) == (0, 1, None)
-    assert mean_scores([])["score"] is None
-
-
-def test_a_score_without_a_roc_curve_does_not_break_the_mean() -> None:
-    # no pixel is nearer to the inside: there is a score, but no curve
+def test_a_mask_that_no_pixel_is_mostly_in_has_a_score_but_no_roc_curve() -> None:
     faint = imacs(heat_of([[2.0, 1.0, 0.0, 0.0]]), torch.tensor([[0.25, 0.25, 0.0, 0.0]]))
     assert faint.auc is None
     assert faint.score == pytest.approx(0.75 - 3 * (0.75 * 1.5) / 3.5)
-    mean = mean_scores([faint, imacs(heat_of(LEFT * 1.0), LEFT)])
-    assert (mean["count"], mean["auc"]) == (2, 1.0)

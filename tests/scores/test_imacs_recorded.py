@@ -14,6 +14,7 @@ from torch import Tensor
 from i2am.errors import MaskError, UnavailableError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.geometry.resample import area
+from i2am.levels.choice import Choice
 from i2am.levels.heat import Heat, normalise
 from i2am.levels.marginal import level_of, ulam
 from i2am.levels.masked import masked_g2r
@@ -115,13 +116,13 @@ def close(seen: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("pairwise", ["mean", "heads"])
 def test_eq_17_is_exact_and_both_routes_agree(pairwise: str, image: int, reference: int) -> None:
     mask = (MASK, OTHER)[image]
-    where = {"image": image, "reference": reference}
-    exact, layers = masked_g2r(recorded(pairwise), **where)
-    routed, also = masked_g2r(recorded(pairwise, masked=False), mask, **where)
+    where = Choice(image=image, reference=reference)
+    exact, layers = masked_g2r(recorded(pairwise), choice=where)
+    routed, also = masked_g2r(recorded(pairwise, masked=False), mask, where)
     assert layers == also == tuple(GRIDS)
     close(exact.values[0], stated(mask, image, reference))
     close(routed.values[0], stated(mask, image, reference))
-    plain = ulam(recorded(pairwise), "G2R", **where)
+    plain = ulam(recorded(pairwise), "G2R", where)
     assert not torch.allclose(plain.values, exact.values, rtol=1e-2)
     assert (exact.picture, exact.size) == ("reference", plain.size)
 
@@ -173,18 +174,22 @@ def test_eq_17_without_pairwise_maps_needs_the_mask_at_recording() -> None:
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize(
-    ("choice", "words"),
+    ("choice", "preset", "words"),
     [
-        ({"layers": ["down", "up"]}, {"names": ("down", "up")}),
-        ({"heads": [0, 3]}, {"heads": (0, 3)}),
-        ({"heads": [2]}, {"heads": (2,), "names": ("mid", "up")}),
-        ({"steps": (0, 2)}, {"steps": range(2)}),
-        ({"steps": (2, 5), "heads": [1], "layers": "up"}, {"steps": range(2, 5), "heads": (1,), "names": ("up",)}),
-        ({"preset": "paper"}, {"names": ("down", "up"), "scaled": False}),
+        (Choice(layers=["down", "up"]), "default", {"names": ("down", "up")}),
+        (Choice(heads=[0, 3]), "default", {"heads": (0, 3)}),
+        (Choice(heads=[2]), "default", {"heads": (2,), "names": ("mid", "up")}),
+        (Choice(steps=(0, 2)), "default", {"steps": range(2)}),
+        (
+            Choice(steps=(2, 5), heads=[1], layers="up"),
+            "default",
+            {"steps": range(2, 5), "heads": (1,), "names": ("up",)},
+        ),
+        (Choice(), "paper", {"names": ("down", "up"), "scaled": False}),
     ],
 )
-def test_eq_17_of_a_choice(masked: bool, choice: dict, words: dict) -> None:
-    heat, layers = masked_g2r(recorded(masked=masked), None if masked else MASK, **choice)
+def test_eq_17_of_a_choice(masked: bool, choice: Choice, preset: str, words: dict) -> None:
+    heat, layers = masked_g2r(recorded(masked=masked), None if masked else MASK, choice, preset=preset)
     close(heat.values[0], stated(MASK, **words))
     assert layers == words.get("names", tuple(GRIDS))
 
@@ -199,12 +204,12 @@ def test_eq_17_of_a_run_that_stopped_early() -> None:
 def test_choices_that_eq_17_cannot_make_are_refused(masked: bool) -> None:
     mask = None if masked else MASK
     with pytest.raises(UnavailableError, match="heads"):
-        masked_g2r(recorded("mean", masked=False), MASK, heads=[0])
+        masked_g2r(recorded("mean", masked=False), MASK, Choice(heads=[0]))
     with pytest.raises(UnavailableError):
-        masked_g2r(recorded(masked=masked), mask, steps=(0, 9))
+        masked_g2r(recorded(masked=masked), mask, Choice(steps=(0, 9)))
     if not masked:
         with pytest.raises(UnavailableError, match="union"):
-            masked_g2r(recorded(masked=masked), mask, steps=(0, 3))
+            masked_g2r(recorded(masked=masked), mask, Choice(steps=(0, 3)))
 
 
 def test_the_pair_scores_r2g_and_eq_17() -> None:
@@ -217,17 +222,17 @@ def test_the_pair_scores_r2g_and_eq_17() -> None:
     assert pair["g"].notes == pair["r"].notes == ()
     for score in pair.values():
         assert score.score == pytest.approx(score.inside - 3 * score.outside)
-    other = imacs_pair(maps, mask, GARMENT, side="R2G-balanced", weight=1.0, level=0.2)
-    assert other["g"] == imacs(ulam(maps, "R2G-balanced"), mask, 1.0, 0.2, layers=tuple(GRIDS))
+    other = imacs_pair(maps, mask, GARMENT, side="R2G-balanced", weight=1.0, threshold=0.2)
+    assert other["g"] == imacs(ulam(maps, "R2G-balanced"), mask, weight=1.0, threshold=0.2, layers=tuple(GRIDS))
     assert other["r"].weight == 1.0
     assert other["r"].score != pair["r"].score
 
 
 def test_the_mirror_of_the_reference_mask_can_be_scored() -> None:
     maps = recorded()
-    pair = imacs_pair(maps, MASK, GARMENT, side="mirror", image=1)
-    assert pair["g"] == imacs(mirror_of_object(maps, GARMENT, image=1), MASK, layers=tuple(GRIDS))
-    assert pair["r"] == imacs_pair(maps, MASK, GARMENT, image=1)["r"]
+    pair = imacs_pair(maps, MASK, GARMENT, Choice(image=1), side="mirror")
+    assert pair["g"] == imacs(mirror_of_object(maps, GARMENT, Choice(image=1)), MASK, layers=tuple(GRIDS))
+    assert pair["r"] == imacs_pair(maps, MASK, GARMENT, Choice(image=1))["r"]
     with pytest.raises(MaskError, match="reference mask is empty"):
         imacs_pair(maps, MASK, torch.zeros(40, 24), side="mirror")
     with pytest.raises(UnavailableError, match="needs the reference mask"):
@@ -239,8 +244,8 @@ def test_the_mirror_of_the_reference_mask_can_be_scored() -> None:
 def test_the_pair_uses_the_mask_of_its_own_image() -> None:
     maps = recorded()
     for image, mask in enumerate([MASK, OTHER]):
-        pair = imacs_pair(maps, mask, GARMENT, image=image)
-        assert pair["r"] == imacs(masked_g2r(maps, image=image)[0], GARMENT, layers=tuple(GRIDS))
+        pair = imacs_pair(maps, mask, GARMENT, Choice(image=image))
+        assert pair["r"] == imacs(masked_g2r(maps, choice=Choice(image=image))[0], GARMENT, layers=tuple(GRIDS))
 
 
 def recorded_once(grid: tuple[int, int], spread: float, inpaint_mask: Tensor | None = None) -> AttributionMaps:
@@ -305,10 +310,10 @@ def test_another_mask_than_the_recorded_one_goes_through_the_pairwise_layers() -
 
 
 def test_a_choice_holds_for_both_scores() -> None:
-    maps, choice = recorded(), {"steps": (2, 5), "heads": [1], "layers": ["mid", "up"], "image": 1}
-    pair = imacs_pair(maps, OTHER, GARMENT, **choice)
-    assert pair["g"] == imacs(ulam(maps, "R2G", **choice), OTHER, layers=("mid", "up"))
-    heat = imacs_pair(maps, OTHER, GARMENT, image=1)["r"]
+    maps, choice = recorded(), Choice(steps=(2, 5), heads=[1], layers=["mid", "up"], image=1)
+    pair = imacs_pair(maps, OTHER, GARMENT, choice)
+    assert pair["g"] == imacs(ulam(maps, "R2G", choice), OTHER, layers=("mid", "up"))
+    heat = imacs_pair(maps, OTHER, GARMENT, Choice(image=1))["r"]
     assert pair["r"].layers == ("mid", "up")
     assert pair["r"].score != heat.score
     values = stated(OTHER, 1, names=("mid", "up"), heads=(1,), steps=range(2, 5))

@@ -13,6 +13,7 @@ from levels_run import Run, run
 from PIL import Image
 
 from i2am.errors import I2AMError
+from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.score_card import score_card, score_cards
@@ -34,10 +35,12 @@ def masked() -> AttributionMaps:
 @pytest.mark.parametrize("preset", ["default", "paper", "official"])
 def test_an_image_scores_as_the_pair_does(preset: str) -> None:
     maps = run().maps
-    expected = imacs_pair(maps, INSIDE, OBJECT, preset=preset, side="mass", weight=2.0, level=0.3, image=1)
-    found = score_image(maps, INSIDE[None], OBJECT[None], preset=preset, side="mass", weight=2.0, level=0.3, image=1)
+    expected = imacs_pair(maps, INSIDE, OBJECT, Choice(image=1), preset=preset, side="mass", weight=2.0, threshold=0.3)
+    found = score_image(
+        maps, INSIDE[None], OBJECT[None], Choice(image=1), preset=preset, side="mass", weight=2.0, threshold=0.3
+    )
     assert found.scores == expected
-    assert torch.equal(found.heats["g"].values, ulam(maps, "mass", preset=preset, image=1).values)
+    assert torch.equal(found.heats["g"].values, ulam(maps, "mass", Choice(image=1), preset=preset).values)
 
 
 def test_each_side_alone() -> None:
@@ -65,7 +68,7 @@ def test_without_any_inpainting_mask_eq_17_says_what_it_needs() -> None:
 
 
 def test_a_map_that_is_refused_leaves_the_other_its_score() -> None:
-    found = score_image(run().maps, INSIDE, OBJECT, branch="uncond")  # G2R of null tokens is refused
+    found = score_image(run().maps, INSIDE, OBJECT, Choice(branch="uncond"))  # G2R of null tokens is refused
     assert found.scores["g"].score is not None
     assert found.scores["r"].score is None
     assert "uncond" in found.scores["r"].notes[0]
@@ -79,7 +82,7 @@ def test_a_map_that_is_refused_leaves_the_other_its_score() -> None:
 
 def test_means_are_over_the_images_that_have_a_score() -> None:
     maps = run().maps
-    both = [score_image(maps, INSIDE, OBJECT, image=i) for i in (0, 1)]
+    both = [score_image(maps, INSIDE, OBJECT, Choice(image=i)) for i in (0, 1)]
     scores = [x.scores["g"].score for x in both]
     assert mean_of(both, "g") == pytest.approx(np.mean(scores))
     flat = replace(both[1], scores={**both[1].scores, "g": replace(both[1].scores["g"], score=None, flat=True)})
@@ -120,14 +123,14 @@ def test_the_card_shows_each_mask_and_each_score() -> None:
 
 def test_cards_of_a_batch_have_one_size_also_without_a_score() -> None:
     maps = run().maps
-    some = [score_image(maps, INSIDE, OBJECT), score_image(maps, INSIDE, None, image=1)]
+    some = [score_image(maps, INSIDE, OBJECT), score_image(maps, INSIDE, None, Choice(image=1))]
     cards = score_cards(maps, some, 0.4)
     assert len(cards) == 2
     assert cards[0].size == cards[1].size
 
 
 def test_a_card_is_drawn_on_the_pictures_at_hand() -> None:
-    some = [score_image(run().maps, INSIDE, OBJECT, image=1)]
+    some = [score_image(run().maps, INSIDE, OBJECT, Choice(image=1))]
     size = (some[0].heats["g"].size[1], some[0].heats["g"].size[0])
     given = [Image.new("RGB", size, colour) for colour in ((250, 240, 60), (60, 240, 250))]
     with_it, without = (score_cards(run().maps, some, 0.4, given=g)[0] for g in ({"g": given}, None))

@@ -2,10 +2,6 @@
 
 import { COLOUR_MAPS } from "./colours.js";
 import { el, percent } from "./dom.js";
-import { PICTURE_OF_SIDE } from "./maths.js";
-
-/** What sides are called where their own names do not say it. */
-export const SIDE_NAMES = { object: "Mirror of the object", mirror: "Mirror" };
 
 let count = 0;
 const newId = () => `i2am-control-${++count}`;
@@ -80,12 +76,16 @@ export function createControls(data, maps, state, set) {
   const sliders = el("div", { class: "i2am-row i2am-sliders" });
   const syncs = [];
 
-  const sides = Object.keys(PICTURE_OF_SIDE).filter((s) => PICTURE_OF_SIDE[s] === "generated");
-  const present = sides.filter((side) => data.references.some((_, r) => maps.hasSide(side, r)));
-  if (present.length > 1) {
-    const field = select("Generated picture", present.map((s) => [s, SIDE_NAMES[s] ?? s]), state.side, (side) => set({ side }));
+  for (const [label, picture, key] of [
+    ["Generated picture", "generated", "side"],
+    ["Reference picture", "reference", "referenceSide"],
+  ]) {
+    const sides = maps.sidesOf(picture);
+    if (sides.length < 2) continue;
+    const options = sides.map((side) => [side, maps.kinds.get(side).title]);
+    const field = select(label, options, state[key], (side) => set({ [key]: side }));
     choices.append(field.row);
-    syncs.push((s) => (field.input.value = s.side));
+    syncs.push((s) => (field.input.value = s[key]));
   }
   if (data.references.length > 1) {
     const names = data.references.map((reference, i) => [i, reference.name]);

@@ -1,8 +1,7 @@
 /**
  * The maps of one recording, reduced to what is looked at: ULAM and its filters, SRAM and its mirror.
  *
- * Grids are [rows, columns]; maps are Float32Array, row-major. The same definitions as in i2am/levels.py and
- * i2am/patches.py (preset "default"): layers are resized to the common grid, scaled by their token counts and averaged
+ * Grids are [rows, columns]; maps are Float32Array, row-major. The same definitions as in i2am/levels/ (preset "default"): layers are resized to the common grid, scaled by their token counts and averaged
  * over layers and heads, never renormalised; a query of the common grid on a coarser layer is the bilinear mix of that
  * layer's rows, so that SRAM's mean over all queries is G2R; time groups are averaged per step.
  */
@@ -10,10 +9,7 @@
 import { Packed } from "./decode.js";
 import { bicubic, bilinear, linearTaps } from "./resize.js";
 
-/** Which picture the map of a side lies on. */
-export const PICTURE_OF_SIDE = {
-  "object": "generated", "R2G": "generated", "R2G-balanced": "generated", "mass": "generated", "G2R": "reference",
-};
+const RESIZE = { bicubic, bilinear };
 
 const TINY = 1e-12;
 
@@ -24,11 +20,24 @@ export class Maps {
   constructor(data) {
     this.data = data;
     this.grid = data.generated.grid;
+    this.kinds = new Map(data.kinds.map((kind) => [kind.side, kind]));
     this.marginals = new Map();
     this.pairs = new Map();
     for (const m of data.marginals) this.marginals.set(`${m.side}|${m.reference}|${m.layer}`, new Packed(m.values));
     for (const p of data.pairwise) this.pairs.set(`${p.reference}|${p.layer}`, new Packed(p.values));
     this.object = {};
+  }
+
+  /** The sides that can be chosen for a picture, those recorded for any reference alone. */
+  sidesOf(picture) {
+    const lie = this.data.kinds.filter((kind) => kind.picture === picture && kind.asked !== "patch");
+    return lie.map((kind) => kind.side).filter((side) => this.data.references.some((_, i) => this.hasSide(side, i)));
+  }
+
+  /** The side that a picture opens with: of those that there are the one of lowest rank; undefined: there is none. */
+  firstSide(picture) {
+    const rank = (side) => this.kinds.get(side).rank;
+    return this.sidesOf(picture).sort((a, b) => rank(a) - rank(b))[0];
   }
 
   marginal(side, reference, layer) {
@@ -73,7 +82,7 @@ export class Maps {
     if (count === 1) return [[0, 1]];
     if (state.group >= 0) return [[state.group, 1]];
     const { steps } = this.data.references[state.reference];
-    return steps.map((count, i) => [i, count / Math.max(sum(steps), 1)]);
+    return steps.map((n, i) => [i, n / Math.max(sum(steps), 1)]);
   }
 
   /** The heads to look at in an array of shape (groups, heads or 1, …). */
@@ -96,9 +105,10 @@ export class Maps {
     const recorded = (i) => this.marginal(side, state.reference, i);
     const layers = this.layersWith(recorded, state);
     if (!layers.length) return null;
-    const onReference = PICTURE_OF_SIDE[side] === "reference";
+    const kind = this.kinds.get(side);
+    const onReference = kind.picture === "reference";
     const grid = onReference ? this.data.references[state.reference].grid : this.grid;
-    const resize = onReference ? bilinear : bicubic;
+    const resize = RESIZE[kind.resize];
     // heads that were kept as their mean count as many as they were
     const heads = layers.map((i) => (state.head < 0 ? this.data.layers[i].heads : 1));
     const total = new Float32Array(cells(grid));
@@ -108,7 +118,7 @@ export class Maps {
       const kept = this.headsIn(array, state);
       const share = heads[index] / sum(heads) / kept.length;
       const { grid: from, leading } = onReference ? this.data.layers[layer].references[state.reference] : this.plain(layer);
-      const scale = side === "mass" ? 1 : cells(from) / cells(grid);
+      const scale = kind.scaled ? cells(from) / cells(grid) : 1;
       for (const head of kept) {
         const tokens = new Float32Array(leading + cells(from));
         for (const [row, weight] of this.slices(array, { ...state, head })) array.addRow(tokens, row, weight);

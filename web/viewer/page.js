@@ -6,7 +6,7 @@ import { createViewer } from "./viewer.js";
 
 const WHOLE = ["reference", "group", "layer", "head"]; // written as in the controls: 0 is the first
 const FLAGS = ["threshold", "smooth"];
-const WORDS = ["side", "colours"];
+const WORDS = ["side", "referenceSide", "colours"];
 
 /** The part of a viewer's state that an address hash names, as in "#query=12,7&layer=2", a region as "#mirror=3,2,5,4". */
 export function readHash(hash) {

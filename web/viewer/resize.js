@@ -1,4 +1,4 @@
-/** Resizing of small grids: bilinear as in i2am/resample.py, bicubic as torch interpolates with align_corners=False. */
+/** Resizing of small grids: bilinear as in i2am/geometry/resample.py, bicubic as torch interpolates with align_corners=False. */
 
 const hat = (x) => Math.max(0, 1 - Math.abs(x));
 const hatUntil = (x) => (x < 0 ? Math.max(0, 1 + x) ** 2 / 2 : 1 - Math.max(0, 1 - x) ** 2 / 2);

@@ -5,7 +5,7 @@ import { range } from "./maths.js";
 import { bicubic } from "./resize.js";
 
 const FINEST = 256; // longest side, in pixels, at which a smooth heat is coloured before the canvas scales it up
-const FULL = 0.6; // opacity grows as (value / FULL) ** FADE up to FULL: low values show the picture, as in i2am/render.py
+const FULL = 0.6; // opacity grows as (value / FULL) ** FADE up to FULL: low values show the picture, as in i2am/pictures/paint.py
 const FADE = 1.5;
 const INK = "rgba(12, 14, 18, 0.85)";
 /** The colour of each mark; every mark has a dark edge, so that it shows on any picture. */

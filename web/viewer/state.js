@@ -1,13 +1,13 @@
 /** What is looked at: the state of a viewer, and what of it a recording can show. */
 
 import { COLOUR_MAPS } from "./colours.js";
-import { PICTURE_OF_SIDE } from "./maths.js";
 
 /** The state that a viewer starts with. */
 export function initialState(data, maps) {
-  const side = ["object", "R2G-balanced", "R2G", "mass"].find((s) => data.references.some((_, i) => maps.hasSide(s, i)));
+  const any = (picture) => data.kinds.find((kind) => kind.picture === picture && !kind.asked).side;
   return {
-    side: side ?? "R2G-balanced",
+    side: maps.firstSide("generated") ?? any("generated"),
+    referenceSide: maps.firstSide("reference") ?? any("reference"),
     reference: 0,
     group: -1,
     layer: -1,
@@ -24,8 +24,11 @@ export function initialState(data, maps) {
 /** `state` with every part that does not exist in `data` taken from `fallback` instead; a patch that does not is dropped. */
 export function checked(data, state, fallback) {
   const within = (value, low, high) => Number.isInteger(value) && low <= value && value < high;
+  const lies = (side, picture) =>
+    data.kinds.some((kind) => kind.side === side && kind.picture === picture && kind.asked !== "patch");
   const rules = {
-    side: (v) => PICTURE_OF_SIDE[v] === "generated",
+    side: (v) => lies(v, "generated"),
+    referenceSide: (v) => lies(v, "reference"),
     reference: (v) => within(v, 0, data.references.length),
     group: (v) => within(v, -1, data.groups.length),
     layer: (v) => within(v, -1, data.layers.length),

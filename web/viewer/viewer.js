@@ -2,13 +2,14 @@
  * The explorer: the generated picture beside a reference, each with its map; a patch of one shows its map on the other.
  *
  * `createViewer(element, data, options)` builds it inside `element` and has no other effect; the styles are in
- * viewer.css, which the page links. `data` is plain JSON (i2am/viewer_data.py writes it), after `await inflate(data)`
+ * viewer.css, which the page links. `data` is plain JSON (i2am/outputs/viewer_data.py writes it), after `await inflate(data)`
  * of decode.js:
  *
- *   format "i2am-viewer", version 1
+ *   format "i2am-viewer", version 2
  *   title       text
  *   threshold   share of a map's range above which "only above" keeps it, 0.4
  *   diffuse     a map whose peak is below this multiple of uniform is called diffuse
+ *   kinds       [{side, title, picture, asked, sentence, unit, scaled, resize, rank}] kinds of map, as in i2am/maps/kinds.py
  *   generated   {src, width, height, grid: [rows, columns], rect: [left, top, right, bottom] | null}
  *   references  [{name, src, width, height, grid, rect, leading, steps, object, unavailable, remarks}]
  *               steps: for each group, in how many of its recorded steps the reference was attended to
@@ -26,26 +27,16 @@
  * details (false: neither scores nor notes).
  */
 
-import { SIDE_NAMES, createControls, layerNames } from "./controls.js";
+import { createControls, layerNames } from "./controls.js";
 import { gradient } from "./colours.js";
 import { asWritten, el, isRegion, percent, place, times } from "./dom.js";
-import { Maps, PICTURE_OF_SIDE, statistics } from "./maths.js";
+import { Maps, statistics } from "./maths.js";
 import { createReadout } from "./readout.js";
 import { Stage } from "./stage.js";
 import { checked, initialState } from "./state.js";
 import { createNotes, createPictures, createScores } from "./tables.js";
 
 const OTHER = { generated: "reference", reference: "generated" };
-
-const SIDE_NOTES = {
-  "object": "Where the object on the reference went: which generated patches looked at the patches under its mask.",
-  "R2G": "Where the reference's information went. It compares generated patches with each other: comparative, not causal.",
-  "R2G-balanced": "Where the reference's information went, with what all keys have in common left out. Comparative, not causal.",
-  "mass": "Share of each generated patch's attention that goes to this reference, among all keys.",
-  "G2R": "Which patches of the reference the generated picture looked at.",
-  "SRAM": "Where the marked place of the generated picture looked.",
-  "mirror": "Which generated patches looked at the marked place of the reference.",
-};
 
 function panel(name, title) {
   const canvas = el("canvas", { class: "i2am-canvas", tabindex: 0, role: "application", "aria-label": title });
@@ -62,8 +53,8 @@ function panel(name, title) {
 
 class Viewer {
   constructor(element, data, options) {
-    if (data.format !== "i2am-viewer" || data.version !== 1) {
-      throw new Error(`This viewer reads i2am-viewer data of version 1, but got ${data.format} ${data.version}.`);
+    if (data.format !== "i2am-viewer" || data.version !== 2) {
+      throw new Error(`This viewer reads i2am-viewer data of version 2, but got ${data.format} ${data.version}.`);
     }
     this.data = data;
     this.maps = new Maps(data);
@@ -135,6 +126,10 @@ class Viewer {
     return name === "generated" ? this.data.generated : this.data.references[this.state.reference];
   }
 
+  kind(side) {
+    return this.maps.kinds.get(side);
+  }
+
   /** Whether a patch of this reference can be looked up at all. */
   canLookUp() {
     return this.data.pairwise.some((entry) => entry.reference === this.state.reference);
@@ -196,7 +191,7 @@ class Viewer {
     if (!query) {
       return {
         generated: of(state.side, maps.level(state.side, state)),
-        reference: of("G2R", maps.level("G2R", state)),
+        reference: of(state.referenceSide, maps.level(state.referenceSide, state)),
       };
     }
     const onReference = query.picture === "generated";
@@ -210,13 +205,13 @@ class Viewer {
     const { layer, reference } = this.state;
     if (side === "object" && !this.data.references[reference].object) return "No mask of this reference was given.";
     const where = layer < 0 ? "" : ` of layer ${this.data.layers[layer].name}`;
-    return `No ${SIDE_NAMES[side] ?? side}${where} was kept for this choice. Choose another layer, time or head.`;
+    return `No ${this.kind(side).title}${where} was kept for this choice. Choose another layer, time or head.`;
   }
 
   /** What a map is and what it was narrowed to: "R2G · TLAM, steps 0–9" or "SRAM · head 3". */
   level(map) {
     const { group, layer, head } = this.state;
-    const ofPatch = !PICTURE_OF_SIDE[map.side] || map.side === "object";
+    const ofPatch = this.kind(map.side).asked !== "";
     const parts = [];
     const add = (level, text) => parts.push(ofPatch ? text : `${level}, ${text}`);
     if (group >= 0) add("TLAM", this.data.groups[group].label);
@@ -224,7 +219,7 @@ class Viewer {
     if (head >= 0 && ofPatch && !this.maps.headsOfPairs()) add("", "mean over heads, as patch maps were kept");
     else if (head >= 0) add("HLAM", `head ${head}`);
     if (!parts.length) parts.push(ofPatch ? "all steps, layers and heads" : "ULAM");
-    return `${SIDE_NAMES[map.side] ?? map.side} · ${parts.join(" · ")}`;
+    return `${this.kind(map.side).title} · ${parts.join(" · ")}`;
   }
 
   truthOf(query) {
@@ -284,15 +279,16 @@ class Viewer {
     else if (map.missing) parts.note.textContent = map.missing;
     else {
       const flat = span.flat ? " Flat: there is nothing to show." : "";
-      const lost = map.side === "G2R" && map.unplaced > 0 ? ` ${percent(map.unplaced)} goes to tokens without a place.` : "";
+      const about = this.kind(map.side);
+      const lost = map.side === this.state.referenceSide && map.unplaced > 0 ? ` ${percent(map.unplaced)} goes to tokens without a place.` : "";
       const remark = this.data.references[reference].remarks?.[map.side];
-      parts.note.textContent = SIDE_NOTES[map.side] + (remark ? ` ${remark}` : "") + lost + flat + unknown;
+      parts.note.textContent = about.sentence + (remark ? ` ${remark}` : "") + lost + flat + unknown;
       const mean = map.values.reduce((a, b) => a + b, 0) / map.values.length;
-      const text = map.side === "mass" ? percent : (v) => times(v / mean);
+      const text = about.unit === "share" ? percent : (v) => times(v / mean);
       parts.low.textContent = text(span.low);
       parts.high.textContent = text(span.high);
       parts.scale.title = `raw values ${span.low.toExponential(3)} to ${span.high.toExponential(3)}` +
-        (map.side === "mass" ? "" : "; × is a multiple of the mean");
+        (about.unit === "share" ? "" : "; × is a multiple of the mean");
     }
   }
 

@@ -20,6 +20,7 @@ from ...drawn.places import GRID, true_places
 from ...drawn.spec import REFERENCE
 from ...errors import UnavailableError
 from ...geometry.resample import bilinear, bilinear_rows
+from ...levels.choice import Choice
 from ...levels.grids import common_grid
 from ...levels.presets import preset_of
 from ...levels.selection import select
@@ -51,8 +52,9 @@ def sram_rows(maps: AttributionMaps, layers: str | Sequence[str] | None = None) 
     Raises:
         UnavailableError: a chosen layer was recorded without pairwise maps.
     """
-    selection = select(maps, preset_of("default"), layers=layers)
-    common, reference = common_grid(maps, "generated"), common_grid(maps, "reference", layers)
+    choice = Choice(layers=layers)
+    selection = select(maps, preset_of("default"), choice)
+    common, reference = common_grid(maps, "generated"), common_grid(maps, "reference", choice)
     heads = [len(selection.heads_of(layer)) for layer in selection.layers]
     seen = torch.tensor([maps.steps_seen(group) for group in maps.groups], dtype=torch.float32)
     total = torch.zeros(maps.images, common.placed, reference.placed)
@@ -134,6 +136,7 @@ class PointingTally:
     sums: dict[str, Pointing] = field(default_factory=dict)
 
     def add(self, name: str, pointing: Pointing) -> None:
+        """Add one batch's pointing to a name's sums."""
         self.sums[name] = self.sums.get(name, Pointing()) + pointing
 
     def figures(self, start: str = "") -> dict[str, dict[str, float | int | None]]:

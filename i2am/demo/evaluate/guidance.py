@@ -32,8 +32,9 @@ log = logging.getLogger("i2am")
 
 FILE = Path(__file__).parents[1] / "card" / "guidance.json"
 CFGS = (1.0, 5.0)
-SIDES: dict[str, dict[str, Any]] = {"mass": {"placed_only": True}, "R2G-balanced": {}, "R2G": {}, "G2R": {}}
-"""The maps that are read; the mass over all keys would be 1 everywhere, since they all belong to the reference."""
+SIDES = {"mass": True, "R2G-balanced": False, "R2G": False, "G2R": False}
+"""The maps that are read, and whether over placed tokens only: the mass over all keys is 1 everywhere, since all of them
+belong to the reference."""
 RESAMPLES, LEVEL, RESAMPLING_SEED = 10_000, 0.95, 0
 
 
@@ -169,7 +170,7 @@ def _sides(model: DemoModel, case: Case, cfg: float, steps: int, on_step: Callab
             on_step=lambda _: on_step(),
         )
     masks = {"generated": case.shown.inpaint_mask[0, 0], "reference": case.truth.reference_mask[0, 0]}
-    heats = {side: ulam(recording.maps, side, branch="cond", **options) for side, options in SIDES.items()}
+    heats = {side: ulam(recording.maps, side, placed_only=placed) for side, placed in SIDES.items()}
     return {side: inside(heat, masks[heat.picture]) for side, heat in heats.items()}
 
 

@@ -138,6 +138,7 @@ class GlyphNet(nn.Module):
         self.head = nn.Linear(48 * (CROP // 8) ** 2, len(GLYPHS))
 
     def forward(self, crop: Tensor) -> Tensor:
+        """The scores of each crop."""
         scores: Tensor = self.head(self.body(crop * 2 - 1).flatten(1))
         return scores
 
@@ -154,6 +155,7 @@ class PatternNet(nn.Module):
         self.head = nn.Linear(96, len(PATTERNS))
 
     def forward(self, torso: Tensor, mask: Tensor) -> Tensor:
+        """The scores of each torso."""
         bare = 1 - mask
         area = bare.sum((2, 3), keepdim=True)
         x = (torso - (torso * bare).sum((2, 3), keepdim=True) / area) * bare
@@ -172,6 +174,7 @@ class ColourNet(nn.Module):
         self.head = nn.Linear(96, len(COLOUR_NAMES))
 
     def forward(self, torso: Tensor, mask: Tensor) -> Tensor:
+        """The scores of each torso."""
         scores: Tensor = self.head(_pooled(self.body(torch.cat([torso * 2 - 1, mask], 1))))
         return scores
 

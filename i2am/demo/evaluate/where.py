@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ...geometry.resample import area
+from ...levels.choice import Choice
 from ...levels.grids import common_grid
 from ...levels.marginal import ulam
 from ...levels.mirror import mirror_of_object
@@ -23,10 +24,11 @@ from .correspondence import true_tokens
 def maps_on_generated(maps: AttributionMaps, case: Case, image: int) -> dict[str, Tensor]:
     """Every map that could answer, (rows, columns) on the common grid, and the inpainting mask as one without any model."""
     grid = common_grid(maps, "generated")
+    choice = Choice(image=image)
     return {
-        "mirror": mirror_of_object(maps, case.truth.reference_mask[:, 0], image=image).values[0],
-        "R2G-balanced": ulam(maps, "R2G-balanced", image=image).values[0],
-        "R2G": ulam(maps, "R2G", image=image).values[0],
+        "mirror": mirror_of_object(maps, case.truth.reference_mask[:, 0], choice).values[0],
+        "R2G-balanced": ulam(maps, "R2G-balanced", choice).values[0],
+        "R2G": ulam(maps, "R2G", choice).values[0],
         "inpaint_mask": area(case.shown.inpaint_mask[image], (grid.rows, grid.columns))[0],
     }
 

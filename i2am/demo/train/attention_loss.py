@@ -39,6 +39,7 @@ class ExplicitAttention:
     def __call__(
         self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: object
     ) -> Tensor:
+        """Attend as diffusers' own processors do: (B, N, C) to (B, N, C)."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         b, n, _c = hidden_states.shape
         q, k, v = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)

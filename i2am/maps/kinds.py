@@ -1,0 +1,202 @@
+"""The table of map kinds: what is kept of a run, along what, and how it is shown. Everything else reads it.
+
+A new kind is one row of `KINDS` here and its arithmetic in `recording.arithmetic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+COMPARATIVE = "comparative, not causal"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A kind of map as readers see it.
+
+    Attributes:
+        side: its name.
+        picture: "generated" or "reference": the picture that it lies on.
+        sentence: what it says, for readers.
+        title: its name in menus; empty: ``side``.
+        asked: "": it is of the whole run; "patch": of a marked place; "mask": of an object's mask.
+        notes: what must be said wherever it is shown.
+        scaled: whether presets that scale layers by their token counts scale it.
+        resize: "bicubic" (clamped at 0) or "bilinear" (keeps each cell's weight): between grids, where layers are scaled.
+        unit: "mean": its numbers are read as multiples of its mean; "share": as shares of 1.
+        one_key: whether it says anything where the softmax runs over one key.
+        every_key: whether it says anything where the reference's tokens are all keys of the call.
+        rank: viewers open with the lowest that there is.
+    """
+
+    side: str
+    picture: str
+    sentence: str
+    title: str = ""
+    asked: str = ""
+    notes: tuple[str, ...] = ()
+    scaled: bool = True
+    resize: str = "bicubic"
+    unit: str = "mean"
+    one_key: bool = False
+    every_key: bool = True
+    rank: int = 9
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of map as it is kept, for every layer, head, branch, reference and image.
+
+    Attributes:
+        name: what its tensors are filed under.
+        along: "queries" (N,), "tokens" (S,) or "pairs" (N, S) of generated and reference tokens.
+        per: "step": kept per range of steps; "group": per time group.
+        merge: "mean": over the steps of a range; "largest": the largest of them; "place": where that one is.
+        placed: whether it is also kept over the reference's placed tokens alone, as ``name`` + "_placed".
+        optional: whether a recording may lack it. A kind that comes later is optional: files of before stay readable.
+        shown: what readers see of it; nothing: it serves other maps.
+    """
+
+    name: str
+    along: str
+    per: str = "step"
+    merge: str = "mean"
+    placed: bool = False
+    optional: bool = False
+    shown: tuple[Shown, ...] = ()
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The names of its tensors."""
+        return (self.name, f"{self.name}_placed") if self.placed else (self.name,)
+
+
+_ROWS = (
+    Kind(
+        "pairwise",
+        along="pairs",
+        per="group",
+        optional=True,
+        shown=(
+            Shown(
+                "object",
+                "generated",
+                "Where the object on the reference went: which generated patches looked at the patches under its mask.",
+                title="Mirror of the object",
+                asked="mask",
+                resize="bilinear",
+                rank=0,
+            ),
+            Shown(
+                "SRAM",
+                "reference",
+                "Where the marked place of the generated picture looked.",
+                asked="patch",
+                resize="bilinear",
+            ),
+            Shown(
+                "mirror",
+                "generated",
+                "Which generated patches looked at the marked place of the reference.",
+                title="Mirror",
+                asked="patch",
+                resize="bilinear",
+            ),
+        ),
+    ),
+    Kind(
+        "r2g",
+        along="queries",
+        placed=True,
+        shown=(
+            Shown(
+                "R2G",
+                "generated",
+                "Where the reference's information went. It compares generated patches with each other, which the model "
+                "never does: comparative, not causal.",
+                notes=(COMPARATIVE,),
+                one_key=True,
+                rank=2,
+            ),
+        ),
+    ),
+    Kind(
+        "balanced",
+        along="queries",
+        placed=True,
+        shown=(
+            Shown(
+                "R2G-balanced",
+                "generated",
+                "Where the reference's information went: each token of the reference shares out one vote among the patches "
+                "that looked at it. What all keys have in common cannot change it.",
+                rank=1,
+            ),
+        ),
+    ),
+    Kind(
+        "mass",
+        along="queries",
+        placed=True,
+        shown=(
+            Shown(
+                "mass",
+                "generated",
+                "Share of each generated patch's attention that goes to this reference, among all keys.",
+                scaled=False,
+                unit="share",
+                every_key=False,
+                rank=3,
+            ),
+        ),
+    ),
+    Kind(
+        "g2r",
+        along="tokens",
+        shown=(
+            Shown(
+                "G2R",
+                "reference",
+                "Which patches of the reference the generated picture looked at.",
+                resize="bilinear",
+            ),
+        ),
+    ),
+    Kind("g2r_masked", along="tokens", optional=True),
+    Kind("entropy", along="queries", per="group", optional=True),
+    Kind("norm", along="queries", per="group", optional=True),
+    Kind("peak_value", along="queries", per="group", merge="largest", optional=True),
+    Kind("peak_index", along="queries", per="group", merge="place", optional=True),
+)
+KINDS: dict[str, Kind] = {row.name: row for row in _ROWS}
+"""By name, in the order in which menus list what is shown of them."""
+
+
+def tensor_kinds(per: str | None = None) -> dict[str, Kind]:
+    """The kind of each tensor by the tensor's name; ``per`` "step" or "group" narrows them down."""
+    return {name: kind for kind in KINDS.values() if per in (None, kind.per) for name in kind.tensors}
+
+
+def level_sides(picture: str | None = None) -> tuple[str, ...]:
+    """The sides that levels of aggregation are made of (R2G, G2R and so on), all or those on one picture."""
+    return tuple(shown.side for kind, shown in all_shown() if kind.per == "step" and picture in (None, shown.picture))
+
+
+def over_reference(side: str) -> bool:
+    """Whether a side is made of A^r over the reference's places."""
+    return shown_as(side)[0].along != "queries"
+
+
+def all_shown() -> Iterator[tuple[Kind, Shown]]:
+    """Every kind with what is shown of it."""
+    return ((kind, shown) for kind in KINDS.values() for shown in kind.shown)
+
+
+def shown_as(side: str) -> tuple[Kind, Shown]:
+    """The kind that a side is made of, and how it is shown.
+
+    Raises:
+        KeyError: there is no such side.
+    """
+    return {shown.side: (kind, shown) for kind, shown in all_shown()}[side]

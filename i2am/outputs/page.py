@@ -1,0 +1,87 @@
+"""The page around what the viewer shows: one self-contained HTML file that needs neither network nor server.
+
+It holds the viewer of web/viewer: plain ES modules, as data URLs behind an import map, because a page opened from file://
+cannot import files.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import I2AMError
+
+
+def page_of(data: Mapping[str, Any]) -> str:
+    """The HTML of a page that shows what `viewer_data` made.
+
+    Raises:
+        I2AMError: the viewer's files are missing.
+    """
+    folder = _viewer_folder()
+    modules = {}
+    for file in sorted(folder.glob("*.js")):
+        # a module at a data: URL has no place to which "./name.js" could be relative: import by name instead
+        source = re.sub(r'(\bfrom\s+)"\./', r'\1"i2am/', file.read_text(encoding="utf-8"))
+        modules[f"i2am/{file.name}"] = f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
+    style = "\n".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.css")))
+    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "title": html.escape(data["title"]),
+        "about": html.escape(_about(data["run"])),
+        "style": style,
+        "modules": json.dumps({"imports": modules}),
+        "data": content,
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], PAGE)
+
+
+def _viewer_folder() -> Path:
+    """Where the viewer's files lie: beside this file in a wheel, in web/viewer in a checkout."""
+    here = Path(__file__).resolve().parents[1]  # the package
+    for folder in (here / "_viewer", here.parent / "web" / "viewer"):
+        if (folder / "viewer.js").is_file():
+            return folder
+    raise I2AMError(f"the viewer's files are neither in {here / '_viewer'} nor in {here.parent / 'web' / 'viewer'}; reinstall")
+
+
+def _about(run: Mapping[str, Any]) -> str:
+    """One line on what was run, of what is known.
+
+    >>> _about({"model": "demo", "steps": 50, "cfg": 5.0})
+    'demo · 50 steps · cfg 5'
+    """
+    words = {"model": "{}", "host": "{}", "sampler": "{}", "steps": "{} steps", "cfg": "cfg {:g}", "seed": "seed {}"}
+    return " · ".join(text.format(run[key]) for key, text in words.items() if key in run)
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' data:">
+<meta name="color-scheme" content="light dark">
+<title>{{title}}</title>
+<style>
+{{style}}
+</style>
+<script type="importmap">{{modules}}</script>
+</head>
+<body class="i2am-page">
+<header><h1>{{title}}</h1><p>{{about}}</p></header>
+<main id="viewer"><p>This page needs JavaScript and a browser of 2023 or later.</p></main>
+<script type="application/json" id="data">{{data}}</script>
+<script type="module">
+import { startPage } from "i2am/page.js";
+startPage(document.getElementById("viewer"), document.getElementById("data"));
+</script>
+</body>
+</html>
+"""

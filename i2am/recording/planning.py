@@ -1,0 +1,86 @@
+"""How a run is kept within its budget: decided layer by layer, as the run shows which there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import RecordingError
+from ..maps.facts import LayerInfo
+from ..maps.kinds import tensor_kinds
+from .budget import LayerCost, Plan, joined, plan
+
+
+@dataclass
+class Planning:
+    """The plan of one run.
+
+    More layers never make a plan finer, so what a layer has no room for when it is first seen, it never gets.
+
+    Args:
+        steps: T.
+        groups: time groups wanted.
+        pairwise: None, "mean" or "heads".
+        copies: branches x images.
+        budget: bytes.
+        masked: whether an inpainting mask was given.
+    """
+
+    steps: int
+    groups: int
+    pairwise: str | None
+    copies: int
+    budget: int
+    masked: bool
+    _plan: Plan | None = field(default=None, init=False)
+    _costs: dict[str, LayerCost] = field(default_factory=dict, init=False)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any layer was seen."""
+        return self._plan is not None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan so far.
+
+        Raises:
+            RecordingError: no layer was seen yet.
+        """
+        if self._plan is None:
+            raise RecordingError("nothing was recorded yet, so there is no plan of how to keep it")
+        return self._plan
+
+    def knows(self, layer: str) -> bool:
+        """Whether a layer has its place in the plan."""
+        return layer in self._costs
+
+    def take_in(self, layer: LayerInfo, late: bool) -> None:
+        """Give a layer its place in the plan; ``late``: steps were kept already, so only this layer can still be planned."""
+        self._costs[layer.name] = cost_of(layer, self.masked)
+        costs = list(self._costs.values())
+        if late:
+            wanted = {"pairwise": self.pairwise, "copies": self.copies, "budget": self.budget}
+            self._plan = joined(self.plan, costs, layer.name, **wanted)  # type: ignore[arg-type]
+        else:
+            self._plan = plan(
+                costs,
+                steps=self.steps,
+                groups=self.groups,
+                pairwise=self.pairwise,
+                copies=self.copies,
+                budget=self.budget,
+            )
+
+    def pairwise_of(self, layer: str) -> str | None:
+        """What is kept of a layer's pairs: None, "mean" or "heads"."""
+        return self.plan.pairwise if layer in self.plan.pairwise_layers else None
+
+
+def cost_of(layer: LayerInfo, masked: bool) -> LayerCost:
+    """What a layer costs for one branch and image, counted from the table of kinds."""
+    n, references = layer.grid.placed, layer.references
+    length = {"queries": n * len(references), "tokens": sum(r.grid.tokens for r in references)}
+    kept = {name: kind for name, kind in tensor_kinds().items() if kind.along != "pairs" and (masked or name != "g2r_masked")}
+    costs = {per: sum(length[kind.along] for kind in kept.values() if kind.per == per) for per in ("step", "group")}
+    pairs = n * sum(r.grid.tokens for r in references if r.grid.placed)
+    return LayerCost(layer.name, layer.heads, costs["step"], costs["group"], pairs)

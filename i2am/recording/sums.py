@@ -1,0 +1,89 @@
+"""Sums of a run's calls over ranges of steps, kind by kind, which become the run's maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..maps.facts import Key, LayerInfo
+from ..maps.kinds import Kind, tensor_kinds
+from .arithmetic import of_call
+from .budget import Plan
+from .call_maps import CallMaps
+
+Where = tuple[str, str, int]
+"""(layer name, branch, reference index)"""
+
+
+class Sums:
+    """Adds calls up as a `Plan` says: (images, ranges, heads or 1, ...) for every kind, layer, branch and reference."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Key, Tensor] = {}
+
+    def add(self, where: Where, call: CallMaps, step: int, plan: Plan) -> None:
+        """Take one step's call into the sums."""
+        at = {"step": _range_of(step, plan.bins), "group": _range_of(step, plan.groups)}
+        count = {"step": len(plan.bins), "group": len(plan.groups)}
+        for name, kind in tensor_kinds().items():
+            if kind.merge != "mean" or (kind.along == "pairs" and where[0] not in plan.pairwise_layers):
+                continue
+            value = of_call(name, call)
+            if value is None:
+                continue
+            value = value.cpu()
+            by_head = plan.pairwise == "heads" if kind.along == "pairs" else plan.marginal_heads
+            if not by_head and value.shape[1] > 1:
+                value = value.mean(1, keepdim=True)
+            self._room((name, *where), value, count[kind.per])[:, at[kind.per]] += value
+        self._add_peak(where, call, at["group"], plan)
+
+    def _add_peak(self, where: Where, call: CallMaps, group: int, plan: Plan) -> None:
+        """Keep the largest single A^r of the group's steps, with its place."""
+        value, index = call.peak_value.cpu(), call.peak_index.cpu()
+        if not plan.marginal_heads:
+            value, head = value.max(1, keepdim=True)
+            index = index.gather(1, head)
+        best = self._room(("peak_value", *where), value, len(plan.groups))
+        place = self._room(("peak_index", *where), index, len(plan.groups))
+        higher = value > best[:, group]
+        best[:, group] = torch.where(higher, value, best[:, group])
+        place[:, group] = torch.where(higher, index, place[:, group])
+
+    def _room(self, key: Key, like: Tensor, ranges: int) -> Tensor:
+        """The sum that ``key`` is kept in, made at first use."""
+        if key not in self._sums:
+            self._sums[key] = torch.zeros((like.shape[0], ranges, *like.shape[1:]), dtype=like.dtype)
+        return self._sums[key]
+
+    def means(self, plan: Plan, layers: Mapping[str, LayerInfo], steps: Mapping[int, set[int]]) -> dict[Key, Tensor]:
+        """The sums divided, in place, by how many steps each range saw.
+
+        Args:
+            plan: by which they were added up.
+            layers: by name.
+            steps: the steps that each softmax was seen in.
+        """
+        kinds = tensor_kinds()
+        for (name, layer, _, reference), total in self._sums.items():
+            if kinds[name].merge != "mean":
+                continue
+            seen = steps[layers[layer].references[reference].softmax]
+            ranges = _ranges_of(kinds[name], plan)
+            counts = torch.tensor([sum(s in seen for s in range(a, b)) for a, b in ranges], dtype=torch.float32)
+            total /= counts.clamp_min(1).view(1, -1, *([1] * (total.ndim - 2)))
+        return self._sums
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._sums.clear()
+
+
+def _ranges_of(kind: Kind, plan: Plan) -> tuple[tuple[int, int], ...]:
+    return plan.bins if kind.per == "step" else plan.groups
+
+
+def _range_of(step: int, ranges: tuple[tuple[int, int], ...]) -> int:
+    return next(i for i, (a, b) in enumerate(ranges) if a <= step < b)

@@ -1,12 +1,22 @@
-"""The model card and the README say what the committed JSON says."""
+"""The model card, the README and the page on cost say what the committed JSON says."""
 
 from __future__ import annotations
 
-from i2am.demo.card.card import EVALUATION, README, WEIGHTS, bench_text, build, figures_text, main
+import pytest
+
+from i2am.demo.card import card
+from i2am.demo.card.card import CARD, COST, README, build, main
+from i2am.demo.card.cost_text import bench_text, comfyui_text
+from i2am.demo.card.figures_text import figures_text
+from i2am.demo.card.markdown import replace
+from i2am.demo.card.model_card import model_card
+from i2am.demo.card.readme_text import checked_text, cost_sentence
+from i2am.demo.card.sources import BENCH, EQUAL, EVALUATION, GUIDANCE, IN_COMFYUI, PLAIN, REGULARISERS, load
 
 
-def test_card_and_readme_are_made_from_the_committed_figures() -> None:
-    assert EVALUATION.is_file()
+def test_the_pages_are_made_from_the_committed_figures() -> None:
+    for path in (EVALUATION, PLAIN, EQUAL, BENCH, *IN_COMFYUI, GUIDANCE, REGULARISERS):
+        assert load(path), path
     assert main(["--check"]) == 0
 
 
@@ -28,6 +38,9 @@ def test_a_changed_figure_changes_the_text() -> None:
     assert "(chance 0.08)" in one
     assert "| all layers | 0.88 | 0.25 | – | – | – | 0.75 (30; 40) | 3 |" in two
     assert "| trained without attention loss, all layers | 0.50 | 0.25 | – | – | – | 0.75 (30; 40) | 3 |" in two
+    assert "intervention: blocks recoloured" in one
+    counted = figures_text({"setup": {**setup, "blocks": 9}, "causal": causal}, {})
+    assert "intervention: 9 blocks recoloured" in counted
     few = figures_text({"setup": setup, "causal": {**causal, "never_supervised": {**causal, "truth_only_cells": 1}}}, {})
     assert "| never-supervised layers | 0.50 | 0.25 | – | – | – | – (30; 1) | 3 |" in few
     assert "trained without attention loss" not in one
@@ -48,36 +61,62 @@ def test_a_changed_figure_changes_the_text() -> None:
     )
     plain = {"setup": setup, "picture": pictures, "causal": causal}
     later = figures_text({"setup": setup, "picture": pictures, "causal": causal}, plain, plain)
-    assert "| this model after as many samples as that, paired | 0.50 |" in later
-    assert "| this model after as many samples as that, all layers | 0.50 | 0.25 |" in later
+    assert "| this model after 1,000 samples, paired | 0.50 |" in later
+    assert "| this model after 1,000 samples, all layers | 0.50 | 0.25 |" in later
     first = {"where": {"paired": where["unpaired"]}, "sram": {"supervised": pointing["supervised"]}, "setup": setup}
-    assert "| this model after as many samples as that, supervised | 0.12 |" in figures_text(first, first, first)
-    assert "| paired | trained without attention loss, paired | this model after as many samples as that, paired |" in (
+    assert "| this model after 1,000 samples, supervised | 0.12 |" in figures_text(first, first, first)
+    assert "| paired | trained without attention loss, paired | this model after 1,000 samples, paired |" in (
         figures_text(first, first, first)
     )
-    assert "as many samples as that" not in figures_text({"setup": setup, "picture": pictures}, plain)
+    assert "this model after" not in figures_text({"setup": setup, "picture": pictures}, plain)
     layers = {"up_blocks.0.attentions.0": {"within_1": 0.5}, "up_blocks.0.attentions.1": {"within_1": 0.75}}
     alone = figures_text({"setup": setup, "sram": {"by_layer": layers}}, {"setup": setup, "sram": {"by_layer": layers}})
     assert "| `up_blocks.0.attentions.0` | no | 0.50 | 0.50 |" in alone
     assert "| `up_blocks.0.attentions.1` | yes | 0.75 | 0.75 |" in alone
-    assert "not pointing now" not in alone
+    assert "no longer pointing" not in alone
     lost = {"setup": setup, "sram": {"by_layer": {"up_blocks.0.attentions.1": {"within_1": 0.25}}}}
-    assert "Taught, and not pointing now: `up_blocks.0.attentions.1`." in figures_text(lost, {})
+    assert "Taught to point, but no longer pointing: `up_blocks.0.attentions.1`." in figures_text(lost, {})
     assert "| pairs | 5 |" in both
 
 
 def test_build_replaces_only_between_its_marks() -> None:
-    text = "before\n<!-- figures -->\nold\n<!-- /figures -->\nmiddle\n<!-- bench -->\n<!-- /bench -->\n"
-    text += "<!-- regularisers -->\n<!-- /regularisers -->\n<!-- guidance -->\n<!-- /guidance -->\nafter\n"
-    _, made = build(text)
-    assert made.startswith("before\n<!-- figures -->\n")
-    assert "old" not in made
-    assert made.endswith("<!-- /guidance -->\nafter\n")
-    assert "\nmiddle\n" in made
-    assert build(made)[1] == made
+    readme = "before\n<!-- checked -->\nold\n<!-- /checked -->\nmiddle\n<!-- cost -->\n<!-- /cost -->\nafter\n"
+    cost = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n"
+    made = build(readme, cost)
+    assert set(made) == {CARD, README, COST}
+    assert made[README].startswith("before\n<!-- checked -->\nOver ")
+    assert "\n<!-- /checked -->\nmiddle\n<!-- cost -->\nIn " in made[README]
+    assert made[README].endswith("<!-- /cost -->\nafter\n")
+    assert made[COST].startswith("before\n<!-- bench -->\n")
+    assert made[COST].endswith("<!-- /bench -->\nafter\n")
+    assert not any("old" in made[page] for page in (README, COST))
+    assert build(made[README], made[COST]) == made
 
 
-def test_bench_table_has_a_row_a_mode() -> None:
+@pytest.mark.parametrize("page", ["no marks", "<!-- a -->\nleft open", "<!-- /a -->\n<!-- a -->\n"])
+def test_a_page_without_its_marks_is_refused(page: str) -> None:
+    with pytest.raises(ValueError, match=r"no part between <!-- a --> and <!-- /a -->"):
+        replace(page, "a", "new")
+
+
+def test_check_tells_a_stale_page_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = COST.read_text(encoding="utf-8")
+    monkeypatch.setattr(card, "build", lambda readme, cost: {COST: cost + "more"})
+    assert main(["--check"]) == 1
+    assert COST.read_text(encoding="utf-8") == text
+
+
+def test_the_card_has_a_section_for_all_that_was_measured() -> None:
+    figures, guidance, regularisers = load(EVALUATION), load(GUIDANCE), load(REGULARISERS)
+    whole = model_card(figures, {}, {}, guidance, regularisers)
+    heads = [line for line in whole.splitlines() if line.startswith("## ")]
+    assert heads == ["## Figures", "## Does guidance move the maps?", "## Two losses on the attention"]
+    assert figures["setup"]["about"]["note"] in whole
+    assert "## Two losses" not in model_card(figures, {}, {}, guidance, {})
+    assert "guidance move" not in model_card(figures, {}, {}, {}, regularisers)
+
+
+def test_the_bench_table_has_a_row_for_each_mode() -> None:
     mode = {"ratio": 1.015, "recorder_share": 0.011, "added_bytes": 2_000_000, "recording_bytes": 1_500_000}
     table = bench_text({"modes": {"none": {**mode, "ratio": 1.0}, "keep_all": mode}})
     assert "| keep all | 1.015 | 0.011 | 2 | 1.5 |" in table
@@ -90,14 +129,45 @@ def test_bench_text_tells_the_setup_what_was_short_and_the_proof() -> None:
     memory = {"budget": [{"steps": 50, "held": True}], "layer": [layer, {**layer, "added_bytes": 64_000_000}]}
     text = bench_text({"modes": {"per_head": mode}, "setup": setup, "memory": memory})
     assert (
-        "512 × 384 pixels, batch 2 for guidance, 257 reference tokens; 4 timed steps a mode in turns (cpu, 2 threads)" in text
+        "512 × 384 pixels, batch 2 for guidance, 257 reference tokens; 4 timed steps per mode, taken in turns (cpu, 2 threads)"
+        in text
     )
     assert "*per head*: the budget was short." in text
-    assert "whole block would take 1,611 MB: at most 466 MB were added" in text
+    assert "whole block would take 1,611 MB, at most 466 MB were added" in text
     layer["held"] = False
     assert "at most" not in bench_text({"modes": {"per_head": mode}, "setup": setup, "memory": memory})
 
 
+def _in_host(model: str, tokens: int, share: float, **setup: object) -> dict[str, object]:
+    about = {"host": "ComfyUI 9", "threads": 2, "steps": 6, "model": model, "tokens": tokens, **setup}
+    mode = {"ratio": 1.0, "recorder_share": share}
+    return {"setup": about, "modes": {"none": mode, "pairwise": mode}}
+
+
+def test_what_recording_costs_in_a_host() -> None:
+    benches = [_in_host("SD1.5's size", 257, 0.0249), _in_host("StableVITON", 3072, 0.112)]
+    said = "2.5% for a U-Net of SD1.5's size (257 reference tokens), 11.2% for StableVITON (3,072 reference tokens)."
+    assert said in cost_sentence(benches)
+    assert "| StableVITON | 3,072 | ComfyUI 9 | 6 | pairwise | 1.000 | 0.112 |" in comfyui_text(benches)
+    assert "| none |" not in comfyui_text(benches)
+    assert comfyui_text([]) == ""
+    with pytest.raises(ValueError, match="several hosts"):
+        cost_sentence([*benches, _in_host("StableVITON", 3072, 0.2, host="ComfyUI 8")])
+
+
+def test_the_readmes_own_figures_follow_the_evaluation() -> None:
+    figures, plain = load(EVALUATION), load(PLAIN)
+    said = checked_text(figures, plain)
+    figures["sram"]["never_supervised"]["within_1"] = 0.4321
+    figures["where"]["paired"]["R2G"]["auc"] = 0.7654
+    plain["sram"]["all_layers"]["within_1"] = 0.1234
+    changed = checked_text(figures, plain)
+    for share in ("43.2%", "0.77", "12.3%"):
+        assert share not in said
+        assert share in changed
+
+
 def test_weights_and_card_lie_together() -> None:
-    assert (WEIGHTS / "README.md").is_file()
+    assert (CARD.parent / "unet.safetensors").is_file()
+    assert CARD.is_file()
     assert README.is_file()

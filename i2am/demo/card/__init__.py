@@ -1,1 +1,1 @@
-"""The model card, written from measured figures."""
+"""The model card and every other figure that a page tells, written from the committed JSON."""

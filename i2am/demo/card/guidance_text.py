@@ -1,10 +1,12 @@
-"""The README's answer to workflow 05, cfg 1 against cfg 5, from the figures of `i2am.demo.evaluate.guidance` and nothing else."""
+"""The card's answer to workflow 05, cfg 1 against cfg 5, from the figures of `i2am.demo.evaluate.guidance` and nothing else."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from .markdown import table
 
 FEWEST = 20
 """With fewer pairs there are figures but no answer."""
@@ -20,7 +22,7 @@ VERDICTS = ("raises", "lowers", "does not change")
 
 
 def verdict(difference: Mapping[str, float]) -> str:
-    """ "raises" or "lowers" where the interval ("low", "high") of the paired difference excludes 0, else "does not change"."""
+    """The verdict: "raises" or "lowers" where the interval ("low", "high") of the paired difference excludes 0, else "does not change"."""
     return "raises" if difference["low"] > 0 else "lowers" if difference["high"] < 0 else "does not change"
 
 
@@ -34,8 +36,7 @@ def guidance_text(figures: Mapping[str, Any]) -> str:
         f"steps, {setup['samples']:,} training samples), and takes the share of each map of the cond branch that lies inside "
         f"its mask."
     )
-    lines = [f"{method} {_answer(sides, pairs, weak, strong)}{_even(sides)}", "", *_table(figures, weak, strong)]
-    return "\n".join(lines) + "\n"
+    return f"{method} {_answer(sides, pairs, weak, strong)}{_even(sides)}\n\n{_table(figures, weak, strong)}"
 
 
 def _answer(sides: Mapping[str, Any], pairs: int, weak: str, strong: str) -> str:
@@ -65,7 +66,7 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _table(figures: Mapping[str, Any], weak: str, strong: str) -> list[str]:
+def _table(figures: Mapping[str, Any], weak: str, strong: str) -> str:
     level = f"{figures['setup']['interval']['level'] * 100:g} % interval"
     head = ("share inside the mask", "mask's part of the picture", f"cfg {weak}", f"cfg {strong}", "paired difference, points")
     rows = [
@@ -77,8 +78,7 @@ def _table(figures: Mapping[str, Any], weak: str, strong: str) -> list[str]:
         )
         for side, f in figures["summary"].items()
     ]
-    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
-    return [lines[0], "|" + "---|" * len(head), *lines[1:], "", f"In brackets: bootstrap, {level} of the mean over pairs."]
+    return table(head, rows) + f"\nIn brackets: bootstrap, {level} of the mean over pairs.\n"
 
 
 def _percent(found: Mapping[str, float]) -> str:

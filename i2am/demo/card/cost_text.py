@@ -1,0 +1,87 @@
+"""What recording costs, from the figures of `i2am bench` and of `tests/host/overhead.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .markdown import number, table
+from .sources import Figures
+
+MODES_HEAD = ("mode", "time ÷ unwatched", "recorder ÷ model, processor time", "peak memory added, MB", "recording, MB")
+HOST_HEAD = (
+    "model",
+    "reference tokens",
+    "host",
+    "steps",
+    "mode",
+    "time ÷ unwatched, medians",
+    "recorder ÷ model, processor time",
+)
+
+
+def bench_text(bench: Figures) -> str:
+    """The setup, a row per mode, what the budget left out, and the proof of its bounds."""
+    rows = [_mode_row(name, f) for name, f in bench["modes"].items()]
+    return _setup(bench.get("setup", {})) + table(MODES_HEAD, rows) + _shortened(bench) + _proof(bench.get("memory", {}))
+
+
+def comfyui_text(benches: Sequence[Figures]) -> str:
+    """What it costs inside a host; nothing where none was measured."""
+    rows = [_host_row(bench["setup"], name, f) for bench in benches for name, f in bench["modes"].items() if name != "none"]
+    if not rows:
+        return ""
+    return f"\nInside ComfyUI (`tests/host/overhead.py`), at the same picture size:\n\n{table(HOST_HEAD, rows)}"
+
+
+def _mode_row(name: str, f: Figures) -> tuple[str, ...]:
+    def megabytes(key: str, form: str) -> str:
+        return number(f[key] / 1e6, form) if f.get(key) is not None else "–"
+
+    return (
+        name.replace("_", " "),
+        number(f.get("ratio"), ".3f"),
+        number(f.get("recorder_share"), ".3f"),
+        megabytes("added_bytes", ".0f"),
+        megabytes("recording_bytes", ".1f"),
+    )
+
+
+def _host_row(setup: Figures, mode: str, f: Figures) -> tuple[str, ...]:
+    return (
+        setup["model"],
+        f"{setup['tokens']:,}",
+        setup["host"],
+        f"{setup['steps']}",
+        mode,
+        number(f["ratio"], ".3f"),
+        number(f["recorder_share"], ".3f"),
+    )
+
+
+def _setup(setup: Figures) -> str:
+    if not setup:
+        return ""
+    (height, width), on = setup["size"], f"{setup['device']}, {setup['threads']} threads"
+    return (
+        f"A U-Net of Stable Diffusion 1.5's shape with random weights, {height} × {width} pixels, batch 2 for guidance, "
+        f"{setup['tokens']} reference tokens; {setup['steps']} timed steps per mode, taken in turns ({on}). The recording is that of "
+        f"{setup['schedule']} steps.\n\n"
+    )
+
+
+def _shortened(bench: Figures) -> str:
+    notes = {name: f["notes"] for name, f in bench["modes"].items() if f.get("notes")}
+    return "".join(f"\n*{name.replace('_', ' ')}*: {'; '.join(said)}.\n" for name, said in notes.items())
+
+
+def _proof(memory: Figures) -> str:
+    """Whether memory stayed within its bounds; nothing unless every proof held."""
+    proofs = [proof for several in memory.values() for proof in several]
+    if not proofs or not all(proof["held"] for proof in proofs):
+        return ""
+    layer, most = memory["layer"][-1], max(proof["added_bytes"] for proof in memory["layer"])
+    return (
+        f"\nMemory stayed within the budget over {memory['budget'][0]['steps']} steps at reduced width. For one layer of "
+        f"{layer['queries']:,} × {layer['keys']:,} tokens and {layer['heads']} heads, whose whole block would take "
+        f"{layer['block_bytes'] / 1e6:,.0f} MB, at most {most / 1e6:,.0f} MB were added (`--memory`).\n"
+    )

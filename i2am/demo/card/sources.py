@@ -1,0 +1,25 @@
+"""The committed JSON files that every figure comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...models.demo.family import WEIGHTS
+
+Figures = dict[str, Any]
+
+HERE = Path(__file__).parent
+EVALUATION = WEIGHTS / "evaluation.json"
+PLAIN = WEIGHTS / "evaluation-plain.json"
+EQUAL = WEIGHTS / "evaluation-equal.json"
+BENCH = HERE / "bench.json"
+IN_COMFYUI = tuple(HERE / f"bench-comfyui{model}.json" for model in ("", "-stableviton"))
+GUIDANCE = HERE / "guidance.json"
+REGULARISERS = HERE / "regularisers.json"
+
+
+def load(path: Path) -> Figures:
+    """The figures of a file, or none where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,10 +1,11 @@
-# Every target sets up .venv by itself on a fresh machine.
+# Every target sets up what it needs by itself on a fresh machine: .venv, and for the JavaScript lint .venv/eslint.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ESLINT := $(VENV)/eslint
 
-.PHONY: demo test test-full lint bench train evaluate clean
+.PHONY: demo test test-full lint lint-style lint-types lint-web metadata bench train train-edit evaluate clean
 
 demo: $(STAMP)
 	$(BIN)/python -m i2am demo
@@ -15,10 +16,36 @@ test: $(STAMP)
 test-full: $(STAMP)
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: lint-style lint-types lint-web
+
+lint-style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# nodes/ imports ..i2am, since ComfyUI loads the whole pack as one package: mypy gets it as one too, by a link whose name is
+# a valid package name, whatever this folder is called
+lint-types: $(STAMP)
 	$(BIN)/mypy -p i2am
+	mkdir -p .mypy_cache
+	ln -sfn .. .mypy_cache/i2am_pack
+	MYPYPATH=.mypy_cache $(BIN)/mypy -p i2am_pack.nodes
+
+lint-web:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(ESLINT)/.installed && \
+		$(ESLINT)/node_modules/.bin/eslint --config $(ESLINT)/eslint.config.mjs --max-warnings 0 web && \
+		echo "eslint: no issues found in web/"; \
+	else echo "eslint: skipped, there is no npm on PATH to bring it"; fi
+
+# outside web/, where ComfyUI would load every script of node_modules into its page
+$(ESLINT)/.installed: web/package.json web/package-lock.json web/eslint.config.mjs
+	mkdir -p $(ESLINT)
+	cp $^ $(ESLINT)
+	npm ci --prefix $(ESLINT) --engine-strict --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
+	touch $@
+
+# what the registry, pip and the host read of the pack; also a part of `make test`
+metadata: $(STAMP)
+	$(BIN)/python -m pytest tests/test_packaging.py
 
 bench: $(STAMP)
 	$(BIN)/python -m i2am bench
@@ -26,10 +53,14 @@ bench: $(STAMP)
 train: $(STAMP)
 	$(BIN)/python -m i2am.demo.train
 
+train-edit: $(STAMP)
+	$(BIN)/python -m i2am.demo.train.edit
+
 evaluate: $(STAMP)
 	$(BIN)/python -m i2am.demo.evaluate
 
-# torch is pinned here alone, to the build that is smallest to bring on a machine without a GPU
+# torch is pinned here alone, to the build that is smallest to bring on a machine without a GPU; it runs on Python 3.10 to 3.13,
+# and so does an older release of each other dependency where the newest has left 3.10
 $(STAMP): pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet torch==2.13.0

@@ -13,20 +13,60 @@ import pytest
 
 import i2am
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
 ROOT = Path(__file__).parents[1]
-PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+WHOLE = tomllib.loads(read("pyproject.toml"))
+PROJECT, TOOL = WHOLE["project"], WHOLE["tool"]
 
 
 def test_one_version() -> None:
-    found = re.search(r'^version = "(.+)"$', PROJECT, re.MULTILINE)
-    assert found is not None
-    assert found[1] == i2am.__version__
+    assert PROJECT["version"] == i2am.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", i2am.__version__)  # the registry takes nothing else
+
+
+def test_the_newest_released_version_in_the_changelog_is_ours() -> None:
+    released = re.findall(r"^## \[?(\d+\.\d+\.\d+)", read("CHANGELOG.md"), re.MULTILINE)
+    assert released[:1] == [i2am.__version__]
 
 
 def test_the_oldest_host_that_is_promised_is_the_same_everywhere() -> None:
-    found = re.search(r'^requires-comfyui = ">=(.+)"$', PROJECT, re.MULTILINE)
-    assert found is not None
-    assert f"ComfyUI ({found[1]} and newer)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    oldest = TOOL["comfy"]["requires-comfyui"].removeprefix(">=")
+    assert f"ComfyUI ({oldest} and newer)" in read("README.md")
+
+
+def test_the_registry_gets_what_it_asks_for() -> None:
+    """As in its specification of pyproject.toml; Icon, Banner and Repository are addresses that are not known yet."""
+    assert re.fullmatch(r"[A-Za-z](?!.*[-_.]{2})[\w.-]{0,98}", PROJECT["name"])
+    assert TOOL["comfy"].keys() >= {"PublisherId", "DisplayName", "requires-comfyui", "includes"}
+    assert all(TOOL["comfy"][key].strip() for key in ("PublisherId", "DisplayName"))
+    assert "Operating System :: OS Independent" in PROJECT["classifiers"]
+    assert PROJECT["license"] == "MIT"
+    assert read("LICENSE").startswith("MIT License")
+    assert (ROOT / PROJECT["readme"]).is_file()
+
+
+def test_the_host_installs_what_the_library_asks_for() -> None:
+    """The host installs requirements.txt, in the pack's folder; it has the rest itself."""
+    assert set(read("requirements.txt").split()) <= set(PROJECT["dependencies"])
+
+
+def test_the_pythons_that_are_promised_are_the_same_everywhere() -> None:
+    promised = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", name)]
+    assert PROJECT["requires-python"] == f">={promised[0]}"
+    assert TOOL["mypy"]["python_version"] == promised[0]
+    assert TOOL["ruff"]["target-version"] == f"py{promised[0].replace('.', '')}"
+    (matrix,) = re.findall(r"python: \[(.+)\]", read(".github/workflows/test.yml"))
+    assert [name.strip(' "') for name in matrix.split(",")] == promised
 
 
 def test_the_entry_point_imports_nothing_of_ours_or_of_torch() -> None:
@@ -35,16 +75,15 @@ def test_the_entry_point_imports_nothing_of_ours_or_of_torch() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_nodes_import_the_library_relatively_and_never_diffusers() -> None:
-    for path in (ROOT / "nodes").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert not re.search(r"^\s*(from|import) (i2am|diffusers)\b", text, re.MULTILINE), path.name
+def test_the_host_loads_no_script_but_the_viewers() -> None:
+    """It loads every *.js below web/ into its page: a lint configuration or node_modules there would go along."""
+    assert {path.parent for path in (ROOT / "web").rglob("*.js")} == {ROOT / "web" / "viewer"}
 
 
-def test_only_the_host_module_touches_comfyui() -> None:
-    for path in (ROOT / "i2am").rglob("*.py"):
-        if "comfy" not in path.parts:
-            assert not re.search(r"^\s*(from|import) comfy", path.read_text(encoding="utf-8"), re.MULTILINE), path
+def test_every_package_is_listed() -> None:
+    listed = set(TOOL["setuptools"]["packages"])
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "i2am").rglob("__init__.py")}
+    assert listed == {*folders, "i2am._viewer"}
 
 
 def test_the_wheel_holds_the_library_whole_and_nothing_else(tmp_path: Path) -> None:
@@ -60,13 +99,13 @@ def test_the_wheel_holds_the_library_whole_and_nothing_else(tmp_path: Path) -> N
     with zipfile.ZipFile(next(tmp_path.glob("i2am-*.whl"))) as wheel:
         wheel.extractall(unpacked)
     found = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file() and "dist-info" not in str(p)}
-    code = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am").rglob("*.py")}
+    code = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am").rglob("*.py")} | {"i2am/py.typed"}
     weights = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "models" / "demo" / "weights").iterdir()}
     weights |= {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "demo" / "card").glob("*.json")}
     viewer = {f"i2am/_viewer/{p.name}" for p in (ROOT / "web" / "viewer").iterdir()}
     assert found == code | weights | viewer
     told = subprocess.run(
-        [sys.executable, "-c", "import i2am.outputs.report as r; print(r._viewer_folder())"],
+        [sys.executable, "-c", "import i2am.outputs.page as p; print(p._viewer_folder())"],
         cwd=tmp_path, env={"PYTHONPATH": str(unpacked), "PATH": ""}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert told.stdout.strip() == str(unpacked / "i2am" / "_viewer")

@@ -1,0 +1,3 @@
+from torch import Tensor
+
+def timestep_embedding(timesteps: Tensor, dim: int, max_period: int = 10000, repeat_only: bool = False) -> Tensor: ...

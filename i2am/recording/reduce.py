@@ -8,6 +8,7 @@ or with a mask, the maps are taken in the log domain (`in_logs`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -135,23 +136,19 @@ def _reduce(
     """Fill ``out``, as many heads at a time as a chunk holds, and as many queries of these."""
     b, h, count, _ = call.q.shape
     keys = call.k.shape[2]
-    bound = call.q.square().sum(-1).amax() * call.k.square().sum(-1).amax()
-    if not bool(bound.isfinite()):
-        raise RecordingError(
-            "a call's queries or keys hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
-            "(bfloat16 or float32)"
-        )
+    bound = _largest_logit(call)
     products = call.mask is None
     cached = products and call.q.device.type == "cpu"
     tile = min(chunk_bytes, CACHE_BYTES * torch.get_num_threads()) if cached else chunk_bytes
-    step = min(h, max(1, tile // (count * 4 * keys)))
-    most = min(count, max(1, tile // (step * 4 * keys)))
+    row_bytes = (4 if products else 8) * keys
+    step = min(h, max(1, tile // (count * row_bytes)))
+    most = min(count, max(1, tile // (step * row_bytes)))
     ahead, rooms = call, (call.q.new_empty(0), call.q.new_empty(0))
     if products:
-        whole = count if step * (most + count) * 4 * keys <= 2 * chunk_bytes else most
+        whole = count if step * (most + count) * row_bytes <= 2 * chunk_bytes else most
         logits = scratch.take("logits", step * most * keys, call.q.device)
         rooms = logits, scratch.take("exponentials", step * whole * keys, call.q.device)
-        if bound > SAFE_LOGIT**2:
+        if bound > SAFE_LOGIT:
             q, k = shifted(call.q, call.k)
             ahead = replace(call, q=q, k=k)
     for i in range(b):
@@ -163,6 +160,29 @@ def _reduce(
             if products and by_products(q, k, v, looks, references, views, most, rooms):
                 continue
             in_logs(*call.part(i, heads), looks, references, views, most)
+
+
+def _largest_logit(call: _Call) -> float:
+    """A bound of |L|, without the mask.
+
+    Raises:
+        RecordingError: something of the call is no number, so that its attention is undefined.
+    """
+    q, k = (float(t.square().sum(-1).amax()) for t in (call.q, call.k))
+    if not 0 < q * k < float("inf"):  # a square may leave fp32's range where the product of both does not
+        q, k = (float(t.double().square().sum(-1).amax()) for t in (call.q.cpu(), call.k.cpu()))
+    seen = {"queries or keys": q * k}
+    if call.v is not None:
+        seen["values"] = float(call.v.abs().amax())
+    if call.mask is not None:
+        seen["mask"] = float(call.mask.amax())  # -inf hides
+    for name, largest in seen.items():
+        if not largest < float("inf"):
+            raise RecordingError(
+                f"a call's {name} hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
+                f"(bfloat16 or float32)"
+            )
+    return math.sqrt(q * k)
 
 
 def _heads(t: Tensor, heads: int) -> Tensor:

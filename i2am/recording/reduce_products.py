@@ -69,10 +69,15 @@ def by_products(
     for window in windows:
         logits, block = exponentials(window)
         parts = [block[:, :, r.start : r.stop] for r in references]
-        for reference, part, right, view in zip(references, parts, values, out, strict=True):
+        brought = [
             _sum_rows(part, right, reference.grid.leading, view, window)
+            for reference, part, right, view in zip(references, parts, values, out, strict=True)
+        ]
         total = reduce(torch.add, [view.mass[:, window] for view in out]) if alone else block.sum(-1)
         torch.reciprocal(total, out=inverse[:, window])
+        for added, view in zip(brought, out, strict=True):
+            if view.norm is not None:  # divided first: the square of a sum of E need not be inside fp32's range
+                torch.linalg.vector_norm(added.mul_(inverse[:, window, None]), dim=-1, out=view.norm[:, window])
         if weights is not None:
             torch.mul(inverse[:, window], weights[window], out=factors[:, 2, window])
         for reference, part, columns, view in zip(references, parts, sums, out, strict=True):
@@ -80,8 +85,9 @@ def by_products(
             if reference.grid.placed:
                 raw = logits[:, :, reference.start : reference.stop]
                 _look_at_places(raw[:, :, reference.grid.leading :], part[:, :, reference.grid.leading :], view, window)
+    norms = [view.norm.amax() for view in out if view.norm is not None]
     least = [view.mass_placed.amin() for reference, view in zip(references, out, strict=True) if reference.grid.placed]
-    if not _wide_enough(inverse, least, sums, keys):
+    if not _wide_enough(inverse, least, sums, norms, keys):
         return False
     over = []
     for reference, view, columns in zip(references, out, sums, strict=True):
@@ -103,11 +109,13 @@ def by_products(
     return True
 
 
-def _wide_enough(inverse: Tensor, least_placed: list[Tensor], sums: list[Tensor], keys: int) -> bool:
+def _wide_enough(inverse: Tensor, least_placed: list[Tensor], sums: list[Tensor], norms: list[Tensor], keys: int) -> bool:
     """Whether all sums of E are inside fp32's range, so far above its end that what was lost below it does not count."""
     lost = LOST * torch.finfo(torch.float32).tiny * max(keys, inverse.shape[1])
     least_row = 1 / inverse.amax()
     fine = (inverse.amin() >= 1 / LARGEST_SUM) & (least_row >= lost)
+    for largest in norms:
+        fine = fine & largest.isfinite()
     for least in least_placed:
         fine = fine & (least >= lost)
     for total in sums:
@@ -128,14 +136,16 @@ def _values(k: Tensor, v: Tensor | None, reference: Reference) -> Tensor:
     return placed if v is None else torch.cat([v[:, reference.start : reference.stop], placed], -1)
 
 
-def _sum_rows(part: Tensor, values: Tensor, lead: int, view: View, window: slice) -> None:
-    """Sums per query of (G, n, S) ``part`` of E: into `mass_placed`, `mass` and `norm`, for `_divide_rows` to divide."""
+def _sum_rows(part: Tensor, values: Tensor, lead: int, view: View, window: slice) -> Tensor:
+    """Sums per query of (G, n, S) ``part`` of E: into `mass_placed` and `mass`, for `_divide_rows` to divide.
+
+    Returns the sum of what the tokens bring, (G, n, dv), which is for the caller to divide.
+    """
     product = torch.bmm(part, values)
     placed = product[..., -1]
     view.mass_placed[:, window] = placed
     view.mass[:, window] = placed + part[:, :, :lead].sum(-1) if lead else placed
-    if view.norm is not None:
-        torch.linalg.vector_norm(product[..., :-1], dim=-1, out=view.norm[:, window])
+    return product[..., :-1]
 
 
 def _look_at_places(logits: Tensor, part: Tensor, view: View, window: slice) -> None:
@@ -151,9 +161,8 @@ def _divide_rows(view: View, inverse: Tensor, placed: bool) -> None:
     if placed:
         entropy = view.mass_placed.log() - view.entropy / view.mass_placed
         view.entropy.copy_(entropy.clamp_min_(0))
-    for sums in (view.mass, view.mass_placed, view.peak_value, view.norm):
-        if sums is not None:
-            sums.mul_(inverse)
+    for sums in (view.mass, view.mass_placed, view.peak_value):
+        sums.mul_(inverse)
 
 
 def _peak(a: Tensor, scratch: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Resizing of maps and masks between grids; cells are areas, places are their centres (align_corners=False)."""
+"""Resizing maps and masks between grids; cells are areas, and positions are cell centres (align_corners=False)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .layout import WHOLE, Rect
 Size = tuple[int, int]
 
 
-def bicubic(maps: Tensor, size: Size) -> Tensor:
-    """(P, h, w) to (P, *size), bicubic and clamped at 0, as the paper resizes marginal maps.
+def bicubic(maps: Tensor, size: Size, clamped: bool = True) -> Tensor:
+    """(P, h, w) to (P, *size), bicubic and clamped at 0, as the paper resizes marginal maps; or as it overshoots.
 
     >>> wide = bicubic(torch.tensor([[[0.0, 0.0, 1.0]]]), (1, 6))
     >>> tuple(wide.shape), float(wide.min())
@@ -20,7 +20,8 @@ def bicubic(maps: Tensor, size: Size) -> Tensor:
     """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps.clone()
-    return F.interpolate(maps[:, None], size, mode="bicubic", align_corners=False)[:, 0].clamp_min(0)
+    resized = F.interpolate(maps[:, None], size, mode="bicubic", align_corners=False)[:, 0]
+    return resized.clamp_min(0) if clamped else resized
 
 
 def bilinear(maps: Tensor, size: Size) -> Tensor:
@@ -38,11 +39,11 @@ def bilinear(maps: Tensor, size: Size) -> Tensor:
 def _linear(old: int, new: int) -> Tensor:
     """(new, old) weights of linear interpolation between cell centres; rows sum to 1, columns to new / old.
 
-    The border is repeated. Where ``new`` is a multiple of ``old`` the interpolant is taken at the new cells'
-    centres, else averaged over them: at centres the old cells' total weights would differ, and a mean over all
-    new cells would not be the mean over the old ones.
+    The border is repeated. If ``new`` is a multiple of ``old``, the interpolant is sampled at the new cells' centres;
+    otherwise it is averaged over each new cell, since samples would give the old cells unequal total weights, and the
+    mean over the new cells would no longer be the mean over the old ones.
     """
-    padded = torch.arange(-1, old + 1, dtype=torch.float64) + 0.5  # the border's repetition as cells of its own
+    padded = torch.arange(-1, old + 1, dtype=torch.float64) + 0.5  # with a repeated cell at each border
     edges = torch.arange(new + 1, dtype=torch.float64) * old / new
     if new % old == 0:
         centres = (edges[:-1] + edges[1:]) / 2
@@ -58,9 +59,9 @@ def _linear(old: int, new: int) -> Tensor:
 
 
 def _overlap(cells: int, pixels: int, first: float, last: float) -> Tensor:
-    """(cells, pixels): which part of each cell every pixel fills, the cells reaching from ``first`` to ``last``.
+    """(cells, pixels): the fraction of each cell that each pixel covers; cells span ``first`` to ``last``, pixels 0 to 1.
 
-    Rows sum to 1, and to less where a cell reaches beyond the pixels, which are 0 to 1.
+    Rows sum to 1, or to less where a cell extends beyond the pixels.
     """
     edges = first + (last - first) * torch.arange(cells + 1, dtype=torch.float64) / cells
     marks = torch.arange(pixels + 1, dtype=torch.float64) / pixels
@@ -72,7 +73,7 @@ def _overlap(cells: int, pixels: int, first: float, last: float) -> Tensor:
 def area(mask: Tensor, size: Size, rect: Rect = WHOLE) -> Tensor:
     """(B, h, w) to (B, *size): the exact mean of the mask over each cell, for any pair of sizes.
 
-    ``rect`` is the part of the mask that the cells cover; beyond the mask counts as 0.
+    ``rect`` is the part of the mask that the cells cover; outside the mask counts as 0.
 
     >>> area(torch.tensor([[[1.0, 1.0, 0.0]]]), (1, 2)).squeeze()
     tensor([1.0000, 0.3333])
@@ -83,14 +84,14 @@ def area(mask: Tensor, size: Size, rect: Rect = WHOLE) -> Tensor:
 
 
 def bilinear_rows(cells: list[tuple[int, int]], grid: Size, common: Size) -> Tensor:
-    """(Q, rows * columns) weights by which cells (a, b) of the ``common`` grid mix the rows of a coarser or finer ``grid``."""
+    """(Q, rows * columns) bilinear weights that make each cell (a, b) of the ``common`` grid a mix of the cells of ``grid``."""
     rows, columns = _linear(grid[0], common[0]), _linear(grid[1], common[1])
     a, b = torch.tensor(cells).T
     return torch.einsum("qy,qx->qyx", rows[a], columns[b]).flatten(1).float()
 
 
 def even_ranges(total: int, parts: int) -> tuple[tuple[int, int], ...]:
-    """``parts`` half-open ranges that fill 0 to ``total``; sizes differ by at most one.
+    """Split 0 to ``total`` into ``parts`` half-open ranges whose sizes differ by at most one.
 
     >>> even_ranges(50, 4)
     ((0, 12), (12, 25), (25, 37), (37, 50))

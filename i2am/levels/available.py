@@ -10,7 +10,7 @@ from .selection import Selection
 
 
 def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
-    """The chosen layers whose maps over the reference mean something.
+    """The chosen layers whose maps over the reference are meaningful.
 
     Raises:
         UnavailableError: every chosen layer has a single key, the reference's tokens have no places on its picture, or
@@ -34,19 +34,19 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
         reference = selection.reference_of(layers[0])
         raise UnavailableError(
             f"{what} is unavailable: the {reference.grid.tokens} tokens of {reference.name!r} have no places on its picture, "
-            f"since its encoder mixes all of it into each; R2G and R2G-balanced are still defined"
+            f"since its encoder mixes the whole picture into each; R2G and R2G-balanced are still defined"
         )
     return layers
 
 
 def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_only: bool = False) -> tuple[LayerInfo, ...]:
-    """The chosen layers that a side's map is made of.
+    """The chosen layers that a side's map is made from.
 
     Raises:
-        UnavailableError: the side means nothing for these layers.
+        UnavailableError: the side is meaningless for these layers.
     """
     if placed_only and not any(selection.reference_of(x).grid.placed for x in selection.layers):
-        raise UnavailableError("placed_only leaves nothing: none of the reference's tokens has a place; leave it out")
+        raise UnavailableError("placed_only leaves nothing: none of the reference's tokens has a place; switch it off")
     _, shown = shown_as(side)
     if shown.one_key:
         return selection.layers
@@ -56,8 +56,8 @@ def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_on
         whole = [x for x in whole if not (placed_only and selection.reference_of(x).grid.leading)]
         if whole:
             raise UnavailableError(
-                f"the {side} of layer {whole[0].name!r} is refused: the reference's tokens are all keys of the call, so the "
-                f"{side} is 1 everywhere; use placed_only where there are leading tokens, or another side"
+                f"the {side} of layer {whole[0].name!r} is refused: the reference's tokens are all the keys of the call, so "
+                f"the {side} is 1 everywhere; use placed_only where there are leading tokens, or another side"
             )
     return layers
 
@@ -66,5 +66,5 @@ SINGLE = "single-token reference: these weights cannot affect the picture"
 
 
 def is_single(layer: LayerInfo, reference: int) -> bool:
-    """Whether the softmax that a reference is in runs over one key: its weights are 1 whatever q and k are."""
+    """Whether a reference's softmax has a single key, so that its weights are 1 whatever q and k are."""
     return layer.keys_of(reference) == 1

@@ -1,4 +1,4 @@
-"""The images of a batch: which of them an index means, and the heats of several as one."""
+"""The images of a batch: which ones an index selects, and how their heats are joined."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .heat import Heat
 
 
 def images_of(maps: AttributionMaps, index: int) -> list[int]:
-    """The images of a run that an index means: one of them, or all for -1.
+    """The images of a run that an index selects: one, or all for -1.
 
     Raises:
         UnavailableError: there is no such image.
@@ -26,9 +26,9 @@ def images_of(maps: AttributionMaps, index: int) -> list[int]:
 
 
 def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:
-    """Heats of the same choice on several images of a batch as one, image after image.
+    """Join heats of the same choice on several images of a batch, image after image.
 
-    Labels say which image; notes that not all images share go to the labels of their image.
+    Labels name the image; notes that not all images share move to the labels of their image.
 
     Raises:
         I2AMError: there are none, or they are not of one size and kind.

@@ -1,4 +1,4 @@
-"""What of a recording a map is made of, as one value, and how to read it from what a person types."""
+"""The part of a recording that a map is made from, as one value, and how to parse it from text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..maps.facts import Range
 
 @dataclass(frozen=True)
 class Choice:
-    """What of a recording a map is made of; what is left open means all of it, in the conditional branch.
+    """The part of a recording that a map is made from; by default all of it, in the conditional branch.
 
     Lists become tuples, so that a choice can be compared and hashed.
 
@@ -59,10 +59,10 @@ EVERYTHING = Choice()
 def choice_of(
     layers: str = "", heads: str = "", steps: str = "", *, branch: str = "cond", reference: int = 0, image: int = 0
 ) -> Choice:
-    """A choice from the texts that a person typed, and from what needs no reading.
+    """A choice from typed texts; branch, reference and image are taken as they are.
 
     Raises:
-        I2AMError: a text cannot be read; see `heads_of` and `steps_of`.
+        I2AMError: a text cannot be parsed; see `heads_of` and `steps_of`.
 
     >>> choice_of("output.*, middle.*", "", "0:10").layers
     ('output.*', 'middle.*')
@@ -83,7 +83,7 @@ def heads_of(text: str) -> tuple[int, ...] | None:
     """Head numbers such as "0,2"; nothing means all heads.
 
     Raises:
-        I2AMError: something else.
+        I2AMError: the text is anything else.
 
     >>> heads_of("0, 2 5")
     (0, 2, 5)
@@ -101,7 +101,7 @@ def steps_of(text: str) -> Range | None:
     """A half-open range of steps such as "0:10", or one step such as "7"; nothing means all steps.
 
     Raises:
-        I2AMError: something else.
+        I2AMError: the text is anything else.
 
     >>> steps_of("0:10"), steps_of("7")
     ((0, 10), (7, 8))
@@ -110,8 +110,6 @@ def steps_of(text: str) -> Range | None:
         return None
     found = re.fullmatch(r"\s*([+-]?\d{1,9})\s*(?::\s*([+-]?\d{1,9})\s*)?", text)
     if found is None:
-        raise I2AMError(
-            f"expected steps first:stop, such as 0:10 (step 10 is no longer meant; 0 is the noisiest), got {text!r}"
-        )
+        raise I2AMError(f"expected steps first:stop, such as 0:10 (step 10 is not included; 0 is the noisiest), got {text!r}")
     first = int(found[1])
     return first, first + 1 if found[2] is None else int(found[2])

@@ -1,4 +1,4 @@
-"""The grids that maps of several layers are brought to, and the pictures that these lie on."""
+"""The common grids that maps of several layers are resized to, and the sizes of their pictures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .selection import Selection, select
 
 
 def common_grid(maps: AttributionMaps, picture: str, choice: Choice = EVERYTHING) -> TokenGrid:
-    """The grid that maps on a picture are brought to.
+    """The grid that maps on a picture are resized to.
 
     Args:
         maps: a recording.
-        picture: "generated": the finest query grid of all recorded layers (the latent's where the network
+        picture: "generated": the finest query grid of all recorded layers (the latent's, if the network
             attends there); "reference": the largest reference grid of the chosen layers.
         choice: its layers and reference, for the grid on the reference picture.
 
@@ -38,7 +38,7 @@ def selected_reference_grid(selection: Selection) -> TokenGrid:
 
 
 def picture_size(grid: TokenGrid) -> Size:
-    """The picture's (H, W); where it is unknown 8 pixels per token, and 224 x 224 for tokens without places.
+    """The picture's (H, W); if unknown, 8 pixels per token, or 224 x 224 for tokens without places.
 
     >>> picture_size(TokenGrid(16, 12)), picture_size(TokenGrid(16, 12, picture=(512, 384)))
     ((128, 96), (512, 384))

@@ -11,10 +11,12 @@ from torch import Tensor
 from ..errors import I2AMError
 from ..geometry.layout import WHOLE, Rect
 from ..geometry.resample import Size, area, bicubic
+from .presets import THRESHOLD
 
 FLAT = 1e-3
 """A map with (max - min) / mean below this is flat: shown as zeros, never as amplified noise."""
-THRESHOLD = 0.4
+ORDERS = ("resize", "min-max", "both")
+"""What comes first when a map is brought to a picture; see the row "order" of the presets in DESIGN 4."""
 UNMASKED = "the authors also multiply this map by the reference mask: give it to see theirs"
 
 
@@ -34,9 +36,12 @@ class Heat:
         unplaced: per panel, the share that went to tokens without a place (G2R, SRAM; else empty).
         colours: colour map of the preset.
         invert: whether pictures show 1 - min-max (official preset).
-        queries: the (row, column) cells that a SRAM or mirror was asked for.
+        queries: the (row, column) cells that an SRAM or mirror was asked for.
         images: per panel, the image of the batch that it belongs to; empty: all belong to one.
-        threshold: the part of the range above which pictures show it; None: all of it. The values stay raw.
+        order: "resize": the raw map is resized to the picture, then min-maxed; "min-max": min-maxed at its own size, then
+            resized (eqs. 7 to 9); "both": min-maxed, resized and min-maxed again (official preset).
+        clamped: whether resizing clamps at 0 what bicubic overshoots.
+        threshold: the fraction of the range above which pictures show it; None: all of it. The values stay raw.
         scale: how pictures stretch its panels, "each" to its own range or all to one "shared" range; None leaves it to
             the drawing function.
     """
@@ -56,19 +61,25 @@ class Heat:
     images: tuple[int, ...] = ()
     threshold: float | None = None
     scale: str | None = None
+    order: str = "resize"
+    clamped: bool = True
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or len(self.values) != len(self.labels):
             raise I2AMError(
-                f"a heat holds (panels, rows, columns) with one label a panel, got {tuple(self.values.shape)} and "
+                f"a heat holds (panels, rows, columns) with one label per panel, got {tuple(self.values.shape)} and "
                 f"{len(self.labels)} labels"
             )
+        if not bool(self.values.isfinite().all()):
+            raise I2AMError(f"a map of {self.side} holds NaN or infinity, so nothing can be said of it; record again")
         if self.images and len(self.images) != len(self.labels):
             raise I2AMError(f"a heat names the image of each panel, got {len(self.images)} for {len(self.labels)} panels")
         if self.threshold is not None and not 0 <= self.threshold < 1:
-            raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {self.threshold}")
+            raise I2AMError(f"threshold must be a fraction of the map's range, 0 or more and below 1, got {self.threshold}")
         if self.scale not in (None, "each", "shared"):
             raise I2AMError(f"scale is 'each' or 'shared', got {self.scale!r}")
+        if self.order not in ORDERS:
+            raise I2AMError(f"order is one of {', '.join(ORDERS)}, got {self.order!r}")
 
     def panel(self, index: int) -> Heat:
         """One panel as a heat of its own."""
@@ -96,7 +107,7 @@ class Normalised:
 
 
 def box_of(rect: Rect | None, size: Size) -> tuple[int, int, int, int]:
-    """A rectangle of fractions as pixels (left, top, right, bottom) of a picture of ``size``; unknown means all of it.
+    """A rectangle in fractions as pixels (left, top, right, bottom) of a picture of ``size``; unknown means all of it.
 
     >>> box_of((0.25, 0.0, 0.75, 1.0), (64, 48))
     (12, 0, 36, 64)
@@ -106,11 +117,15 @@ def box_of(rect: Rect | None, size: Size) -> tuple[int, int, int, int]:
 
 
 def fit(heat: Heat, size: Size | None = None) -> Tensor:
-    """The raw maps at picture size, (P, H, W): bicubic, clamped at 0, in the rectangle that the grid covers, 0 outside."""
+    """The raw maps at picture size, (P, H, W): bicubic in the rectangle that the grid covers, 0 outside of it."""
+    return _fitted(heat.values.float(), heat, size)
+
+
+def _fitted(values: Tensor, heat: Heat, size: Size | None) -> Tensor:
     size = heat.size if size is None else size
     left, top, right, bottom = box_of(heat.rect, size)
-    out = torch.zeros(len(heat.values), *size)
-    inner = bicubic(heat.values.float(), (max(1, bottom - top), max(1, right - left)))
+    out = torch.zeros(len(values), *size)
+    inner = bicubic(values, (max(1, bottom - top), max(1, right - left)), clamped=heat.clamped)
     # a rectangle may reach beyond the picture (padding): keep the part inside
     y0, x0, y1, x1 = max(top, 0), max(left, 0), min(bottom, size[0]), min(right, size[1])
     out[:, y0:y1, x0:x1] = inner[:, y0 - top : y1 - top, x0 - left : x1 - left]
@@ -118,19 +133,25 @@ def fit(heat: Heat, size: Size | None = None) -> Tensor:
 
 
 def times_mask(heat: Heat, mask: Tensor) -> Heat:
-    """Raw maps times the area that a mask (H, W) of the picture covers in each cell: the authors' G2R (official preset).
+    """Raw maps times a mask (H, W) of the picture, brought to their grid: the authors' G2R (official preset).
 
-    A flat map stays as it is: times a mask it would show the mask.
+    The mask is resized by plain bicubic, which overshoots, as theirs is; where the grid covers a part of the picture, by the
+    area of each cell. A flat map stays as it is: multiplied by a mask, it would show the mask.
     """
     flat = torch.tensor(normalise(heat).flat).view(-1, 1, 1)
-    rect = WHOLE if heat.rect is None else heat.rect
-    times = heat.values * area(mask[None], (heat.values.shape[1], heat.values.shape[2]), rect)
+    grid = (heat.values.shape[1], heat.values.shape[2])
+    if heat.rect in (None, WHOLE):
+        weights = bicubic(mask[None].float(), grid, clamped=False)
+    else:
+        weights = area(mask[None], grid, heat.rect)
     notes = tuple(n for n in heat.notes if n != UNMASKED)
-    return replace(heat, values=torch.where(flat, heat.values, times), notes=notes)
+    return replace(heat, values=torch.where(flat, heat.values, heat.values * weights), notes=notes)
 
 
 def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Normalised:
-    """Min-max to 0-1 at picture size (eq. 8), each panel alone or all on one scale; flat panels become zeros.
+    """Min-max to 0-1 at picture size (eq. 8), in the heat's own `order`, each panel alone or all on one scale.
+
+    Flat panels become zeros. The raw range is that of the maps as they are min-maxed first: at picture size or at their own.
 
     Raises:
         I2AMError: ``scale`` is neither "each" nor "shared".
@@ -141,21 +162,43 @@ def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Norm
     """
     if scale not in ("each", "shared"):
         raise I2AMError(f"scale is 'each' or 'shared', got {scale!r}")
-    fitted = fit(heat, size)
-    left, top, right, bottom = box_of(heat.rect, tuple(fitted.shape[-2:]))  # type: ignore[arg-type]
+    out_size = heat.size if size is None else size
+    left, top, right, bottom = box_of(heat.rect, out_size)
     window = (slice(None), slice(max(top, 0), bottom), slice(max(left, 0), right))
-    inside = fitted[window].flatten(1)
-    low, high = inside.amin(1), inside.amax(1)
-    flat = [bool(f) for f in ((high - low) < FLAT * inside.mean(1).abs()) | (high <= low)]
-    if scale == "shared":
-        low, high = low.min().expand_as(low), high.max().expand_as(high)
-    span = (high - low).clamp_min(torch.finfo(torch.float32).tiny)
-    values = torch.zeros_like(fitted)
-    values[window] = ((fitted[window] - low.view(-1, 1, 1)) / span.view(-1, 1, 1)).clamp(0, 1)
-    if heat.invert:
-        values[window] = 1 - values[window]
-    values[torch.tensor(flat)] = 0
-    return Normalised(values, tuple(low.tolist()), tuple(high.tolist()), tuple(flat))
+    raw = fit(heat, size)[window] if heat.order == "resize" else heat.values.float()
+    spans = _Spans.of(raw, scale)
+    inside = spans.stretch(raw)
+    if heat.order != "resize":
+        inside = _fitted(inside, heat, size)[window]
+    if heat.order == "both":
+        inside = _Spans.of(inside, scale).stretch(inside)
+    values = torch.zeros(len(raw), *out_size)
+    values[window] = 1 - inside.clamp(0, 1) if heat.invert else inside.clamp(0, 1)
+    values[torch.tensor(spans.flat)] = 0
+    return Normalised(values, tuple(spans.low.tolist()), tuple(spans.high.tolist()), spans.flat)
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """The lowest and highest value of each panel, (P,), or of all; and which panels are flat."""
+
+    low: Tensor
+    high: Tensor
+    flat: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, panels: Tensor, scale: str) -> _Spans:
+        rows = panels.flatten(1)
+        low, high = rows.amin(1), rows.amax(1)
+        flat = tuple(bool(f) for f in ((high - low) < FLAT * rows.mean(1).abs()) | (high <= low))
+        if scale == "shared":
+            low, high = low.min().expand_as(low), high.max().expand_as(high)
+        return cls(low, high, flat)
+
+    def stretch(self, panels: Tensor) -> Tensor:
+        """Panels (P, h, w) to 0-1."""
+        span = (self.high - self.low).clamp_min(torch.finfo(torch.float32).tiny)
+        return (panels - self.low.view(-1, 1, 1)) / span.view(-1, 1, 1)
 
 
 def keep_above(values: Tensor, threshold: float = THRESHOLD) -> Tensor:
@@ -168,11 +211,11 @@ def keep_above(values: Tensor, threshold: float = THRESHOLD) -> Tensor:
 
 
 def shown(heat: Heat, size: Size | None = None, scale: str = "each") -> Tensor:
-    """What a heat shows as masks in 0-1, (P, H, W): min-maxed at picture size, above the heat's own threshold.
+    """A heat as masks in 0-1, (P, H, W): min-maxed at picture size, and cut at the heat's own threshold, if any.
 
     Args:
-        heat: its own scale, where it has one, goes before ``scale``.
-        size: (H, W); None is the heat's own picture.
+        heat: its own scale, if it has one, overrides ``scale``.
+        size: (H, W); None: that of the heat's own picture.
         scale: "each" or "shared".
     """
     values = normalise(heat, size, heat.scale or scale).values

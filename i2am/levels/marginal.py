@@ -23,6 +23,9 @@ from .presets import preset_of
 from .selection import select
 from .steps import steps_label, time_mean
 
+CLAMPED = (
+    "the authors clamp the map of each token at 0 as they resize it; here it is the mean over tokens, which differs a little"
+)
 _RESIZE = {"bicubic": bicubic, "bilinear": bilinear}
 
 
@@ -34,7 +37,7 @@ def _kind_of(side: str) -> tuple[Kind, Shown]:
 
 
 class _Builder:
-    """Brings one side's maps of a selection to the common grid, head by head."""
+    """Resizes one side's maps of a selection to the common grid, head by head."""
 
     def __init__(
         self, maps: AttributionMaps, side: str, choice: Choice, *, preset: str, placed_only: bool, over_time: bool = False
@@ -45,11 +48,11 @@ class _Builder:
         self.layers = layers_for(maps, self.selection, side, placed_only)
         self.on_reference = kind.along == "tokens"
         self.common = selected_reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")
-        self.kind = kind.tensors[-1] if placed_only else kind.name  # placed tokens alone, where that is another map
+        self.kind = kind.tensors[-1] if placed_only else kind.name  # some kinds are also kept over placed tokens alone
         self._check_kept()
 
     def _check_kept(self) -> None:
-        """Refuse a kind that this recording lacks: it may be older than the kind."""
+        """Refuse a kind that this recording lacks; it may be older than the kind."""
         kept = [self.maps.has(self.kind, x.name, self.selection.branch, self.selection.reference) for x in self.layers]
         if not any(kept):
             raise UnavailableError(f"this recording has no {self.side}: record again, with this version of I2AM")
@@ -65,21 +68,28 @@ class _Builder:
         if self.preset.scaled and self.shown.scaled:
             values = values * (grid.placed / self.common.placed)
         size = (self.common.rows, self.common.columns)
-        # G2R as SRAM does it, so that its mean over all patches is G2R also where layers see unequal reference grids
-        resize = _RESIZE[self.shown.resize] if self.preset.scaled else bicubic
-        return resize(values.reshape(-1, grid.rows, grid.columns), size), share
+        # G2R is resized like SRAM, whose mean over all patches then is G2R even if layers see unequal reference grids
+        panels = values.reshape(-1, grid.rows, grid.columns)
+        if self.preset.scaled:
+            return _RESIZE[self.shown.resize](panels, size), share
+        return bicubic(panels, size, clamped=self._clamped), share
+
+    @property
+    def _clamped(self) -> bool:
+        """Whether what bicubic overshoots is clamped at 0."""
+        return self.preset.clamped_g2r or not self.on_reference
 
     def mean(self, steps: Range) -> tuple[Tensor, float]:
         """The mean over all chosen layers and heads, (h, w)."""
         panels, shares = zip(*(self.panels(x, steps) for x in self.layers), strict=True)
-        # heads that were kept as their mean count as many as they were
+        # a mean over heads counts as many heads as it was taken over
         weights = torch.tensor([len(self.selection.heads_of(x)) for x in self.layers], dtype=torch.float32)
         weights = weights / weights.sum()
         values = torch.stack([p.mean(0) for p in panels])
         return (values * weights.view(-1, 1, 1)).sum(0), float((torch.stack([s.mean() for s in shares]) * weights).sum())
 
     def heat(self, level: str, values: list[Tensor], labels: list[str], shares: list[float]) -> Heat:
-        """Panels on the common grid as a heat, with the notes that its readers need."""
+        """Panels on the common grid as a heat, with the notes that readers need."""
         notes = [*self.shown.notes, *self.maps.notes]
         if self.shown.one_key:
             if any(is_single(x, self.selection.reference) for x in self.layers):
@@ -88,6 +98,8 @@ class _Builder:
             notes.append("layers with a single-token reference are left out")
         if self.on_reference and self.preset.masked_g2r:
             notes.append(UNMASKED)
+        if self.preset.invert_r2g and self._clamps_means():
+            notes.append(CLAMPED)
         rect: Rect | None = self.common.rect if self.on_reference else WHOLE
         if rect is None:
             notes.append("which part of the picture the tokens cover is unknown")
@@ -103,7 +115,16 @@ class _Builder:
             unplaced=tuple(shares) if self.on_reference else (),
             colours=self.preset.colours,
             invert=self.preset.invert_r2g and not self.on_reference,
+            threshold=self.preset.threshold,
+            order=self.preset.order,
+            clamped=self._clamped,
         )
+
+    def _clamps_means(self) -> bool:
+        """Whether a map on the generated picture is resized as the mean over several tokens."""
+        several = any(self.selection.reference_of(x).grid.tokens > 1 for x in self.layers)
+        resized = any((x.grid.rows, x.grid.columns) != (self.common.rows, self.common.columns) for x in self.layers)
+        return not self.on_reference and several and resized
 
 
 def ulam(
@@ -124,7 +145,7 @@ def ulam(
         placed_only: R2G, R2G-balanced and mass over the reference's placed tokens only.
 
     Raises:
-        UnavailableError: the choice does not exist, or the side means nothing for these layers.
+        UnavailableError: the choice does not exist, or the side is meaningless for these layers.
     """
     b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only)
     value, share = b.mean(b.selection.steps)
@@ -140,7 +161,7 @@ def tlam(
     preset: str = "default",
     placed_only: bool = False,
 ) -> Heat:
-    """The head-integrated maps: one panel per time group (half-open, as even as possible), each the mean per step.
+    """The head-integrated maps: one panel per time group (half-open, as even as possible), each the mean over its steps.
 
     Raises:
         UnavailableError: as `ulam`; or there are fewer steps than groups; or memory was short at recording and a
@@ -154,7 +175,7 @@ def tlam(
     if not 1 <= groups <= stop - start:
         which = "recorded" if choice.steps is None else "chosen"
         raise UnavailableError(
-            f"{groups} time groups were asked for; the {which} steps {start} to {stop} can make 1 to {stop - start}"
+            f"{groups} time groups were asked for; the {which} steps {start} to {stop} can be split into 1 to {stop - start}"
         )
     ranges = [(start + lo, start + hi) for lo, hi in even_ranges(stop - start, groups)]
     values, shares = zip(*(b.mean(r) for r in ranges), strict=True)
@@ -183,7 +204,7 @@ def hlam(
         if not found:
             raise UnavailableError(f"none of the layers that have {side} maps has a head {head}; choose others")
         if any(len(p) != len(has) for p, _, has in found):
-            raise UnavailableError("marginal maps were kept as their mean over heads only; record again with more memory")
+            raise UnavailableError("marginal maps were kept only as their mean over heads; record again with more memory")
         values.append(torch.stack([p[has.index(head)] for p, _, has in found]).mean(0))
         shares.append(float(torch.stack([s[has.index(head)] for _, s, has in found]).mean()))
         few = "" if len(found) == len(b.layers) else f" ({len(found)} layers)"
@@ -233,21 +254,21 @@ def level_of(
     placed_only: bool = False,
     reference_mask: MaskLike | None = None,
 ) -> Heat:
-    """The maps of a level by its name.
+    """The maps of a level, given by name.
 
     Args:
         maps: a recording.
         level: "ULAM", "TLAM", "HLAM" or "LLAM".
         side: see `ulam`.
         choice: what to take of the recording.
-        groups: time groups of TLAM; no other level has them.
+        groups: time groups of TLAM; other levels ignore it.
         preset: see `ulam`.
         placed_only: see `ulam`.
-        reference_mask: MASK (1 or images, H, W), 1 = the object; the official preset shows G2R times it, the others
-            do not use it.
+        reference_mask: MASK (1 or images, H, W), 1 = the object; the official preset multiplies G2R by it, the
+            others ignore it.
 
     Raises:
-        UnavailableError: there is no such level, or as the level's own function.
+        UnavailableError: there is no such level; else as the level's own function.
         I2AMError: the mask does not fit the run, or has another shape than the recorded reference image.
     """
     if level not in LEVELS:

@@ -28,7 +28,7 @@ def masked_g2r(
     """The G2R map of eq. 17: averaged over generated positions weighted by the inpainting mask's area in each cell.
 
     Exact for every layer when a mask was given at recording (and none is given here); otherwise made from the
-    layers with pairwise maps, whose names are returned beside the heat.
+    layers with pairwise maps. Returns the heat and the names of the layers used.
 
     Raises:
         UnavailableError: neither is possible.
@@ -45,7 +45,7 @@ def masked_g2r(
         layers = [x for x in layers if x.name in with_pairs]
         if not layers:
             raise UnavailableError("no layer has pairwise maps, and no inpainting mask was given at recording; record with one")
-    # as the levels do it: a mean over layers and heads, resized to the common grid
+    # like the levels: a mean over layers and heads, resized to the common grid
     resize = bilinear if rules.scaled else bicubic
     total, share, heads = torch.zeros(heat.values.shape[-2:]), 0.0, 0
     for layer in layers:

@@ -14,9 +14,9 @@ from .patch import asked_grid, sram
 def mirror_of_object(
     maps: AttributionMaps, reference_mask: MaskLike, choice: Choice = EVERYTHING, *, preset: str = "default"
 ) -> Heat:
-    """Where an object on the reference went: the mirror, as the mean over the patches that its mask covers.
+    """Where an object on the reference went: the mean mirror over the patches that its mask covers.
 
-    It is R2G-balanced with votes of the object's patches alone, of the pairwise layers.
+    This is R2G-balanced over the pairwise layers, with votes from the object's patches only.
 
     Args:
         maps: a recording with pairwise maps.

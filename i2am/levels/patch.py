@@ -24,9 +24,9 @@ from .selection import Selection, select
 from .steps import whole_ranges
 
 DIFFUSE = 3.0
-"""A SRAM whose peak is below this multiple of a uniform map is called diffuse."""
+"""An SRAM whose peak is below this multiple of a uniform map is called diffuse."""
 BLOCK = 1024
-"""The mean over a region is taken so many cells at a time: their maps need not be in memory at once."""
+"""The mean over a region is computed in blocks of this many cells, to bound memory."""
 
 Cell = tuple[int, int]
 
@@ -34,7 +34,7 @@ Cell = tuple[int, int]
 def asked_grid(
     maps: AttributionMaps, direction: str = "reference", choice: Choice = EVERYTHING, *, preset: str = "default"
 ) -> TokenGrid:
-    """The grid whose cells `sram` takes: of the generated picture, or for "generated" (the mirror) of the reference.
+    """The grid that `sram` takes cells of: the generated picture's, or for "generated" (the mirror) the reference's.
 
     Raises:
         UnavailableError: as `sram`.
@@ -51,18 +51,19 @@ def sram(
     each: bool = False,
     preset: str = "default",
 ) -> Heat:
-    """The row of A^r at one or several generated patches, on the reference picture; or the mirror of it.
+    """The row of A^r at one or more generated patches, on the reference picture; or its mirror.
 
     A query on a layer coarser than the common grid is the bilinear mix of that layer's rows, between cell
-    centres, so that the mean over all cells is G2R. (With preset "default": where layers see unequal reference grids,
-    the others resize G2R another way.)
+    centres, so that the mean over all cells is G2R. (If layers see unequal reference grids, this holds for preset
+    "default" only: the others resize G2R differently.)
 
     Args:
         maps: a recording with pairwise maps.
         at: a cell (row a, column b), a list of them, or a (rows, columns) boolean mask. Cells are of the common
             grid of the generated picture; for ``direction`` "generated", of the reference grid.
         direction: "reference": which reference patches were used; "generated": the mirror, where a reference
-            patch went: the column of A^r, normalised over the generated positions.
+            patch went: the column of A^r, averaged over steps, heads and layers, then normalised over the generated
+            positions; of several patches the mean of these.
         choice: what to take of the recording; heads need a recording per head.
         each: one panel per cell instead of their mean.
         preset: see `ulam`.
@@ -71,11 +72,11 @@ def sram(
         UnavailableError: no pairwise maps, a cell outside of the grid, steps that are not a union of the
             recorded groups, or a single-token reference.
     """
-    pairs = _Pairwise.of(maps, direction, choice, preset)
+    pairs, rules = _Pairwise.of(maps, direction, choice, preset), preset_of(preset)
     cells = _cells(at, pairs.asked, direction)
     of = pairs.rows if direction == "reference" else pairs.columns
     values, shares = of(cells) if each else _mean(of, cells)
-    notes = tuple(_sureness(v) for v in values) if direction == "reference" else ()
+    notes = tuple(_concentration(v) for v in values) if direction == "reference" else ()
     one_note = notes if len(values) == 1 else ()
     labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
     if len(notes) > 1:
@@ -92,13 +93,15 @@ def sram(
         rect=shown_on.rect,
         notes=(*one_note, *maps.notes, *((f"without pairwise maps, left out: {', '.join(left_out)}",) if left_out else ())),
         unplaced=tuple(shares.tolist()) if direction == "reference" else (),
-        colours=preset_of(preset).colours,
+        colours=rules.colours,
+        threshold=rules.threshold,
+        order=rules.order,
         queries=tuple(cells),
     )
 
 
 def pairwise_layers_of(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
-    """The chosen layers that have pairwise maps of more than one token, which ``what`` ("SRAM" or "mirror") is made of.
+    """The chosen layers that have pairwise maps of more than one token, which ``what`` ("SRAM" or "mirror") is made from.
 
     Raises:
         UnavailableError: none has.
@@ -108,8 +111,8 @@ def pairwise_layers_of(maps: AttributionMaps, selection: Selection, what: str) -
     layers = tuple(x for x in usable if x.name in names)
     if not layers:
         raise UnavailableError(
-            f"none of the layers has pairwise maps, which {what} needs (layers that have: {', '.join(names) or 'none'}); "
-            f"record again with pairwise switched on"
+            f"none of the chosen layers has pairwise maps, which {what} needs (layers with pairwise maps: "
+            f"{', '.join(names) or 'none'}); record again with pairwise switched on"
         )
     return layers
 
@@ -119,7 +122,7 @@ def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) 
     if isinstance(at, Tensor):
         if at.dtype != torch.bool or tuple(at.shape) != (grid.rows, grid.columns):
             raise UnavailableError(
-                f"a mask of patches is boolean and {grid.rows} x {grid.columns} on the {which} picture, got {at.dtype} "
+                f"a mask of patches must be boolean and {grid.rows} x {grid.columns} on the {which} picture, got {at.dtype} "
                 f"{tuple(at.shape)}"
             )
         cells: list[Cell] = [(int(a), int(b)) for a, b in at.nonzero().tolist()]
@@ -155,7 +158,7 @@ def pairwise_of(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -
 
 
 def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell]) -> tuple[Tensor, Tensor]:
-    """The mean map, (1, rows, columns), and unplaced share, (1,), over cells, some at a time."""
+    """The mean map, (1, rows, columns), and unplaced share, (1,), over cells, in blocks."""
     values, shares = [], []
     for start in range(0, len(cells), BLOCK):
         of_some, unplaced = of(cells[start : start + BLOCK])
@@ -166,7 +169,7 @@ def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell]) 
 
 @dataclass(frozen=True)
 class _Pairwise:
-    """The pairwise maps that a choice means, and the grids of both pictures that they are brought to."""
+    """The pairwise maps of a choice, and the grids of both pictures that they are resized to."""
 
     maps: AttributionMaps
     selection: Selection
@@ -195,7 +198,7 @@ class _Pairwise:
         return cls(maps, selection, layers, rules.scaled, generated, reference, asked)
 
     def rows(self, cells: list[Cell]) -> tuple[Tensor, Tensor]:
-        """SRAM of every generated cell, (Q, rows, columns), and its unplaced share, (Q,)."""
+        """SRAM of each generated cell, (Q, rows, columns), and its unplaced share, (Q,)."""
         common, generated = self.reference, self.generated
         total, share = torch.zeros(len(cells), common.rows, common.columns), torch.zeros(len(cells))
         for layer, weight in self._weighted():
@@ -208,7 +211,7 @@ class _Pairwise:
         return total, share
 
     def columns(self, cells: list[Cell]) -> tuple[Tensor, Tensor]:
-        """The mirror of every reference cell, (Q, rows, columns), each summing to 1; none of it is unplaced, (Q,)."""
+        """The mirror of each reference cell, (Q, rows, columns), summing to 1, and its unplaced share, (Q,), which is 0."""
         common, reference = self.generated, self.reference
         total, share = torch.zeros(len(cells), common.rows, common.columns), torch.zeros(len(cells))
         for layer, weight in self._weighted():
@@ -228,8 +231,8 @@ class _Pairwise:
         return grid.placed / self.reference.placed if self.scaled else 1.0
 
 
-def _sureness(row: Tensor) -> str:
-    """How sure a SRAM is, since min-max makes every one look sure."""
+def _concentration(row: Tensor) -> str:
+    """How concentrated an SRAM is, since min-max makes every one look sure."""
     p = row.flatten() / row.sum().clamp_min(1e-12)
     peak = float(p.max()) * p.numel()
     entropy = float(-(p * p.clamp_min(1e-12).log()).sum())

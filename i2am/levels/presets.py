@@ -6,20 +6,26 @@ from dataclasses import dataclass
 
 from ..errors import UnavailableError
 
+THRESHOLD = 0.4
+"""Pictures and scores keep what is strictly above this part of the range (eq. 9)."""
+
 
 @dataclass(frozen=True)
 class Preset:
     """How layers are scaled and chosen and how pictures are made.
 
     Attributes:
-        scaled: whether layers are scaled by their token counts, so that every layer's mean counts alike.
+        scaled: whether layers are scaled by their token counts, so that every layer's mean counts equally.
         middle: whether the middle block's layers belong to "all layers".
-        invert_r2g: pictures of R2G, R2G-balanced and mass, and IMACS_g with them, on 1 - min-max. The mirror, which the
-            authors do not have, stays as it is.
-        official_layers: whether maps over the reference are made of the layers that the authors' code takes, and maps on
-            the generated image of none that stand beside the network's own, where a run has such (`Layout.official`).
-        masked_g2r: G2R pictures times the reference mask, where it is given, and IMACS_r on that instead of eq. 17.
+        invert_r2g: whether pictures and IMACS_g of R2G, R2G-balanced and mass use 1 - min-max. The mirror, which the
+            authors do not have, is never inverted.
+        official_layers: whether, in a run that has such layers (`Layout.official`), maps over the reference are made from
+            those that the authors' code uses, and maps on the generated image only from those not `Layout.beside`.
+        masked_g2r: whether G2R pictures are multiplied by the reference mask, if given, and IMACS_r uses that, not eq. 17.
         colours: name of the colour map.
+        order: what comes first when a map is brought to a picture, see `heat.Heat`.
+        threshold: the fraction of the range above which pictures show a map, unless another is asked for; None: all of it.
+        clamped_g2r: whether G2R is clamped at 0 when it is resized.
     """
 
     name: str
@@ -29,11 +35,16 @@ class Preset:
     masked_g2r: bool
     colours: str
     official_layers: bool = False
+    order: str = "resize"
+    threshold: float | None = None
+    clamped_g2r: bool = True
 
 
 PRESETS = {
     "default": Preset("default", scaled=True, middle=True, invert_r2g=False, masked_g2r=False, colours="inferno"),
-    "paper": Preset("paper", scaled=False, middle=False, invert_r2g=False, masked_g2r=False, colours="inferno"),
+    "paper": Preset(
+        "paper", scaled=False, middle=False, invert_r2g=False, masked_g2r=False, colours="inferno", order="min-max"
+    ),
     "official": Preset(
         "official",
         scaled=False,
@@ -42,12 +53,15 @@ PRESETS = {
         masked_g2r=True,
         colours="jet",
         official_layers=True,
+        order="both",
+        threshold=THRESHOLD,
+        clamped_g2r=False,
     ),
 }
 
 
 def preset_of(name: str) -> Preset:
-    """The preset of a name.
+    """The preset with a name.
 
     Raises:
         UnavailableError: there is none of that name.

@@ -1,4 +1,4 @@
-"""Which layers, heads, steps, branch, reference and image of a recording a map is made of."""
+"""Which layers, heads, steps, branch, reference and image of a recording a map is made from."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def select(
 
     Args:
         maps: a recording.
-        preset: says which layers are meant where the choice leaves them open.
+        preset: decides which layers to take if the choice leaves them open.
         choice: what to take of the recording.
         side: "R2G", "R2G-balanced", "mass", "G2R", "SRAM" or "mirror".
         over_time: the maps are by time group (TLAM), for which the official preset has layers of its own.
 
     Raises:
-        UnavailableError: something chosen does not exist, with what does.
+        UnavailableError: something chosen does not exist; names what does.
     """
     branch, reference, image = choice.branch, choice.reference, choice.image
     if branch not in maps.branches:
@@ -73,8 +73,8 @@ def select(
     start, stop = (0, maps.run.steps) if choice.steps is None else choice.steps
     if not 0 <= start < stop <= maps.run.steps:
         raise UnavailableError(
-            f"steps {start} to {stop} were asked for; the run has steps 0 to {maps.run.steps}, both half-open: choose "
-            f"first:stop in them, such as 0:{maps.run.steps}"
+            f"steps {start} to {stop} were asked for; the run has steps 0 to {maps.run.steps} (both half-open): choose "
+            f"first:stop within them, such as 0:{maps.run.steps}"
         )
     return Selection(chosen, heads, (start, stop), branch, reference, image)
 
@@ -93,14 +93,14 @@ def _layers(
     names = [x.name for x in maps.layers]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise UnavailableError(f"no recorded layer matches {pattern!r}; recorded are: {', '.join(names)}")
+            raise UnavailableError(f"no recorded layer matches {pattern!r}; recorded layers: {', '.join(names)}")
     if not patterns:
         raise UnavailableError("an empty list of layers was given; leave it out for all of them")
     return tuple(x for x in maps.layers if any(fnmatch.fnmatchcase(x.name, p) for p in patterns))
 
 
 def _attending(maps: AttributionMaps, layers: tuple[LayerInfo, ...], branch: str, reference: int) -> tuple[LayerInfo, ...]:
-    """The layers that attend to a reference: an adapter need not be in all."""
+    """The layers that attend to a reference; an adapter need not be in every layer."""
     found = tuple(x for x in layers if maps.attends(x.name, branch, reference))
     if not found:
         names = ", ".join(x.name for x in maps.layers if maps.attends(x.name, branch, reference))

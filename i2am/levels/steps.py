@@ -30,14 +30,14 @@ def chosen_heads(values: Tensor, layer: LayerInfo, selection: Selection) -> Tens
         return values
     if len(values) != layer.heads:
         raise UnavailableError(
-            f"heads of layer {layer.name!r} were kept as their mean only; leave out the choice of heads, or record again "
+            f"only the mean over heads of layer {layer.name!r} was kept; leave out the choice of heads, or record again "
             f"with more memory or per head"
         )
     return values[list(selection.heads_of(layer))]
 
 
 def steps_label(maps: AttributionMaps, steps: Range) -> str:
-    """Such as "steps 0–9 · σ 14.6–5.3": the range's first and last step, and their noise levels or timesteps where known."""
+    """Such as "steps 0–9 · σ 14.6–5.3": the range's first and last step, and their noise levels or timesteps if known."""
     seen = [step for step in maps.recorded if steps[0] <= step < steps[1]]  # a run may start late or stop early
     first, last = (seen[0], seen[-1]) if seen else (steps[0], steps[1] - 1)
     label = f"steps {first}–{last}" if last > first else f"step {first}"
@@ -61,7 +61,7 @@ def whole_ranges(ranges: tuple[Range, ...], wanted: Range, what: str) -> list[in
     if not inside or ranges[inside[0]][0] != wanted[0] or ranges[inside[-1]][1] != wanted[1]:
         kept = ", ".join(f"{a}-{b}" for a, b in ranges)
         raise UnavailableError(
-            f"steps {wanted[0]} to {wanted[1]} are no union of the step ranges for which {what} were kept ({kept}, half-open); "
-            f"choose steps that begin and end with them, such as {ranges[0][0]}:{ranges[0][1]}"
+            f"steps {wanted[0]} to {wanted[1]} are not a union of the step ranges for which {what} were kept ({kept}, "
+            f"half-open); choose steps that begin and end where these do, such as {ranges[0][0]}:{ranges[0][1]}"
         )
     return inside

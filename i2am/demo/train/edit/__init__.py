@@ -1,0 +1,1 @@
+"""Trains the bundled edit model from drawn groups."""

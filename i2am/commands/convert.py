@@ -7,15 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UnsafePickleError, WeightsFileError
-from ..models.weights.file import described, load_safely, shown, tensors_of, unwrapped
-from ..models.weights.pickles import USUAL, pickled_names, unpickled
+from ..models.weights.file import described, found_in, load_safely, opened
+from ..models.weights.imports import USUAL, running, unusual
+from ..models.weights.kinds import shown
+from ..models.weights.pickles import unpickled
 from ..models.weights.writing import write_tensors
 
 log = logging.getLogger("i2am")
 
+MOST_NAMES = 500
+"""Names that a person can be asked about."""
+MOST_LEFT_OUT = 20
 RISK = (
     "Reading this file means unpickling it, and unpickling can run any program with your rights: it could read, change, "
     "delete or send away whatever you can. The names above were found without running anything; harmless names prove "
@@ -28,8 +33,8 @@ def add_convert(commands: Any) -> None:
     parser = commands.add_parser(
         "convert",
         help="write the tensors of a checkpoint (.ckpt, .pt, .pth, .bin) as .safetensors",
-        description="Writes the tensors of a checkpoint file as a safetensors file, which cannot run anything. A "
-        "checkpoint that can only be read by unpickling is listed first, and unpickled only after you agree.",
+        description="Writes the tensors of a checkpoint file as a safetensors file, which cannot run anything. The "
+        "names in a checkpoint that can only be read by unpickling are listed first, and it is unpickled only after you agree.",
     )
     parser.add_argument("source", type=Path, metavar="IN", help=".ckpt, .pt, .pth, .bin or .safetensors")
     parser.add_argument("out", type=Path, metavar="OUT", help="the .safetensors file to write")
@@ -47,20 +52,25 @@ def convert(source: Path, out: Path, *, yes: bool = False, half: bool = False, f
     """
     _check_out(source, out, force)
     try:
-        value = load_safely(source)
+        found = load_safely(source, alarm=False)
     except UnsafePickleError:
-        names = pickled_names(source)
-        _ask(source, names, yes)
-        value = unpickled(source)
-    if isinstance(value, nn.Module):
-        value = value.state_dict()
-    state, around = unwrapped(value)
-    tensors, others = tensors_of(source, state)
-    size = write_tensors(tensors, out, half=half)
-    log.info("%s: %d tensors, %.1f MB (%d bytes)", out, len(tensors), size / 1e6, size)
-    left_out = [f"{shown(name)} ({described(x)})" for name, x in (others | around).items()]
-    log.info("left out: %s", ", ".join(left_out) or "nothing")
+        archive = opened(source)
+        _ask(source, archive.reading.names, yes)
+        value = unpickled(source, archive)
+        found = found_in(source, value.state_dict() if isinstance(value, nn.Module) else value, Tensor.detach)
+    size = write_tensors(found.tensors, out, half=half)
+    log.info("%s: %d tensors, %.1f MB (%d bytes)", out, len(found.tensors), size / 1e6, size)
+    left_out = [f"{shown(name)} ({described(x)})" for name, x in (found.others | found.around).items()]
+    log.info("left out: %s", _some(left_out, MOST_LEFT_OUT) or "nothing")
+    if found.named:
+        log.info("named there, neither imported nor run: %s", _some([shown(name) for name in found.named], MOST_LEFT_OUT))
+    if running(found.named):
+        log.warning("%s names what runs programs (%s): load the new file only", source, _some(running(found.named), 3))
     return 0
+
+
+def _some(told: list[str], most: int) -> str:
+    return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
 
 
 def _check_out(source: Path, out: Path, force: bool) -> None:
@@ -82,16 +92,21 @@ def _ask(path: Path, names: list[str], yes: bool) -> None:
     Raises:
         WeightsFileError: it was not given.
     """
-    unusual = [shown(name) for name in names if name not in USUAL]
+    odd = unusual(names)
+    if not 0 < len(odd) <= MOST_NAMES:
+        raise WeightsFileError(
+            f"{path} was not converted: its pickle names {len(odd):,} things beyond tensors, expected 1 to "
+            f"{MOST_NAMES} for you to judge; ask its authors for a safetensors file"
+        )
     log.info("%s holds a pickle that names more than tensors:", path)
-    for name in unusual:
-        log.info("    %s", name)
-    log.info("and of what every checkpoint names: %s", ", ".join(x for x in names if x in USUAL) or "nothing")
+    for name in sorted(odd):
+        log.info("    %s", shown(name))
+    log.info("and of what every checkpoint names: %s", ", ".join(x for x in sorted(names) if x in USUAL) or "nothing")
     log.info("%s", RISK)
     if yes:
         log.info("--yes was given: unpickling")
         return
-    some = ", ".join(unusual[:3]) + (f" and {len(unusual) - 3} more" if len(unusual) > 3 else "")
+    some = _some([shown(name) for name in sorted(odd)], 3)
     if sys.stdin is None or not sys.stdin.isatty():
         raise WeightsFileError(
             f"{path} was not converted: unpickling it could run any program (it names {some}), and there is no terminal to ask "

@@ -23,6 +23,20 @@ class Callback:
         self.best = 0.5
 
 
+class Holder:
+    """An object that is a dict of tensors once it is unpickled, and not before."""
+
+    def __init__(self, state: Tensors, options: object = None) -> None:
+        self.state, self.options = state, options
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _held, (Holder, self.state, self.options)
+
+
+def _held(_: type, state: Tensors, options: object) -> dict[str, object]:
+    return {**state, **({} if options is None else {"options": options})}
+
+
 class Evil:
     """Makes a file when it is unpickled."""
 

@@ -14,11 +14,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from weights_case import BOTH, Callback, Evil, assert_same, saved, tensors
+from weights_case import BOTH, Callback, Evil, Holder, assert_same, saved, tensors
 
 from i2am.commands.cli import main
+from i2am.errors import WeightsFileError
 from i2am.models.weights.file import read_weights
-from i2am.models.weights.pickles import COMPUTED, pickled_names
+from i2am.models.weights.pickles import pickled_names
 
 
 def converting(source: Path, *options: str) -> tuple[int, Path]:
@@ -47,7 +48,7 @@ def test_convert_asks_before_it_unpickles(
     tmp_path: Path, zipped: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = tmp_path / "marker"
-    source = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "x": Evil(marker)}, zipped)
+    source = saved(tmp_path / "a.ckpt", {"state_dict": Evil(marker)}, zipped)
     evil = f"{os.mkdir.__module__}.mkdir"
     for answer in (None, "no\n", "y\n", "\n", ""):
         terminal = types.SimpleNamespace(isatty=lambda a=answer: a is not None, readline=lambda a=answer: a)
@@ -67,7 +68,7 @@ def test_convert_asks_before_it_unpickles(
 def test_convert_without_a_terminal_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "x": Evil(tmp_path / "marker")})
+    source = saved(tmp_path / "a.ckpt", Evil(tmp_path / "marker"))
     with open(os.devnull) as nothing:
         for stdin in (nothing, None):
             monkeypatch.setattr(sys, "stdin", stdin)
@@ -77,23 +78,50 @@ def test_convert_without_a_terminal_exits_with_2(
 
 
 @BOTH
-@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("protocol", range(2, 6))
 def test_convert_with_consent_keeps_every_bit(
     tmp_path: Path, zipped: bool, protocol: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value = {"state_dict": tensors(), "hyper_parameters": argparse.Namespace(a=1), "callbacks": {Callback: Callback()}}
-    source = saved(tmp_path / "a.ckpt", value, zipped, pickle_protocol=protocol)
+    source = saved(tmp_path / "a.ckpt", Holder(tensors(), argparse.Namespace(a=1)), zipped, pickle_protocol=protocol)
     status, out = converting(source, "--yes")
     assert status == 0
     assert_same(load_file(out), tensors())
     said = capsys.readouterr().out
     assert "    argparse.Namespace\n" in said
-    assert f"    {Callback.__module__}.Callback\n" in said
-    assert "left out: hyper_parameters (Namespace), callbacks (dict of 1)" in said
+    assert f"    {Holder.__module__}.Holder\n" in said
+    assert "left out: options (Namespace)" in said
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True, readline=lambda: "yes\n"))
     out.unlink()
     assert converting(source) == (0, out)
     assert_same(load_file(out), tensors())
+
+
+@BOTH
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_convert_asks_nothing_where_the_state_dict_can_be_read_as_data(
+    tmp_path: Path, zipped: bool, protocol: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = {"state_dict": tensors(), "hyper_parameters": argparse.Namespace(a=1), "callbacks": {Callback: Callback()}}
+    status, out = converting(saved(tmp_path / "a.ckpt", value, zipped, pickle_protocol=protocol))
+    assert status == 0
+    assert_same(load_file(out), tensors())
+    said = capsys.readouterr().out
+    assert "unpickl" not in said
+    assert "left out: hyper_parameters (argparse.Namespace), callbacks (dict of 1)" in said
+    assert f"named there, neither imported nor run: argparse.Namespace, {Callback.__module__}.Callback" in said
+
+
+@BOTH
+def test_convert_runs_nothing_to_take_tensors_that_lie_beside_a_trap(
+    tmp_path: Path, zipped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "marker"
+    source = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "x": Evil(marker)}, zipped)
+    status, out = converting(source, "--yes")
+    assert status == 0
+    assert_same(load_file(out), tensors())
+    assert f"names what runs programs ({os.mkdir.__module__}.mkdir): load the new file only" in capsys.readouterr().out
+    assert not marker.exists()
 
 
 def test_convert_does_without_the_packages_that_trained(
@@ -105,13 +133,17 @@ def test_convert_does_without_the_packages_that_trained(
     monkeypatch.setitem(sys.modules, "no_such_lightning", module)
     config, stages = module.Config(a=1), module.Stages([1, 2])
     config.x = 1
-    value = {"state_dict": tensors(), "callbacks": {module.Checkpoint: {"best": 1}}, "config": config, "stages": stages}
-    source = saved(tmp_path / "a.ckpt", value)
+    around = {"callbacks": {module.Checkpoint: {"best": 1}}, "config": config, "stages": stages}
+    sources = [
+        saved(tmp_path / "a.ckpt", {"state_dict": tensors(), **around}),
+        saved(tmp_path / "b.ckpt", Holder(tensors(), argparse.Namespace(**around))),
+    ]
     monkeypatch.delitem(sys.modules, "no_such_lightning")
-    status, out = converting(source, "--yes")
-    assert status == 0
-    assert_same(load_file(out), tensors())
-    assert "not installed here, left out: no_such_lightning.Checkpoint" in capsys.readouterr().out
+    for source, options, told in zip(sources, ((), ("--yes",)), ("neither imported nor run:", "not installed here, left out:")):
+        status, out = converting(source, *options, "--force")
+        assert status == 0
+        assert_same(load_file(out), tensors())
+        assert f"{told} no_such_lightning.Checkpoint" in capsys.readouterr().out
 
 
 def test_convert_takes_the_state_dict_of_a_whole_module(tmp_path: Path) -> None:
@@ -124,7 +156,7 @@ def test_convert_takes_the_state_dict_of_a_whole_module(tmp_path: Path) -> None:
 
 def test_what_the_files_own_code_raises_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "there").mkdir()
-    source = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "x": Evil(tmp_path / "there")})
+    source = saved(tmp_path / "a.ckpt", Evil(tmp_path / "there"))
     assert converting(source, "--yes")[0] == 2
     assert "could not be unpickled (FileExistsError" in capsys.readouterr().err
 
@@ -139,7 +171,7 @@ def test_tensors_that_share_memory_or_are_not_contiguous(tmp_path: Path) -> None
         "every": base[:, ::2],
         "wide": base[:1].expand(3, 6),
     }
-    for name, value in (("safe.ckpt", shared), ("unsafe.ckpt", {"state_dict": shared, "x": Callback()})):
+    for name, value in (("safe.ckpt", shared), ("unsafe.ckpt", Holder(shared))):
         status, out = converting(saved(tmp_path / name, value), "--yes", "--force")
         assert status == 0
         assert_same(load_file(out), shared)
@@ -157,9 +189,13 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path, capsys: py
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = saved(tmp_path / "a.ckpt", {"a": torch.ones(2), "b": torch.ones(2).to_sparse(), "c": torch.ones(2)})
+    sparse = {"a": torch.ones(2), "b": torch.ones(2).to_sparse(), "c": torch.ones(2)}
+    source = saved(tmp_path / "a.ckpt", sparse)
     (tmp_path / "out.safetensors").write_bytes(b"mine")
     assert converting(source, "--force")[0] == 2
+    assert "the tensor b of an unusual kind (torch._utils._rebuild_sparse_tensor)" in capsys.readouterr().err
+    saved(source, Holder(sparse))
+    assert converting(source, "--force", "--yes")[0] == 2
     assert "the tensor b (torch.float32, torch.sparse_coo, cpu) has no place" in capsys.readouterr().err
     saved(source, {"__metadata__": torch.ones(2)})
     assert converting(source, "--force")[0] == 2
@@ -223,12 +259,40 @@ def _archive(path: Path, pickled: bytes) -> Path:
         (b"(S'x'\nios\nsystem\n.", ["os.system"]),
         (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93.", ["os.system"]),
         (b"\x80\x04\x8c\x06system\x94\x8c\x02os\x94h\x00\x93.", ["os.system"]),
-        (b"\x80\x04\x8c\x02os\x8c\x06system\x8c\x05shown0\x93.", [COMPUTED]),
-        (b"\x80\x02\x82\x07.", ["extension 7 of copyreg"]),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x8c\x05shown0\x93.", ["os.system"]),
+        (b"\x80\x04\x8c\x06system\x94\x8c\x02osp5\n0\x94h\x05h\x00\x93.", ["os.system"]),
+        (b"\x80\x02c__builtin__\neval\n.", ["builtins.eval"]),
+        (b"cos\\x2epath \nsystem\n.", ["os\\x2epath .system"]),
     ],
 )
 def test_names_are_found_however_they_are_written(tmp_path: Path, pickled: bytes, expected: list[str]) -> None:
     assert pickled_names(_archive(tmp_path / "a.pt", pickled)) == expected
+
+
+@pytest.mark.parametrize(
+    ("pickled", "expected"),
+    [
+        (b"\x80\x02\x82\x07.", "extension 7 of copyreg"),
+        (b"\x80\x04cos\ngetcwd\n)R\x8c\x06system\x93.", "a name that is only made while unpickling"),
+        (b"cos" + b"x" * 300 + b"\nsystem\n.", "by 309 characters"),
+    ],
+)
+def test_names_that_cannot_be_told_are_never_asked_about(
+    tmp_path: Path, pickled: bytes, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = _archive(tmp_path / "a.pt", pickled)
+    assert converting(source, "--yes")[0] == 2
+    said = capsys.readouterr()
+    assert expected in said.err
+    assert "names more than tensors" not in said.out
+    with pytest.raises(WeightsFileError):
+        pickled_names(source)
+
+
+def test_more_names_than_a_person_can_judge_are_never_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = _archive(tmp_path / "a.pt", b"".join(b"ca%d\nb\n0" % i for i in range(501)) + b"ca\nb\n.")
+    assert converting(source, "--yes")[0] == 2
+    assert "its pickle names 502 things beyond tensors, expected 1 to 500" in capsys.readouterr().err
 
 
 def test_names_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

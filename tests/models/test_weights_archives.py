@@ -316,6 +316,18 @@ def test_legacy_numbers_that_are_not_what_is_listed_are_refused(path: Path, keys
         assert "damaged" in refusal(path)
 
 
+def test_a_legacy_file_cut_before_an_empty_storage_is_refused(path: Path) -> None:
+    empty = tensor(legacy_storage("1", 0), size=b"K\0\x85")
+    whole = legacy_bytes(
+        state(text("x"), empty, weight=tensor(legacy_storage())), ("0", "1"), (4).to_bytes(8, "little") + FOUR + bytes(8)
+    )
+    path.write_bytes(whole)
+    assert_same(read_weights(path), {**WEIGHT, "x": torch.zeros(0)})
+    for cut in range(1, 9):
+        path.write_bytes(whole[:-cut])
+        assert "damaged or cut off" in refusal(path)
+
+
 def test_a_legacy_storage_of_a_trillion_numbers_is_refused(path: Path) -> None:
     weight = tensor(legacy_storage(count=10**12))
     path.write_bytes(legacy_bytes(state(weight=weight), numbers=(10**12).to_bytes(8, "little") + FOUR))

@@ -20,7 +20,6 @@ from weights_case import BOTH, Callback, Evil, assert_same, refusal, saved, tens
 from i2am.commands.cli import main
 from i2am.errors import UnsafePickleError, WeightsFileError
 from i2am.models.weights.file import read_weights
-from i2am.models.weights.pickles import pickled_names
 
 
 @BOTH
@@ -90,7 +89,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
 @BOTH
 def test_unsafe_pickle_is_refused_with_what_it_names_and_what_to_do(tmp_path: Path, zipped: bool) -> None:
     for value, name in ((argparse.Namespace(a=1), "argparse.Namespace"), (Callback(), f"{Callback.__module__}.Callback")):
-        path = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "hyper_parameters": value}, zipped)
+        path = saved(tmp_path / "a.ckpt", value if name == "argparse.Namespace" else {"state_dict": value}, zipped)
         with pytest.raises(UnsafePickleError, match="could run any program"):
             read_weights(path)
         assert f"it names {name}," in refusal(path)
@@ -98,13 +97,13 @@ def test_unsafe_pickle_is_refused_with_what_it_names_and_what_to_do(tmp_path: Pa
 
 
 @BOTH
-@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("protocol", range(2, 6))
 def test_an_evil_pickle_is_not_run(tmp_path: Path, zipped: bool, protocol: int) -> None:
     marker = tmp_path / "marker"
     path = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "x": Evil(marker)}, zipped, pickle_protocol=protocol)
     with pytest.raises(UnsafePickleError) as caught:
         read_weights(path)
-    assert (f"{os.mkdir.__module__}.mkdir" if protocol == 2 else "pickle protocol 4") in str(caught.value)
+    assert f"{os.mkdir.__module__}.mkdir" in str(caught.value)
     assert not marker.exists()
     torch.load(path, weights_only=False)  # the trap does work
     assert marker.exists()
@@ -198,19 +197,22 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, kind: str) -> None:
     for size in [*range(16, len(content), max(1, len(content) // 60)), len(content) - 1]:
         cut.write_bytes(content[:size])
         text = refusal(cut)
-        if kind == "legacy" and "more than tensors" in text:  # cut within a name: the rest of the pickle tells
-            with pytest.raises(WeightsFileError, match="cut off"):
-                pickled_names(cut)
-        else:
-            assert "cut off" in text or "no mark of it" in text, size
+        assert "cut off" in text or "no mark of it" in text, size
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_a_damaged_pickle_is_never_a_traceback(tmp_path: Path, zipped: bool) -> None:
-    path = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "hyper_parameters": argparse.Namespace(a=1)}, zipped)
+    """Whatever byte is wrong, the file is read or refused in the project's own words, and nothing of it is run."""
+    marker = tmp_path / "marker"
+    path = saved(tmp_path / "a.ckpt", {"state_dict": tensors(), "x": Evil(marker)}, zipped)
     content = path.read_bytes()
-    for place in range(40, 900, 7):
+    refused: list[str] = []
+    for place in range(0, len(content), 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
-        refusal(path)
-        with pytest.raises(WeightsFileError):
-            pickled_names(path) and read_weights(path)
+        try:
+            read_weights(path)
+        except WeightsFileError as error:
+            refused.append(str(error))
+    assert len(refused) > len(content) // 30
+    assert not any("\n" in text for text in refused)
+    assert not marker.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -338,7 +339,7 @@ def test_a_weight_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.ckpt", {**WEIGHT, "odd": torch.ones(2).to_sparse()})
     assert "holds the tensor odd of an unusual kind (torch._utils._rebuild_sparse_tensor)" in refused(path)
     path = saved(tmp_path / "b.ckpt", {**WEIGHT, "odd": np.ones(2)})
-    assert "holds odd (numpy._core.multiarray._reconstruct) among its tensors" in refused(path)
+    assert re.search(r"holds odd \(numpy\.\w+\.multiarray\._reconstruct\) among its tensors", refused(path))
 
 
 def test_an_object_that_holds_the_state_dict_is_named(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
-import pickletools
+import logging
+import math
 import re
 import struct
-import tarfile
-import warnings
 import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,56 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import UnsafePickleError, WeightsFileError
+from .archive import Archive, open_archive
+from .imports import running, unusual
+from .inert import Described, Inert, OddFileError, Stored
+from .kinds import AGAIN, kind_of, shown, told
+from .names import plain_names
 
-PICKLED = (".ckpt", ".pt", ".pth", ".bin")
-ENDINGS = (".safetensors", *PICKLED)
-AGAIN = "download or copy it again"
-LEGACY_MARK = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch.save pickled first before it wrote zip files
-OTHERS = {b"GGUF": "a GGUF file", b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive"}
-REFUSED = re.compile(
-    r"GLOBAL (?P<name>\S+)|Unsupported operand (?P<opcode>\d+)|(?P<other>Trying to call reduce .*|Can only .* but got .*"
-    r"|Only persistent_load .*|persistent_load id must .*|``torch\.\S+`` must be imported .*)"
+log = logging.getLogger("i2am")
+
+MAX_SHARED = 4
+"""How many times the numbers in the file its tensors may be that share or repeat them."""
+SMALL = 64 << 20
+"""Bytes of tensors that any file may have."""
+DAMAGED = (
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
 )
-DAMAGED = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a weights file holds.
+
+    Attributes:
+        tensors: of its state dict, by name.
+        others: what else is in the state dict.
+        around: what lies around the state dict.
+        named: classes and functions that it names; none was imported.
+    """
+
+    tensors: dict[str, Tensor]
+    others: dict[Any, Any] = field(default_factory=dict)
+    around: dict[Any, Any] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a .safetensors, .ckpt, .pt, .pth or .bin file, on the CPU, mapped from the disk where that works.
 
-    A state dict under the key ``state_dict`` (as Lightning writes) is unwrapped. Numbers, strings and dicts without
-    tensors beside the tensors (``global_step``) are dropped.
+    A state dict under the key ``state_dict`` (as Lightning writes) is unwrapped, whatever lies around it. Numbers, strings
+    and dicts without tensors beside the tensors (``global_step``) are dropped. Names lose what a wrapper put before all of
+    them, and averaged weights (EMA) stand in for a U-Net's own that are not there: see `plain_names`.
 
     Raises:
         UnsafePickleError: the file can only be read by unpickling what may run any program; nothing of it was run.
@@ -43,146 +75,141 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         OSError: the system does not let us read it.
     """
     path = Path(path)
-    state, _ = unwrapped(load_safely(path))
-    tensors, others = tensors_of(path, state)
-    for name, value in others.items():
-        if not (isinstance(value, (int, float, str, dict, type(None))) and not _holds_tensors(value)):
+    found = load_safely(path)
+    seen: set[int] = set()
+    for name, value in found.others.items():
+        if not isinstance(value, (int, float, str, dict, type(None))) or _holds_tensors(value, seen):
             raise WeightsFileError(
                 f"{path} holds {shown(name)} ({described(value)}) among its tensors; expected a state dict. Save "
                 f"`model.state_dict()`, or keep the tensors alone with: {how_to_convert(path)}"
             )
-    return tensors
+    if found.named:
+        log.info("%s also names %s; none was imported or run", path, listed(found.named, 3))
+    return plain_names(path, found.tensors)
 
 
-def load_safely(path: Path) -> Any:
-    """What a weights file holds, as `read_weights` finds it; errors as there."""
+def load_safely(path: Path, *, alarm: bool = True) -> Found:
+    """What a weights file holds, as `read_weights` finds it; errors as there.
+
+    Args:
+        path: of the file.
+        alarm: refuse a file that names what runs programs, although nothing is run here.
+    """
+    if kind_of(path) == "safetensors":
+        try:
+            return Found(load_file(path))
+        except (SafetensorError, *DAMAGED) as error:
+            raise WeightsFileError(f"{path} is damaged or cut off ({_lacking(path) or told(error)}); {AGAIN}") from error
+    archive = opened(path)
+    names, value = archive.reading.names, archive.reading.value
+    state, _ = unwrapped(value)
+    unsafe = [state.name] if isinstance(state, Inert) else running(names) if alarm else []
+    if unsafe:
+        raise UnsafePickleError(
+            f"{path} is a pickle of more than tensors: it names {listed(unsafe, 1)}, and unpickling that could run any "
+            f"program, so nothing of it was read. If you trust who made it, convert it once: {how_to_convert(path)}"
+        )
+    return found_in(path, value, lambda x: _built(x, archive), unusual(names))
+
+
+def opened(path: Path) -> Archive:
+    """The pickle of a file of torch.save, read as data.
+
+    Raises:
+        WeightsFileError: the file is damaged or made to mislead.
+    """
     kind = kind_of(path)
     try:
-        if kind == "safetensors":
-            return load_file(path)
-        for mmap in (True, False) if kind == "zip" else (False,):
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)  # about the pickle's protocol; the error says it better
-                    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-            except RuntimeError:
-                if not mmap:
-                    raise
-    except (SafetensorError, pickle.UnpicklingError, *DAMAGED) as error:
-        found = _refused(str(error))
-        if found is None:
-            raise WeightsFileError(f"{path} is damaged or cut off ({told(error)}); {AGAIN}") from error
-        raise UnsafePickleError(
-            f"{path} is a pickle of more than tensors: it names {found}, and unpickling that could run any program, so "
-            f"nothing of it was read. If you trust who made it, convert it once: {how_to_convert(path)}"
+        return open_archive(path, kind)
+    except WeightsFileError:
+        raise
+    except OddFileError as error:
+        raise WeightsFileError(
+            f"{path} is damaged, cut off or made to mislead: {shown(error)}; get it again from its authors"
         ) from error
+    except zipfile.BadZipFile as error:
+        raise WeightsFileError(
+            f"{path} is cut off or damaged: it begins as a zip file, but after {path.stat().st_size} bytes its list of "
+            f"contents is missing or wrong ({told(error)}); {AGAIN}"
+        ) from error
+    except DAMAGED as error:
+        raise WeightsFileError(f"{path} is damaged or cut off ({told(error)}); {AGAIN}") from error
 
 
-def kind_of(path: Path) -> str:
-    """What a weights file is by its bytes: ``safetensors``, ``zip``, ``packed zip`` (compressed) or ``legacy`` (torch < 1.6).
+def found_in(path: Path, value: Any, build: Callable[[Any], Tensor], names: Iterable[str] = ()) -> Found:
+    """The tensors in what a pickle gave, without gradients, and what lies beside them.
 
     Raises:
-        WeightsFileError: it is none of these, or its name says otherwise.
+        WeightsFileError: it is no dict, has no tensors, one has no name, or they are far larger than the file.
     """
-    if path.is_dir():
-        raise WeightsFileError(f"{path} is a folder; give one weights file ({', '.join(ENDINGS)})")
-    if not path.is_file():
-        raise WeightsFileError(f"there is no file {path}; check its name and folder")
-    if path.suffix.lower() not in ENDINGS:
-        raise WeightsFileError(f"{path} ends in '{path.suffix}'; expected one of {', '.join(ENDINGS)}")
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if not head:
-        raise WeightsFileError(f"{path} is empty (0 bytes); {AGAIN}")
-    if head[:4] == b"PK\x03\x04":
-        kind = _kind_of_zip(path)
-    elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 << 20:
-        kind = "safetensors"  # asked before pickles: the length in front of its header may begin with their mark
-    elif head[:1] == b"\x80":
-        kind = _kind_of_pickle(path, head)
-    else:
-        raise WeightsFileError(f"{path} is {_foreign(head, path)}")
-    if (kind == "safetensors") != (path.suffix.lower() == ".safetensors"):
-        what, ending = ("a safetensors file", ".safetensors") if kind == "safetensors" else ("a file of torch.save", ".ckpt")
-        raise WeightsFileError(f"{path} is {what}, but its name ends in '{path.suffix}'; rename it to {path.stem}{ending}")
-    return kind
-
-
-def _kind_of_zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, *DAMAGED) as error:
-        size = path.stat().st_size
-        raise WeightsFileError(
-            f"{path} is cut off or damaged: it begins as a zip file, but after {size} bytes its list of contents is missing or "
-            f"wrong ({told(error)}); {AGAIN}"
-        ) from error
-    inside = [entry.filename for entry in entries]
-    if any(name.endswith("/constants.pkl") for name in inside):
-        raise WeightsFileError(
-            f"{path} is a TorchScript program, expected a state dict; load it with torch.jit.load and save its state_dict()"
-        )
-    if not any(name.endswith("/data.pkl") for name in inside):
-        seen = ", ".join(map(shown, inside[:3])) + (f" and {len(inside) - 3} more" if len(inside) > 3 else "")
-        raise WeightsFileError(
-            f"{path} is a zip archive of something else ({seen or 'nothing'}), expected one of torch.save; if the weights are "
-            f"in it, unpack it and give that file"
-        )
-    return "zip" if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries) else "packed zip"  # no mmap of that
-
-
-def _kind_of_pickle(path: Path, head: bytes) -> str:
-    if LEGACY_MARK not in head[:32]:
-        raise WeightsFileError(
-            f"{path} is a Python pickle that torch.save did not write (no mark of it); ask for a safetensors file"
-        )
-    if tarfile.is_tarfile(path):  # torch < 2.6 unpickles these without care, weights_only or not (CVE-2025-32434)
-        raise WeightsFileError(f"{path} is a tar file posing as one of torch.save; do not use it")
-    return "legacy"
-
-
-def _foreign(head: bytes, path: Path) -> str:
-    """What a file that is no weights file looks like, and what to do."""
-    size, start = path.stat().st_size, head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for magic, what in OTHERS.items():
-        if head.startswith(magic):
-            return f"{what}, expected one of {', '.join(ENDINGS)}; unpack or convert it to one of these first"
-    if start.startswith(b"version https://git-lfs"):
-        return f"a git-lfs pointer ({size} bytes of text), not the weights; run `git lfs pull` or download the file itself"
-    if start[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return f"a web page ({size} bytes), not weights; download the file itself (the site may want you to log in first)"
-    if all(c >= 32 or c in b"\t\n\r\f" for c in head) and "\ufffd" not in head[:4000].decode("utf-8", "replace")[:-1]:
-        line = start.splitlines()[0] if start else b""
-        return f"text ({size} bytes, '{shown(line.decode('utf-8', 'replace'))[:60]}'), not weights; {AGAIN}"
-    return f"no weights file (it begins with the bytes {head[:8].hex(' ')}); choose another, or {AGAIN}"
-
-
-def unwrapped(value: Any) -> tuple[Any, dict[Any, Any]]:
-    """The state dict in what a file holds, and what lay around it."""
-    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
-        return value["state_dict"], {name: x for name, x in value.items() if name != "state_dict"}
-    return value, {}
-
-
-def tensors_of(path: Path, state: Any) -> tuple[dict[str, Tensor], dict[Any, Any]]:
-    """The tensors of a state dict, without gradients, and its other entries.
-
-    Raises:
-        WeightsFileError: it is no dict, has no tensors, or one has no name.
-    """
+    state, around = unwrapped(value)
     if not isinstance(state, dict):
         raise WeightsFileError(f"{path} holds one {described(state)}, expected a dict of tensors; save `model.state_dict()`")
-    tensors = {name: x.detach() for name, x in state.items() if isinstance(x, Tensor)}
+    tensors: dict[str, Tensor] = {}
+    others = {}
+    for name, x in state.items():
+        if isinstance(x, Inert) and x.is_tensor:
+            raise WeightsFileError(
+                f"{path} holds the tensor {shown(name)} of an unusual kind ({described(x)}), which cannot be read without "
+                f"unpickling it; save it again as a dense one of a usual type"
+            )
+        if not isinstance(x, (Tensor, Described)):
+            others[name] = x
+        elif not isinstance(name, str):
+            raise WeightsFileError(f"{path} has a tensor under {shown(name)}, expected a name; save `model.state_dict()`")
+        else:
+            try:
+                tensors[name] = build(x)
+            except DAMAGED as error:
+                raise WeightsFileError(f"{path} is damaged or cut off at {shown(name)} ({told(error)}); {AGAIN}") from error
     if not tensors:
         seen = ", ".join(f"{shown(name)}: {described(x)}" for name, x in list(state.items())[:5])
         raise WeightsFileError(
             f"{path} holds no tensors at its top level or under 'state_dict' ({seen or 'nothing'}); save the state dict alone"
         )
-    for name in tensors:
-        if not isinstance(name, str):
-            raise WeightsFileError(f"{path} has a tensor under {shown(name)}, expected a name; save `model.state_dict()`")
-    return tensors, {name: x for name, x in state.items() if not isinstance(x, Tensor)}
+    _check_claims(path, tensors)
+    return Found(tensors, others, around, tuple(names))
+
+
+def _built(x: Any, archive: Archive) -> Tensor:
+    """The tensor of a description, a view of the file's numbers."""
+    numbers, full = archive.numbers(x.stored), math.prod(x.size) > 0
+    first = x.stored.skipped + x.offset if full else 0
+    reach = first + 1 + sum((n - 1) * step for n, step in zip(x.size, x.stride)) if full else 0
+    if reach * x.dtype.itemsize > numbers.nbytes():
+        raise ValueError("it reaches past its numbers")
+    return torch.empty(0, dtype=x.dtype).set_(numbers, first, x.size, x.stride)
+
+
+def _check_claims(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse tensors that repeat a few numbers until they fill a disk."""
+    dense = [x for x in tensors.values() if x.layout == torch.strided and not x.is_meta]
+    total = sum(x.numel() * x.itemsize for x in dense)
+    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in dense}
+    held = sum(storages.values())
+    if total > max(SMALL, MAX_SHARED * held):
+        raise WeightsFileError(
+            f"{path} is made to mislead: its tensors would take {total / 1e9:,.1f} GB, but it holds {held / 1e6:,.1f} MB of "
+            f"numbers; do not use it"
+        )
+
+
+def _lacking(path: Path) -> str | None:
+    """How much of a safetensors file is there, if it is not all."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length)
+    ends = [int(end) for end in re.findall(rb'"data_offsets":\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]', header)]
+    need = 8 + length + max(ends, default=0)
+    return f"it has {size:,} of {need:,} bytes" if size < need else None
+
+
+def unwrapped(value: Any) -> tuple[Any, dict[Any, Any]]:
+    """The state dict in what a file holds, and what lay around it."""
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), (dict, Inert)):
+        return value["state_dict"], {name: x for name, x in value.items() if name != "state_dict"}
+    return value, {}
 
 
 def how_to_convert(path: Path) -> str:
@@ -192,30 +219,26 @@ def how_to_convert(path: Path) -> str:
 
 def described(value: Any) -> str:
     """A value's type in a few words, such as "dict of 3"."""
+    if isinstance(value, (Inert, Described, Stored)):
+        return shown(value.name) if isinstance(value, Inert) else "tensor" if isinstance(value, Described) else "storage"
     return type(value).__name__ + (f" of {len(value)}" if isinstance(value, (dict, list, tuple, set)) else "")
 
 
-def shown(text: object) -> str:
-    """A name out of a file we do not trust, such that it cannot move a terminal's cursor."""
-    return str(text)[:200].encode("unicode_escape").decode("ascii")
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names and how many more there are."""
+    some = ", ".join(map(shown, names[:most]))
+    return f"{some} and {len(names) - most} more" if len(names) > most else some
 
 
-def told(error: BaseException) -> str:
-    """An error of another library on one short line."""
-    return shown(f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "))
-
-
-def _holds_tensors(value: Any) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return isinstance(value, Tensor) or any(map(_holds_tensors, inner))
-
-
-def _refused(text: str) -> str | None:
-    """What the safe unpickler refused, out of the text of its error; None if the text says something else."""
-    match = REFUSED.search(text)
-    if match is None:
-        return None
-    if match["opcode"]:
-        opcode = next((op for op in pickletools.opcodes if op.code == chr(int(match["opcode"]))), None)
-        return None if opcode is None else f"things by {opcode.name}, a step of pickle protocol {opcode.proto}"
-    return shown(match["name"] or match["other"])
+def _holds_tensors(value: Any, seen: set[int]) -> bool:
+    """Whether there is one inside, however deep; ``seen`` are containers that hold none."""
+    todo = [value]
+    while todo:
+        x = todo.pop()
+        if isinstance(x, (Tensor, Described, Stored)):
+            return True
+        inner = x.values() if isinstance(x, dict) else x.parts if isinstance(x, Inert) else x
+        if isinstance(x, (dict, list, tuple, Inert)) and id(x) not in seen:
+            seen.add(id(x))
+            todo.extend(inner)
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...errors import WeightsFileError
-from .file import shown, told
+from .kinds import shown, told
 
 log = logging.getLogger("i2am")
 
@@ -57,6 +58,11 @@ def write_tensors(tensors: dict[str, Tensor], out: Path, *, half: bool = False) 
         header[name] = {"dtype": DTYPES[dtypes[name]], "shape": list(tensors[name].shape), "data_offsets": [start, end]}
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
+    free = shutil.disk_usage(out.parent).free
+    if end > free:
+        raise WeightsFileError(
+            f"{out} would take {end / 1e9:,.1f} GB and its folder has {free / 1e9:,.1f} GB free; give another OUT"
+        )
     draft = out.with_name(out.name + ".part")
     bar = tqdm(total=end, unit="B", unit_scale=True, desc=out.name, leave=False, disable=None)
     try:

@@ -12,7 +12,7 @@ from ..i2am.maps.value import AttributionMaps
 from ..i2am.outputs.report import report_of_run
 from .base import Maps, check, field, pictures, schema
 from .fields import batch_index, branch
-from .folders import SUFFIX, maps_files, maps_path, new_file, view_link
+from .folders import SUFFIX, content_hash, maps_files, maps_path, new_file, view_link
 
 PREFIX = "Beginning of the file's name in the output folder, with subfolders such as I2AM/maps; a number is added."
 
@@ -77,9 +77,10 @@ class LoadMaps(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
-        found = maps_path(file).stat()
-        return f"{found.st_mtime_ns} {found.st_size}"
+    def fingerprint_inputs(cls, file: str | None = None) -> str | float:
+        if file is None:  # comes from another node: not known yet, and never the same
+            return float("nan")
+        return content_hash(maps_path(file))
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -48,15 +49,24 @@ def maps_path(name: str) -> Path:
     """The path of a maps file by its name.
 
     Raises:
-        I2AMError: the name leads out of the folder, or there is no such file.
+        I2AMError: it is no name, it leads out of the folder, or there is no such file.
     """
-    output = name.endswith(_OUTPUT)
+    output = isinstance(name, str) and name.endswith(_OUTPUT)
     folder = folder_paths.get_output_directory() if output else folder_paths.get_input_directory()
     path = inside(folder, name[: -len(_OUTPUT)] if output else name)
     if not path.is_file():
         where = "output" if output else "input"
         raise I2AMError(f"there is no file {name!r} in the {where} folder; press R to read the list anew, or save maps first")
     return path
+
+
+def content_hash(path: Path) -> str:
+    """A hash of a file's content: neither time nor size tell that it was replaced."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def weights_names() -> list[str]:
@@ -90,11 +100,17 @@ def _found(folder: str) -> Iterator[str]:
     for at, _, files in os.walk(folder):
         for file in files:
             path = Path(at, file)
-            if file.endswith(SUFFIX) and not path.is_symlink() and _is_ours(str(path), path.stat().st_mtime_ns):
+            if file.endswith(SUFFIX) and not path.is_symlink() and _is_ours(str(path), *_version(path)):
                 yield path.relative_to(folder).as_posix()
 
 
+def _version(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced."""
+    about = path.stat()
+    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino
+
+
 @lru_cache(maxsize=4096)
-def _is_ours(path: str, _changed: int) -> bool:
+def _is_ours(path: str, *_changed: int) -> bool:
     """Remembered until the file changes: the host asks for the list whenever the interface loads."""
     return is_maps_file(path)

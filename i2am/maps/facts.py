@@ -1,8 +1,9 @@
-"""What is known of a recorded run beside its tensors: layers, references, steps."""
+"""What is known about a recorded run besides its tensors: layers, references, steps."""
 
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,12 +13,12 @@ from ..geometry.layout import Reference, TokenGrid
 
 Range = tuple[int, int]
 Key = tuple[str, str, str, int]
-"""What a tensor is filed under: kind, layer name, branch, reference index."""
+"""What a tensor is stored under: kind, layer name, branch, reference index."""
 
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One recorded layer: host name, query grid, heads, number of keys in softmax 0, and its own view of the references.
+    """One recorded layer: the host's name, query grid, heads, number of keys in softmax 0, and the references as it sees them.
 
     ``beside`` and ``official`` are those of its `Layout`.
     """
@@ -32,7 +33,7 @@ class LayerInfo:
     official: str = ""
 
     def keys_of(self, reference: int) -> int:
-        """How many keys the softmax has that a reference is in, counted from 0."""
+        """Number of keys in the softmax of a reference, which is counted from 0."""
         softmax = self.references[reference].softmax
         return self.keys if softmax == 0 else max(r.stop for r in self.references if r.softmax == softmax)
 
@@ -41,8 +42,8 @@ class LayerInfo:
 class RunInfo:
     """How the run was made. ``steps`` is T; unknown facts are None or empty, never guessed.
 
-    ``extra`` holds further facts as plain data: what a host knows beside these, and a hash by which two recordings can be
-    told to be of the same latent, ``latent_hash`` of the one that ComfyUI's sampler gave, or ``input_hash`` of the first input
+    ``extra`` holds further facts as plain data: what else the host knows, and a hash that tells whether two recordings are
+    of the same latent: ``latent_hash`` of the latent that ComfyUI's sampler returned, or ``input_hash`` of the first input
     of a diffusers U-Net.
     """
 
@@ -60,22 +61,22 @@ class RunInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a recorded run is, beside its tensors.
+    """All that is known about a recorded run besides its tensors.
 
     Attributes:
         layers: recorded layers in network order.
         references: the references that were recorded.
-        branches: recorded halves of classifier-free guidance, of "cond" and "uncond".
+        branches: recorded halves of classifier-free guidance: "cond", "uncond" or both.
         images: number of images in the batch.
         run: steps, seed, sampler and so on.
-        bins: half-open step ranges of the kinds kept per step: one for each step unless memory was short.
+        bins: half-open step ranges of the kinds kept per step: one per step unless memory was short.
         groups: half-open step ranges of the kinds kept by time group.
-        recorded: the steps that were really seen, in order (a run may start late or stop early).
+        recorded: the steps that were actually seen, in order (a run may start late or stop early).
         generated_size: (H, W) of the generated picture in pixels.
         notes: what was coarsened or left out, and why.
         null_branches: branches whose reference tokens stand for "no reference".
-        active: for each reference the steps in which it was attended to (an adapter may begin late and end early); empty:
-            all recorded ones.
+        active: for each reference, the steps in which it was attended to (an adapter may start late and end early); empty:
+            all recorded steps.
     """
 
     layers: tuple[LayerInfo, ...]
@@ -97,7 +98,7 @@ class Facts:
         object.__setattr__(self, "run", replace(self.run, extra=copy.deepcopy(dict(self.run.extra))))
 
     def layer(self, name: str) -> LayerInfo:
-        """The layer of a name.
+        """The layer called ``name``.
 
         Raises:
             UnavailableError: it was not recorded.
@@ -105,9 +106,9 @@ class Facts:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise UnavailableError(f"layer {name!r} was not recorded; recorded are: {', '.join(x.name for x in self.layers)}")
+        raise UnavailableError(f"layer {name!r} was not recorded; recorded layers: {', '.join(x.name for x in self.layers)}")
 
     def steps_seen(self, steps: Range, reference: int | None = None) -> int:
-        """How many steps of a half-open range were recorded; with a reference: of those in which it was attended to."""
+        """Number of recorded steps in a half-open range; with a reference, only those that attended to it."""
         seen = self.recorded if reference is None else self.active[reference]
-        return sum(steps[0] <= s < steps[1] for s in seen)
+        return bisect_left(seen, steps[1]) - bisect_left(seen, steps[0])

@@ -1,4 +1,8 @@
-"""Attribution maps as one safetensors file whose metadata is versioned JSON."""
+"""Attribution maps as one safetensors file whose metadata is versioned JSON.
+
+A file may come from a stranger: its header is read and checked whole before any tensor is, and what passes is within
+`bounds`, so that reading takes no more memory than the file's own size and a little.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import MapsFileError
-from ..geometry.layout import Reference, TokenGrid
-from .facts import Facts, Key, LayerInfo, RunInfo
-from .file_checks import check_stored
+from ..errors import MapsFileError, shown
+from .bounds import MOST_HEADER
+from .facts import Facts, Key
+from .file_checks import MASK, THUMBNAIL, Shape, check_tensors, key_of, name_of
 from .version1 import from_version_1
 
 FORMAT = "i2am-maps"
 VERSION = 2
-_MASK, _THUMBNAIL = "inpaint_mask", "thumbnail|"
+_DTYPES = {"F32": "float32", "I32": "int32", "U8": "uint8"}
 
 
 @dataclass(frozen=True)
@@ -35,17 +40,18 @@ class Stored:
 
 
 def write_maps(path: str | Path, maps: Stored) -> Path:
-    """Write maps to ``path``; an existing file is replaced only once the new one is whole.
+    """Write maps to ``path``; an existing file is replaced only once the new one is whole, and can be read.
 
     Raises:
-        MapsFileError: the file cannot be written, or `RunInfo.extra` holds what JSON cannot.
+        MapsFileError: the file cannot be written, `RunInfo.extra` is not plain JSON data, or the maps hold what no reader
+            takes, such as NaN.
     """
     path = Path(path)
     facts = maps.facts
-    tensors: dict[str, Tensor] = {"|".join(map(str, key)): t.contiguous() for key, t in maps.tensors.items()}
+    tensors = {name_of(key): t for key, t in maps.tensors.items()}
     if maps.mask is not None:
-        tensors[_MASK] = maps.mask
-    tensors |= {_THUMBNAIL + name: picture for name, picture in maps.pictures.items()}
+        tensors[MASK] = maps.mask
+    tensors |= {THUMBNAIL + name: picture for name, picture in maps.pictures.items()}
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -64,138 +70,139 @@ def write_maps(path: str | Path, maps: Stored) -> Path:
     }
     draft = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, draft, {"i2am": json.dumps(about)})
+        _check_finite(tensors)
+        save_file({name: t.contiguous() for name, t in tensors.items()}, draft, {"i2am": json.dumps(about)})
+        with _opened(draft) as file:
+            _described(draft, file)
         draft.replace(path)
-    except TypeError as error:
-        raise MapsFileError(f"the facts about the run are not plain data ({error}); look at `extra` of its RunInfo") from error
+    except (TypeError, RecursionError) as error:
+        raise MapsFileError(
+            f"the facts about the run are not plain data ({error!s:.80}); look at `extra` of its RunInfo"
+        ) from error
     except (OSError, SafetensorError) as error:
-        raise MapsFileError(f"{path} could not be written ({error}); check the folder and the space left") from error
+        raise MapsFileError(f"{_told(path)} could not be written ({error!s:.80}); check the folder and free space") from error
+    except ValueError as error:
+        raise MapsFileError(f"{_told(path)} was not written, since no reader would take it: {error!s:.150}") from error
     finally:
         draft.unlink(missing_ok=True)
     return path
 
 
 def is_maps_file(path: str | Path) -> bool:
-    """Whether a file says of itself, in its header, that it holds attribution maps; nothing else of it is read."""
+    """Whether a file's header says that it holds attribution maps; nothing else of it is read."""
     try:
-        with safe_open(path, "pt") as file:
+        with _opened(Path(path)) as file:
             return f'"{FORMAT}"' in (file.metadata() or {}).get("i2am", "")
-    except (OSError, SafetensorError):
+    except MapsFileError:
         return False
 
 
 def check_maps_file(path: Path) -> None:
-    """Refuse a file of which the header alone says that `read_maps` cannot read it.
+    """Refuse a file whose header alone tells that `read_maps` cannot read it.
 
     Raises:
-        MapsFileError: it is not whole, foreign or newer.
+        MapsFileError: it is truncated, of another kind, newer, or its tensors do not fit its description.
     """
     with _opened(path) as file:
-        _described(path, file.metadata() or {})
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise MapsFileError(
-            f"{path} is not a whole safetensors file ({error}): another kind of file, or a truncated one; choose a maps file, "
-            f"or save it again"
-        ) from error
+        _facts(path, file)
 
 
 def read_maps(path: str | Path) -> Stored:
     """Read a file of `write_maps`.
 
     Raises:
-        MapsFileError: the file is missing, truncated, foreign, newer, or its tensors do not fit its description.
+        MapsFileError: the file is missing, truncated, of another kind or newer, its tensors do not fit its description, or
+            they hold NaN.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MapsFileError(f"there is no file {path}; give the path of a maps file written by I2AM")
     with _opened(path) as file:
-        about = _described(path, file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    mask = tensors.pop(_MASK, None)
-    pictures = {n[len(_THUMBNAIL) :]: tensors.pop(n) for n in list(tensors) if n.startswith(_THUMBNAIL)}
+        facts = _facts(path, file)
+        # copies: what is read must not change with the file, nor a part of it hold all of it in memory
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
     try:
-        if about["version"] == 1:
-            about = from_version_1(about)
-        keyed = {_key(name): tensor for name, tensor in tensors.items()}
-        facts = _facts(about)
-        check_stored(facts, keyed)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise MapsFileError(f"{path} holds I2AM maps, but their description is damaged ({error!r}); save them again") from error
-    return Stored(facts, keyed, mask, pictures)
+        _check_finite(tensors)
+    except ValueError as error:
+        raise MapsFileError(f"{_told(path)} holds I2AM maps, but {error}; record them again") from error
+    mask = tensors.pop(MASK, None)
+    pictures = {n[len(THUMBNAIL) :]: tensors.pop(n) for n in list(tensors) if n.startswith(THUMBNAIL)}
+    return Stored(facts, {key_of(name): tensor for name, tensor in tensors.items()}, mask, pictures)
 
 
-def _described(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
-        about = json.loads(metadata.get("i2am", "null"))
-    except json.JSONDecodeError as error:
-        raise MapsFileError(f"{path} holds I2AM maps, but their description is damaged ({error}); save them again") from error
+        if not path.is_file():
+            raise MapsFileError(f"there is no file {_told(path)}; give the path of a maps file written by I2AM")
+        with path.open("rb") as raw:
+            length = int.from_bytes(raw.read(8), "little")
+        if MOST_HEADER < length < path.stat().st_size:
+            raise MapsFileError(f"{_told(path)} has a header of {length} bytes, more than a maps file has; choose a maps file")
+        with safe_open(path, "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        why = str(error).removeprefix("Error while deserializing header: ")
+        raise MapsFileError(
+            f"{_told(path)} is not a whole safetensors file ({why:.60}): another kind of file, or a truncated one; choose "
+            f"a maps file, or save it again"
+        ) from error
+
+
+def _facts(path: Path, file: Any) -> Facts:
+    """The facts that the header states, once it holds together."""
+    try:
+        return _described(path, file)
+    except MapsFileError:
+        raise
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _described(path: Path, file: Any) -> Facts:
+    try:
+        from .schema import facts_of, parsed, seen
+    except ImportError as error:  # the host brings pydantic, and may be old; all but files works without
+        raise MapsFileError(f"maps files need pydantic 2.8 or newer ({error!s:.80}): pip install -U pydantic") from error
+    about = parsed((file.metadata() or {}).get("i2am", "null"))
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise MapsFileError(
-            f"{path} is a safetensors file, but not of I2AM maps (no '{FORMAT}' in its metadata); choose "
+            f"{_told(path)} is a safetensors file, but not of I2AM maps (no '{FORMAT}' in its metadata); choose "
             f"one that I²AM Save Maps or python -m i2am wrote"
         )
     version = about.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
         raise MapsFileError(
-            f"{path} has version {version!r} of the maps format, this I2AM reads versions 1 to {VERSION}; update I2AM"
+            f"{_told(path)} has version {seen(version)} of the maps format, this I2AM reads versions 1 to {VERSION}; "
+            f"update I2AM"
         )
-    return about
+    facts = facts_of(about)
+    if version == 1:
+        facts = from_version_1(facts)
+    check_tensors(facts, list(file.keys()), lambda name: _shape(file, name))
+    return facts
 
 
-def _key(name: str) -> Key:
-    kind, rest = name.split("|", 1)
-    layer, branch, reference = rest.rsplit("|", 2)
-    return kind, layer, branch, int(reference)
+def _shape(file: Any, name: str) -> Shape:
+    about = file.get_slice(name)
+    dtype = str(about.get_dtype())
+    return Shape(_DTYPES.get(dtype, dtype), tuple(about.get_shape()))
 
 
-def _facts(about: dict[str, Any]) -> Facts:
-    run: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["run"].items()}
-    return Facts(
-        layers=tuple(map(_layer, about["layers"])),
-        references=tuple(map(_reference, about["references"])),
-        branches=tuple(about["branches"]),
-        images=int(about["images"]),
-        run=RunInfo(**run),
-        bins=_ranges(about["bins"]),
-        groups=_ranges(about["groups"]),
-        recorded=tuple(about["recorded"]),
-        generated_size=_pair(about["generated_size"]),
-        notes=tuple(about["notes"]),
-        null_branches=tuple(about["null_branches"]),
-        active=tuple(map(tuple, about.get("active", ()))),
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        # a finite sum has finite parts, and takes no room; an infinite one may be large values that add up
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum())):
+            continue
+        if not all(bool(torch.isfinite(part).all()) for part in tensor.flatten().split(1 << 20)):
+            raise ValueError(f"the tensor {name!r:.60} holds NaN or infinity")
+
+
+def _damaged(path: Path, error: ValueError) -> MapsFileError:
+    return MapsFileError(
+        f"{_told(path)} holds I2AM maps, but their description is damaged ({shown(error, 170)}); save them again"
     )
 
 
-def _layer(value: dict[str, Any]) -> LayerInfo:
-    return LayerInfo(**{**value, "grid": _grid(value["grid"]), "references": tuple(map(_reference, value["references"]))})
-
-
-def _pair(value: list[int]) -> tuple[int, int]:
-    a, b = value
-    return int(a), int(b)
-
-
-def _ranges(value: list[list[int]]) -> tuple[tuple[int, int], ...]:
-    return tuple(map(_pair, value))
-
-
-def _grid(value: dict[str, Any]) -> TokenGrid:
-    picture, rect = value["picture"], value["rect"]
-    return TokenGrid(
-        value["rows"],
-        value["columns"],
-        value["leading"],
-        None if picture is None else _pair(picture),
-        None if rect is None else tuple(rect),  # type: ignore[arg-type]
-    )
-
-
-def _reference(value: dict[str, Any]) -> Reference:
-    return Reference(_grid(value["grid"]), value["start"], value["name"], value.get("softmax", 0))
+def _told(path: Path) -> str:
+    """A path in an error's text: its end, where it is long."""
+    text = shown(path)
+    return text if len(text) <= 150 else f"…{text[-140:]}"

@@ -1,55 +1,160 @@
-"""Whether a file's tensors are those that its description promises."""
+"""Whether facts agree with each other, and a file's tensors with the facts: by their names, types and shapes alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
 
-from torch import Tensor
-
-from .facts import Facts, Key, LayerInfo
+from .bounds import MOST_PICTURES, MOST_PIXELS, MOST_SIDE, MOST_VALUES
+from .facts import Facts, Key, LayerInfo, Range
 from .kinds import Kind, tensor_kinds
 
+MASK, THUMBNAIL = "inpaint_mask", "thumbnail|"
+"""The names of the inpainting mask, and of a small picture up to its own name."""
 
-def check_stored(facts: Facts, tensors: Mapping[Key, Tensor]) -> None:
+
+@dataclass(frozen=True)
+class Shape:
+    """What a tensor is before it is read: the name of its type, such as "float32", and its size."""
+
+    dtype: str
+    size: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {self.size}"
+
+
+def check_tensors(facts: Facts, names: Sequence[str], shape_of: Callable[[str], Shape]) -> None:
     """Refuse facts that contradict each other, and tensors other than those that they promise.
 
+    Args:
+        facts: within the bounds of the schema.
+        names: of every tensor in the file.
+        shape_of: what a tensor is, by its name; asked only once all names are known to be right.
+
     Raises:
-        ValueError: something is missing, unknown or of another shape.
+        ValueError: something is missing, unknown or of another type or shape.
     """
     _check_facts(facts)
+    pictures = [name for name in names if name.startswith(THUMBNAIL)]
+    if len(pictures) > MOST_PICTURES:
+        raise ValueError(f"{len(pictures)} small pictures, expected at most {MOST_PICTURES}")
+    keys = [key_of(name) for name in names if name != MASK and not name.startswith(THUMBNAIL)]
+    _check_keys(facts, set(keys))
+    if MASK in names:
+        _check_mask(facts, shape_of(MASK))
+    for name in pictures:
+        _check_thumbnail(name[len(THUMBNAIL) :], shape_of(name))
+    kinds, layers = tensor_kinds(), {x.name: x for x in facts.layers}
+    for key in keys:
+        kind, layer, _, reference = key
+        expected, shape = _shapes(facts, kinds[kind], layers[layer], reference), shape_of(name_of(key))
+        if shape not in expected:
+            raise ValueError(f"the tensor {name_of(key)!r:.50} is {shape!s:.40}, expected {expected[-1]}")
+
+
+def key_of(name: str) -> Key:
+    """What a map's name in a file stands for; `name_of` is its opposite.
+
+    Raises:
+        ValueError: it is no such name.
+
+    >>> key_of("r2g|mid|dle|cond|0")
+    ('r2g', 'mid|dle', 'cond', 0)
+    """
+    kind, *rest = name.split("|", 1)
+    parts = rest[0].rsplit("|", 2) if rest else []
+    if len(parts) != 3 or not (parts[2].isdecimal() and parts[2].isascii() and len(parts[2]) < 5):
+        raise ValueError(f"there is a tensor {name!r:.60}, which is not described")
+    key = (kind, parts[0], parts[1], int(parts[2]))
+    if name_of(key) != name:
+        raise ValueError(f"there is a tensor {name!r:.60}, which is not described")
+    return key
+
+
+def name_of(key: Key) -> str:
+    """A map's name in a file."""
+    return "|".join(map(str, key))
+
+
+def _check_keys(facts: Facts, keys: Set[Key]) -> None:
     kinds = tensor_kinds()
-    layers = {x.name: x for x in facts.layers}
-    cells = {(layer, branch, reference) for _, layer, branch, reference in tensors}
-    every = [(x, b, r) for x in layers for b in facts.branches for r in range(len(facts.references))]
+    cells = {(layer, branch, reference) for _, layer, branch, reference in keys}
+    every = ((x.name, b, r) for x in facts.layers for b in facts.branches for r in range(len(facts.references)))
     # an adapter need not be in all layers; what every layer attends to is
-    slots = [s for s in every if s in cells or not facts.references[s[2]].softmax]
+    slots = {s for s in every if s in cells or not facts.references[s[2]].softmax}
     needed = [name for name, kind in kinds.items() if not kind.optional]
-    missing = [(kind, *s) for s in slots for kind in needed if (kind, *s) not in tensors]
+    missing: Key | None = next(((kind, *s) for s in sorted(slots) for kind in needed if (kind, *s) not in keys), None)
     if missing or not slots:
-        raise ValueError(f"there is no tensor for {missing[0] if missing else 'any layer'}")
-    for (kind, name, branch, reference), tensor in tensors.items():
-        if (name, branch, reference) not in slots or kind not in kinds:
-            raise ValueError(f"there is a tensor for {(kind, name, branch, reference)}, which is not described")
-        if list(tensor.shape) not in _shapes(facts, kinds[kind], layers[name], reference):
-            raise ValueError(f"the tensor for {(kind, name, branch, reference)} has shape {tuple(tensor.shape)}")
+        raise ValueError(f"there is no tensor {name_of(missing)!r:.70}" if missing else "there is no tensor of any layer")
+    unknown = next((key for key in keys if key[0] not in kinds or key[1:] not in slots), None)
+    if unknown:
+        raise ValueError(f"there is a tensor {name_of(unknown)!r:.60}, which is not described")
 
 
-def _shapes(facts: Facts, kind: Kind, layer: LayerInfo, reference: int) -> list[list[int]]:
-    """The shapes that a tensor may have: (images, ranges, heads or 1, ...)."""
+def _shapes(facts: Facts, kind: Kind, layer: LayerInfo, reference: int) -> list[Shape]:
+    """What a map's tensor may be: (images, ranges, heads or 1, ...)."""
     n, s = layer.grid.placed, layer.references[reference].grid.tokens
-    last = {"queries": [n], "tokens": [s], "pairs": [n, s]}[kind.along]
+    last = {"queries": (n,), "tokens": (s,), "pairs": (n, s)}[kind.along]
     ranges = len(facts.bins if kind.per == "step" else facts.groups)
-    return [[facts.images, ranges, heads, *last] for heads in (1, layer.heads)]
+    return [Shape(kind.dtype, (facts.images, ranges, heads, *last)) for heads in (1, layer.heads)]
+
+
+def _check_mask(facts: Facts, shape: Shape) -> None:
+    size = shape.size
+    if shape.dtype != "float32" or len(size) != 3 or size[0] not in (1, facts.images) or not _is_picture(size[1:]):
+        raise ValueError(f"the inpainting mask is {shape!s:.40}, expected float32 ({facts.images} or 1, height, width)")
+
+
+def _check_thumbnail(name: str, shape: Shape) -> None:
+    size = shape.size
+    if shape.dtype != "uint8" or len(size) != 3 or size[2] != 3 or not _is_picture(size[:2]) or len(name) > 256:
+        raise ValueError(f"the small picture {name[:20]!r} is {shape!s:.40}, expected uint8 (height, width, 3)")
+
+
+def _is_picture(size: Sequence[int]) -> bool:
+    return all(1 <= side <= MOST_SIDE for side in size) and math.prod(size) <= MOST_PIXELS
 
 
 def _check_facts(facts: Facts) -> None:
-    for name in ("timesteps", "sigmas"):
-        if not all(isinstance(x, (int, float)) for x in getattr(facts.run, name)):
-            raise ValueError(f"{name} are numbers, got {getattr(facts.run, name)!r:.80}")
+    run = facts.run
     for name, ranges in (("bins", facts.bins), ("groups", facts.groups)):
-        if [a for a, _ in ranges] != [0, *(b for _, b in ranges[:-1])] or ranges[-1][1] != facts.run.steps:
-            raise ValueError(f"{name} {ranges} do not fill {facts.run.steps} steps")
-    if not set(facts.recorded) <= set(range(facts.run.steps)):
-        raise ValueError(f"steps {facts.recorded} were recorded of {facts.run.steps}")
-    if len(facts.active) != len(facts.references) or not all(set(steps) <= set(facts.recorded) for steps in facts.active):
-        raise ValueError(f"references were attended to in steps {facts.active} of {facts.recorded}")
+        if not _fill(ranges, run.steps):
+            raise ValueError(f"{name} do not fill {run.steps} steps")
+    if not facts.recorded or not _ascending(facts.recorded) or facts.recorded[-1] >= run.steps:
+        raise ValueError(f"recorded is not a list of ascending steps below {run.steps}")
+    known = set(facts.recorded)
+    if len(facts.active) != len(facts.references) or not all(_ascending(a) and known.issuperset(a) for a in facts.active):
+        raise ValueError(f"active does not list recorded steps for each of {len(facts.references)} references")
+    for name, names in (("layers", [x.name for x in facts.layers]), ("branches", facts.branches)):
+        if len(set(names)) != len(names):
+            raise ValueError(f"two of the {name} have the same name")
+    if not set(facts.null_branches) <= set(facts.branches):
+        raise ValueError("null_branches holds one that is not among branches")
+    for what in _wrong_layers(facts):
+        raise ValueError(what)
+
+
+def _wrong_layers(facts: Facts) -> Iterator[str]:
+    for i, layer in enumerate(facts.layers):
+        if not layer.grid.placed or layer.grid.leading:
+            yield f"layers.{i}.grid has generated tokens without a place"
+        if [x.softmax for x in layer.references] != [x.softmax for x in facts.references]:
+            yield f"layers.{i} has other references than the run"
+    if math.prod(facts.generated_size) > MOST_PIXELS:
+        yield f"a generated picture of {facts.generated_size}, expected at most {MOST_PIXELS} pixels"
+    if facts.layers:
+        heads = sum(x.heads for x in facts.layers)
+        grids = [x.grid.placed for x in facts.layers] + [r.grid.placed for x in facts.layers for r in x.references]
+        if heads * max(grids) > MOST_VALUES:
+            yield f"{heads} heads on a grid of {max(grids)} tokens, expected at most {MOST_VALUES} in all"
+
+
+def _fill(ranges: Sequence[Range], steps: int) -> bool:
+    edges = [0, *(b for _, b in ranges)]
+    return [a for a, _ in ranges] == edges[:-1] and _ascending(edges) and edges[-1] == steps
+
+
+def _ascending(steps: Sequence[int]) -> bool:
+    return all(a < b for a, b in zip(steps, steps[1:]))

@@ -1,4 +1,4 @@
-"""The table of map kinds: what is kept of a run, along what, and how it is shown. Everything else reads it.
+"""The table of map kinds: what is kept of a run, over which tokens, and how it is shown. Everything else reads it.
 
 A new kind is one row of `KINDS` here and its arithmetic in `recording.arithmetic`.
 """
@@ -17,17 +17,17 @@ class Shown:
 
     Attributes:
         side: its name.
-        picture: "generated" or "reference": the picture that it lies on.
+        picture: the picture that it lies on, "generated" or "reference".
         sentence: what it says, for readers.
         title: its name in menus; empty: ``side``.
-        asked: "": it is of the whole run; "patch": of a marked place; "mask": of an object's mask.
+        asked: what a reader must give: "": nothing, it covers the whole run; "patch": a marked place; "mask": an object's mask.
         notes: what must be said wherever it is shown.
-        scaled: whether presets that scale layers by their token counts scale it.
-        resize: "bicubic" (clamped at 0) or "bilinear" (keeps each cell's weight): between grids, where layers are scaled.
-        unit: "mean": its numbers are read as multiples of its mean; "share": as shares of 1.
-        one_key: whether it says anything where the softmax runs over one key.
-        every_key: whether it says anything where the reference's tokens are all keys of the call.
-        rank: viewers open with the lowest that there is.
+        scaled: whether it is scaled by presets that scale layers by their token counts.
+        resize: how those presets resize it between grids: "bicubic" (clamped at 0) or "bilinear" (keeps each cell's weight).
+        unit: how to read its values: "mean": as multiples of its mean; "share": as shares of 1.
+        one_key: whether it is meaningful if the softmax has a single key.
+        every_key: whether it is meaningful if the reference's tokens are all the keys of the call.
+        rank: viewers open with the map of the lowest rank.
     """
 
     side: str
@@ -49,13 +49,14 @@ class Kind:
     """A kind of map as it is kept, for every layer, head, branch, reference and image.
 
     Attributes:
-        name: what its tensors are filed under.
-        along: "queries" (N,), "tokens" (S,) or "pairs" (N, S) of generated and reference tokens.
+        name: what its tensors are stored under.
+        along: its axes: "queries" (N,), "tokens" (S,), or "pairs" (N, S) of generated and reference tokens.
         per: "step": kept per range of steps; "group": per time group.
-        merge: "mean": over the steps of a range; "largest": the largest of them; "place": where that one is.
+        merge: what is kept of a range of steps: "mean"; "largest": the maximum; "place": where that maximum lies.
         placed: whether it is also kept over the reference's placed tokens alone, as ``name`` + "_placed".
-        optional: whether a recording may lack it. A kind that comes later is optional: files of before stay readable.
-        shown: what readers see of it; nothing: it serves other maps.
+        optional: whether a recording may lack it. Kinds added later are optional, so that older files stay readable.
+        dtype: the type of its tensors' values.
+        shown: the maps that readers see of it; empty: it only serves other maps.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Kind:
     merge: str = "mean"
     placed: bool = False
     optional: bool = False
+    dtype: str = "float32"
     shown: tuple[Shown, ...] = ()
 
     @property
@@ -129,7 +131,7 @@ _ROWS = (
             Shown(
                 "R2G-balanced",
                 "generated",
-                "Where the reference's information went: each token of the reference shares out one vote among the patches "
+                "Where the reference's information went: each token of the reference splits one vote among the patches "
                 "that looked at it. What all keys have in common cannot change it.",
                 rank=1,
             ),
@@ -167,10 +169,10 @@ _ROWS = (
     Kind("entropy", along="queries", per="group", optional=True),
     Kind("norm", along="queries", per="group", optional=True),
     Kind("peak_value", along="queries", per="group", merge="largest", optional=True),
-    Kind("peak_index", along="queries", per="group", merge="place", optional=True),
+    Kind("peak_index", along="queries", per="group", merge="place", optional=True, dtype="int32"),
 )
 KINDS: dict[str, Kind] = {row.name: row for row in _ROWS}
-"""By name, in the order in which menus list what is shown of them."""
+"""By name, in the order in which menus list them."""
 
 
 def tensor_kinds(per: str | None = None) -> dict[str, Kind]:
@@ -179,22 +181,22 @@ def tensor_kinds(per: str | None = None) -> dict[str, Kind]:
 
 
 def level_sides(picture: str | None = None) -> tuple[str, ...]:
-    """The sides that levels of aggregation are made of (R2G, G2R and so on), all or those on one picture."""
+    """The sides that levels of aggregation are made from (R2G, G2R and so on), all or those on one picture."""
     return tuple(shown.side for kind, shown in all_shown() if kind.per == "step" and picture in (None, shown.picture))
 
 
 def over_reference(side: str) -> bool:
-    """Whether a side is made of A^r over the reference's places."""
+    """Whether a side is made from A^r over the reference's tokens."""
     return shown_as(side)[0].along != "queries"
 
 
 def all_shown() -> Iterator[tuple[Kind, Shown]]:
-    """Every kind with what is shown of it."""
+    """Every map that is shown, with its kind."""
     return ((kind, shown) for kind in KINDS.values() for shown in kind.shown)
 
 
 def shown_as(side: str) -> tuple[Kind, Shown]:
-    """The kind that a side is made of, and how it is shown.
+    """The kind that a side is made from, and how it is shown.
 
     Raises:
         KeyError: there is no such side.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import UnavailableError
@@ -17,10 +19,10 @@ from .kinds import tensor_kinds
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttributionMaps(Facts):
-    """All maps of one run, with its `Facts`; immutable to its users: every tensor that leaves it is a copy.
+    """All maps of one run, with its `Facts`; immutable from outside: every tensor that it returns is a copy.
 
     Args:
-        tensors: the maps by `Key`; `kinds.KINDS` says what there is.
+        tensors: the maps by `Key`; `kinds.KINDS` lists what there can be.
         mask: the inpainting mask given at recording, (images or 1, h, w), 1 = repainted.
         pictures: small pictures kept with the maps, name -> (H, W, 3) uint8.
     """
@@ -44,6 +46,21 @@ class AttributionMaps(Facts):
         for name, value in own.items():
             object.__setattr__(self, name, value)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the facts, tensors, mask and small pictures are the same."""
+        if not isinstance(other, AttributionMaps):
+            return NotImplemented
+        facts = all(getattr(self, name) == getattr(other, name) for name in Facts.__dataclass_fields__)
+        return facts and _same(self._all(), other._all())
+
+    def __hash__(self) -> int:
+        return hash((self.layers, self.references, self.branches, self.images, self.recorded))
+
+    def _all(self) -> dict[Any, Tensor]:
+        every: dict[Any, Tensor] = dict(self._pictures)
+        every.update(self._tensors)
+        return every if self._mask is None else {**every, None: self._mask}
+
     def __repr__(self) -> str:
         size = f"{self.nbytes / 1e6:.1f} MB"
         return f"AttributionMaps({len(self.layers)} layers, {self.run.steps} steps, {self.images} image(s), {size})"
@@ -59,9 +76,15 @@ class AttributionMaps(Facts):
         return {name: picture.clone() for name, picture in self._pictures.items()}
 
     def with_thumbnails(self, pictures: Mapping[str, Tensor]) -> AttributionMaps:
-        """The same maps with these small pictures, (H, W, 3) uint8, beside those that they have."""
+        """The same maps with these small pictures, (H, W, 3) uint8, added to their own."""
         out = copy.copy(self)
         object.__setattr__(out, "_pictures", {**self._pictures, **{name: p.clone() for name, p in pictures.items()}})
+        return out
+
+    def with_notes(self, notes: Sequence[str]) -> AttributionMaps:
+        """The same maps with remarks for the reader added to their own."""
+        out = copy.copy(self)
+        object.__setattr__(out, "notes", (*self.notes, *notes))
         return out
 
     @property
@@ -86,25 +109,25 @@ class AttributionMaps(Facts):
         return (kind, layer, branch, reference) in self._tensors
 
     def attends(self, layer: str, branch: str = "cond", reference: int = 0) -> bool:
-        """Whether anything was recorded of a layer and a reference: an adapter need not be in all layers."""
+        """Whether a layer recorded anything of a reference; an adapter need not be in every layer."""
         return any(self.has(kind, layer, branch, reference) for kind in tensor_kinds())
 
     def marginal(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
-        """A marginal, (images, bins, heads or 1, N or S): the sum over each bin's recorded steps divided by their count.
+        """A marginal, (images, bins, heads or 1, N or S): the mean over each bin's recorded steps.
 
         Raises:
-            UnavailableError: it was not recorded, with what was.
+            UnavailableError: it was not recorded; names what was.
         """
         kinds = tensor_kinds("step")
         if kind not in kinds:
-            raise UnavailableError(f"no marginal {kind!r}; there are {', '.join(kinds)}")
+            raise UnavailableError(f"there is no marginal map {kind!r}; choose one of {', '.join(kinds)}")
         return self._get(kind, layer, branch, reference).clone()
 
     def pairwise(self, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
         """A^r by time group, (images, groups, heads or 1, N, S): its mean over the recorded steps of the group.
 
         Raises:
-            UnavailableError: the layer has none, with those that have.
+            UnavailableError: the layer has none; names those that have.
         """
         return self._get("pairwise", layer, branch, reference).clone()
 
@@ -112,11 +135,11 @@ class AttributionMaps(Facts):
         """entropy, norm, peak_value or peak_index by time group, (images, groups, heads, N).
 
         Raises:
-            UnavailableError: it was not recorded, with what was.
+            UnavailableError: it was not recorded; names what was.
         """
         kinds = tensor_kinds("group")
         if kind not in kinds:
-            raise UnavailableError(f"nothing kept by group is called {kind!r}; there are {', '.join(kinds)}")
+            raise UnavailableError(f"there is no map by time group {kind!r}; choose one of {', '.join(kinds)}")
         return self._get(kind, layer, branch, reference).clone()
 
     def _get(self, kind: str, layer: str, branch: str, reference: int) -> Tensor:
@@ -131,7 +154,7 @@ class AttributionMaps(Facts):
         if kind == "pairwise":
             names = ", ".join(self.pairwise_layers(branch, reference)) or "none"
             raise UnavailableError(
-                f"layer {layer!r} has no pairwise maps (layers that have: {names}); record again with pairwise "
+                f"layer {layer!r} has no pairwise maps (layers with pairwise maps: {names}); record again with pairwise "
                 f"switched on for it, or choose one of those"
             )
         if kind == "g2r_masked":
@@ -142,7 +165,7 @@ class AttributionMaps(Facts):
         """Write everything to one safetensors file.
 
         Raises:
-            MapsFileError: the file cannot be written, or `RunInfo.extra` holds what JSON cannot.
+            MapsFileError: the file cannot be written, or `RunInfo.extra` is not plain JSON data.
         """
         return write_maps(path, Stored(self, self._tensors, self._mask, self._pictures))
 
@@ -151,8 +174,12 @@ class AttributionMaps(Facts):
         """Read a file written by `save`.
 
         Raises:
-            MapsFileError: the file is missing, truncated, foreign or from a newer version.
+            MapsFileError: the file is missing, truncated, of another kind or from a newer version.
         """
         stored = read_maps(path)
         facts = {name: getattr(stored.facts, name) for name in Facts.__dataclass_fields__}
         return cls(stored.tensors, stored.mask, stored.pictures, **facts)
+
+
+def _same(a: Mapping[Any, Tensor], b: Mapping[Any, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(t.dtype == b[key].dtype and torch.equal(t, b[key]) for key, t in a.items())

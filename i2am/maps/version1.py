@@ -1,16 +1,18 @@
-"""Maps files of version 1, which did not say which layers stand beside the conditioning."""
+"""Maps files of version 1, which did not say which layers' keys come from beside the conditioning."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+
+from .facts import Facts, LayerInfo
 
 _OFFICIAL = {"warp.3": "over time", "warp.4": "always", "warp.5": "over time"}
 
 
-def from_version_1(about: dict[str, Any]) -> dict[str, Any]:
-    """A description as version 2 has it. The only such layers that version 1 knew were StableVITON's, "warp.0" to "warp.8"."""
-    layers = [
-        {**layer, "beside": layer["name"].startswith("warp."), "official": _OFFICIAL.get(layer["name"], "")}
-        for layer in about["layers"]
-    ]
-    return {**about, "layers": layers}
+def from_version_1(facts: Facts) -> Facts:
+    """The facts as version 2 has them. The only such layers in version 1 were StableVITON's, "warp.0" to "warp.8"."""
+    return replace(facts, layers=tuple(map(_layer, facts.layers)))
+
+
+def _layer(layer: LayerInfo) -> LayerInfo:
+    return replace(layer, beside=layer.name.startswith("warp."), official=_OFFICIAL.get(layer.name, ""))

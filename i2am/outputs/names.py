@@ -1,4 +1,4 @@
-"""Names of files that other people's graphs give: none of them may lead out of its folder."""
+"""File names from other people's graphs: none of them may lead out of its folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 from ..errors import I2AMError
 
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f:*?\"<>|]")
+_FORBIDDEN = re.compile('[\x00-\x1f\x7f\ud800-\udfff:*?"<>|]')
+LONGEST_NAME, LONGEST_PATH = 255, 2000
+"""Bytes of a file's or a folder's name, and of a path, that every usual file system takes."""
+LONGEST_PREFIX = 200
+"""Bytes of a name to which a number and an ending are added."""
 
 
 def check_prefix(prefix: str) -> str:
-    """A file name prefix, with subfolders, that stays in the folder that it is for; returned with "/" as separator.
+    """Check that a file name prefix, with subfolders, stays in its folder; returns it with "/" as separator.
 
     Raises:
-        I2AMError: it is empty, absolute, climbs with "..", or holds characters that file names cannot have everywhere.
+        I2AMError: it is empty, absolute, climbs with "..", or holds characters that some file systems do not allow.
 
     >>> check_prefix(" I2AM/maps ")
     'I2AM/maps'
@@ -22,13 +26,14 @@ def check_prefix(prefix: str) -> str:
     Traceback (most recent call last):
     i2am.errors.I2AMError: the file name prefix '../maps' leads out of the output folder; give one such as I2AM/maps
     """
+    _check_length(prefix, "file name prefix", LONGEST_PREFIX)
     parts = prefix.strip().replace("\\", "/").split("/")
     if not parts[-1] or not any(part.strip(".") for part in parts):
         raise I2AMError(f"a file name prefix such as I2AM/maps is needed, got {prefix!r}")
     if parts[0] in ("", "~") or ".." in parts or "." in parts:
         raise I2AMError(f"the file name prefix {prefix!r} leads out of the output folder; give one such as I2AM/maps")
     if _FORBIDDEN.search(prefix):
-        raise I2AMError(f'the file name prefix {prefix!r} holds a character that files cannot have (:*?"<>| or a control one)')
+        raise I2AMError(f'the file name prefix {prefix!r} holds one of :*?"<>| or a control character; leave those out')
     return "/".join(parts)
 
 
@@ -38,11 +43,24 @@ def inside(folder: str | Path, name: str) -> Path:
     Raises:
         I2AMError: the name leads out of the folder, also by way of "..", an absolute path or a link.
     """
+    _check_length(name, "file name", LONGEST_NAME)
     base = Path(folder).resolve()
     try:
         path = (base / name.replace("\\", "/")).resolve()
     except (OSError, ValueError) as error:  # such as a NUL, or a loop of links
-        raise I2AMError(f"{name!r} is no name of a file ({error})") from error
+        raise I2AMError(f"{name!r} is not a file name ({error})") from error
     if base not in path.parents:
         raise I2AMError(f"{name!r} leads out of its folder; choose one of the files in it")
     return path
+
+
+def _check_length(name: object, what: str, longest: int) -> None:
+    """Refuse what is no text, and a name that no file could have."""
+    if not isinstance(name, str):
+        raise I2AMError(f"the {what} must be text, got a {type(name).__name__}")
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in name.replace("\\", "/").split("/")]
+    if max(sizes) > longest or sum(sizes) + len(sizes) > LONGEST_PATH:
+        raise I2AMError(
+            f"the {what} {name[:20] + '…'!r} has {len(name)} characters; give at most {longest} bytes between two slashes and "
+            f"{LONGEST_PATH} in all"
+        )

@@ -1,7 +1,7 @@
-"""The page around what the viewer shows: one self-contained HTML file that needs neither network nor server.
+"""The page around the viewer: one self-contained HTML file that needs neither network nor server.
 
-It holds the viewer of web/viewer: plain ES modules, as data URLs behind an import map, because a page opened from file://
-cannot import files.
+It embeds the ES modules of web/viewer as data URLs behind an import map, because a page opened from file:// cannot import
+files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
+
+LONGEST_TITLE = 300
+"""Characters of the heading, and of the line below it."""
 
 
 def page_of(data: Mapping[str, Any]) -> str:
@@ -26,19 +29,29 @@ def page_of(data: Mapping[str, Any]) -> str:
     folder = _viewer_folder()
     modules = {}
     for file in sorted(folder.glob("*.js")):
-        # a module at a data: URL has no place to which "./name.js" could be relative: import by name instead
+        # "./name.js" cannot be resolved in a module at a data: URL: import by name instead
         source = re.sub(r'(\bfrom\s+)"\./', r'\1"i2am/', file.read_text(encoding="utf-8"))
         modules[f"i2am/{file.name}"] = f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
     style = "\n".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.css")))
-    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    # in ASCII alone, since a half of a surrogate pair could not be written, and an escape can
+    content = json.dumps(_shown(data), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
-        "title": html.escape(data["title"]),
-        "about": html.escape(_about(data["run"])),
+        "title": html.escape(shown(data["title"], LONGEST_TITLE)),
+        "about": html.escape(shown(_about(data["run"]), LONGEST_TITLE)),
         "style": style,
         "modules": json.dumps({"imports": modules}),
         "data": content,
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], PAGE)
+
+
+def _shown(value: Any) -> Any:
+    """Plain data with its texts, keys included, ready to be shown; they are as long as they are."""
+    if isinstance(value, str):
+        return shown(value, max(len(value) * 6, 1))  # an escape has at most six characters
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _viewer_folder() -> Path:
@@ -51,7 +64,7 @@ def _viewer_folder() -> Path:
 
 
 def _about(run: Mapping[str, Any]) -> str:
-    """One line on what was run, of what is known.
+    """One line about the run, from what is known.
 
     >>> _about({"model": "demo", "steps": 50, "cfg": 5.0})
     'demo · 50 steps · cfg 5'
@@ -76,7 +89,7 @@ PAGE = """<!doctype html>
 </head>
 <body class="i2am-page">
 <header><h1>{{title}}</h1><p>{{about}}</p></header>
-<main id="viewer"><p>This page needs JavaScript and a browser of 2023 or later.</p></main>
+<main id="viewer"><p>This page needs JavaScript and a browser from 2023 or later.</p></main>
 <script type="application/json" id="data">{{data}}</script>
 <script type="module">
 import { startPage } from "i2am/page.js";

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file in which a patch of either picture shows its map on the other."""
+"""The report of a run: one HTML file in which pointing at a patch of either picture shows its map on the other."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def write_report(
     branch: str = "cond",
     image: int = 0,
 ) -> Path:
-    """Write one HTML file that explores a recording and needs neither network nor server.
+    """Write one HTML file in which to explore a recording; it needs neither network nor server.
 
     Args:
-        path: the file to write; its folder is made where missing.
+        path: the file to write; its folder is made if missing.
         maps: what was recorded.
         generated: the generated picture.
         references: one picture for each reference of ``maps``.
         scores: content of scores.json, shown as tables; `imacs.Score` values are accepted.
         title: heading of the page.
         images: further pictures to show, by caption.
-        truth: (2, H, W) true place (x, y) of each generated pixel in pixels of the first reference, NaN where none.
-        reference_mask: (H, W), 1 = the object on the first reference; the page then starts with where it went.
+        truth: (2, H, W) true place (x, y) of each generated pixel in pixels of the first reference, NaN if none.
+        reference_mask: (H, W), 1 = the object on the first reference; the page then opens with where it went.
         branch: half of classifier-free guidance to show.
         image: which image of the batch to show.
 
@@ -73,9 +73,9 @@ def write_report(
         branch=branch,
         image=image,
     )
-    path = Path(path)
+    path, page = Path(path), page_of(data).encode()  # before the file is opened: a failure must not leave an empty one
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page_of(data), encoding="utf-8")
+    path.write_bytes(page)
     log.info("report of %.1f MB written to %s", path.stat().st_size / 1e6, path)
     return path
 
@@ -92,7 +92,7 @@ def report_of_run(
     branch: str = "cond",
     title: str = "",
 ) -> Path:
-    """Write the page of one image of a run, with its scores, and where the object went, where there are masks.
+    """Write the page of one image of a run; with masks, also its scores and where the object went.
 
     Args:
         path: the file to write.
@@ -106,7 +106,7 @@ def report_of_run(
         title: heading; empty: "I²AM report".
 
     Raises:
-        I2AMError: pictures or masks that do not fit the run, with both numbers or sizes.
+        I2AMError: pictures or masks do not fit the run; names both numbers or sizes.
     """
     if not 0 <= image < maps.images:
         raise I2AMError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
@@ -130,7 +130,7 @@ def report_of_run(
         picture,
         references,
         scores=scores,
-        title=title.strip() or "I²AM report",
+        title=str(title).strip() or "I²AM report",
         reference_mask=None if reference_mask is None else mask_of(reference_mask, image, maps.images, "reference mask"),
         branch=branch,
         image=image,

@@ -138,6 +138,97 @@ def test_a_changed_file_is_read_again(run_graph: Any, pack: ModuleType, maps: An
     assert "load" in again.executed
 
 
+@pytest.mark.parametrize("inode", ["the same", "another"])
+def test_a_file_replaced_within_its_time_and_size_is_read_again(
+    run_graph: Any, pack: ModuleType, maps: Any, output: Path, inode: str
+) -> None:
+    path = maps.save(output / "maps.safetensors")
+    before = path.stat()
+    first = load(run_graph, "maps.safetensors [output]")["maps"]
+    assert "load" in load(run_graph, "maps.safetensors [output]").cached
+    whole = path.read_bytes()
+    other = whole.replace(b'\\"seed\\": null', b'\\"seed\\": 1234')
+    assert len(other) == len(whole)
+    assert other != whole
+    if inode == "another":
+        path.unlink()
+    path.write_bytes(other)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    again = load(run_graph, "maps.safetensors [output]")
+    assert "load" in again.executed
+    assert (first.run.seed, again["maps"].run.seed) == (None, 1234)
+    os.utime(path)  # the same content at another time need not be read again
+    assert "load" in load(run_graph, "maps.safetensors [output]").cached
+
+
+def test_a_name_from_another_node_is_read_at_every_run(run_graph: Any, pack: ModuleType, maps: Any, output: Path) -> None:
+    def loaded() -> Any:
+        prompt = {"load": {"class_type": "I2AM_LoadMaps", "inputs": {"file": ["give_name", 0]}}}
+        return run_graph(prompt, give={"name": "maps.safetensors [output]"}, watch={"maps": ("load", 0)})["maps"]
+
+    maps.save(output / "maps.safetensors")
+    assert loaded().images == 2
+    planted(pack, images=1).save(output / "maps.safetensors")
+    assert loaded().images == 1
+
+
+LONG = ["x" * 5000, "é" * 200, "a/" * 2000 + "b", "x/" + "y" * 300 + "/z"]
+OTHER_TYPES = [5, None, ["a"], {"a": 1}, True, 1.5]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_names_are_refused_in_a_sentence(
+    run_graph: Any, pack: ModuleType, pack_nodes: dict[str, Any], maps: Any, output: Path, name: str
+) -> None:
+    wrong = library(pack, "errors").I2AMError
+    for file in (name + ".safetensors", name + ".safetensors [output]"):
+        error = load(run_graph, file, expect_error=True).error
+        assert error.kind == "validation"
+        assert re.search(r"has \d+ characters|no file", error.message)
+        for ask in ("execute", "fingerprint_inputs"):
+            with pytest.raises(wrong, match=r"has \d+ characters|no file"):
+                getattr(pack_nodes["I2AM_LoadMaps"], ask)(file=file)
+    assert "file name prefix" in save(run_graph, maps, name, expect_error=True).error.message
+    report = pack_nodes["I2AM_Report"]
+    with pytest.raises(wrong, match=r"file name prefix .*has [0-9]+ characters") as caught:
+        report.execute(**{**defaults(report), "maps": maps, "image": picture(GENERATED), "filename_prefix": name})
+    assert len(str(caught.value)) < 300
+    assert list(output.rglob("*")) == []
+
+
+def test_a_name_of_200_bytes_is_saved(run_graph: Any, maps: Any, output: Path) -> None:
+    save(run_graph, maps, "é" * 100)
+    assert [path.stat().st_size > 1000 for path in output.iterdir()] == [True]
+
+
+@pytest.mark.parametrize("name", OTHER_TYPES)
+def test_names_of_another_type_are_refused_in_a_sentence(
+    pack: ModuleType, pack_nodes: dict[str, Any], maps: Any, output: Path, name: Any
+) -> None:
+    wrong = library(pack, "errors").I2AMError
+    with pytest.raises(wrong, match=f"file name must be text, got a {type(name).__name__}"):
+        pack_nodes["I2AM_LoadMaps"].execute(file=name)
+    if name is not None:
+        assert "must be text" in pack_nodes["I2AM_LoadMaps"].validate_inputs(file=name)
+    with pytest.raises(wrong, match="prefix must be text"):
+        pack_nodes["I2AM_SaveMaps"].execute(maps=maps, filename_prefix=name)
+    report = pack_nodes["I2AM_Report"]
+    given = {**defaults(report), "maps": maps, "image": picture(GENERATED)}
+    with pytest.raises(wrong, match="prefix must be text"):
+        report.execute(**{**given, "filename_prefix": name})
+    report.execute(**{**given, "title": name})
+    assert [path.suffix for path in (output / "I2AM").iterdir()] == [".html"]
+
+
+def test_a_files_header_is_enough_to_refuse_it_before_the_run(run_graph: Any, maps: Any, output: Path) -> None:
+    path = maps.save(output / "maps.safetensors")
+    path.write_bytes(path.read_bytes().replace(b'\\"heads\\": 2,', b'\\"heads\\": 9,'))
+    error = load(run_graph, "maps.safetensors [output]", expect_error=True).error
+    assert error.kind == "validation"
+    assert re.search(r"damaged \(the tensor '.*' is .*, expected .*\(2, 4, 9, 80\)", error.message)
+
+
 def report(run_graph: Any, pack_nodes: dict[str, Any], maps: Any, **inputs: Any) -> tuple[str, str, Any]:
     give = {"maps": maps, **{k: v for k, v in inputs.items() if isinstance(v, torch.Tensor)}}
     plain = {k: v for k, v in inputs.items() if k not in give}

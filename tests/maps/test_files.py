@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from filled_maps import FIELDS, LAYERS, described, example, recording
+from filled_maps import FIELDS, LAYERS, assert_equal, example, recording
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,23 +20,6 @@ from i2am.levels.marginal import tlam, ulam
 from i2am.levels.patch import sram
 from i2am.maps import file as files
 from i2am.maps.value import AttributionMaps
-
-
-def assert_equal(a: AttributionMaps, b: AttributionMaps) -> None:
-    assert described(a) == described(b)
-    assert type(a.run.timesteps) is type(b.run.timesteps) is tuple
-    assert a._tensors.keys() == b._tensors.keys()
-    for key, tensor in a._tensors.items():
-        assert tensor.dtype == b._tensors[key].dtype
-        assert torch.equal(tensor, b._tensors[key]), key
-    assert (a.inpaint_mask is None) == (b.inpaint_mask is None)
-    if a.inpaint_mask is not None:
-        assert torch.equal(a.inpaint_mask, b.inpaint_mask)
-    assert a.thumbnails.keys() == b.thumbnails.keys()
-    for name, picture in a.thumbnails.items():
-        assert b.thumbnails[name].dtype == torch.uint8
-        assert torch.equal(picture, b.thumbnails[name])
-
 
 # ---------------------------------------------------------------------------------------------------- round trip
 
@@ -200,8 +183,7 @@ def test_a_damaged_description(good: Path, name: str, value: object) -> None:
         else:
             about[name] = value
 
-    if (name, value) not in (("notes", [5]), ("null_branches", [5])):  # these may say anything
-        refused(rewritten(good, change), "damaged")
+    refused(rewritten(good, change), "damaged")
 
 
 DAMAGES: dict[str, Callable[[dict[str, Any], dict[str, Tensor]], object]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -48,3 +49,31 @@ def test_a_link_does_not_lead_out(tmp_path: Path) -> None:
     with pytest.raises(I2AMError, match="leads out of its folder"):
         inside(tmp_path / "in", "link")
     assert inside(tmp_path / "in", "own") == tmp_path / "in" / "file"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "é" * 130, "a/" * 1200 + "b", "x\\" + "y" * 256, "\x1b[2J" * 200])
+def test_names_that_no_file_could_have_are_refused_briefly(name: str) -> None:
+    for check in (check_prefix, lambda text: inside("/base", text)):
+        with pytest.raises(I2AMError, match=rf"has {len(name)} characters; give at most [0-9]+ bytes") as caught:
+            check(name)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("name", [None, 5, 1.5, True, b"maps", ["maps"], {"maps": 1}, Path("maps")])
+def test_what_is_no_text_is_no_name(name: Any) -> None:
+    for check in (check_prefix, lambda text: inside("/base", text)):
+        with pytest.raises(I2AMError, match=f"must be text, got a {type(name).__name__}"):
+            check(name)
+
+
+def test_half_of_a_surrogate_pair_is_no_name() -> None:
+    with pytest.raises(I2AMError, match=r"prefix 'a\\ud800b' holds"):
+        check_prefix("a\ud800b")
+    with pytest.raises(I2AMError, match=r"'a\\ud800b' is not a file name"):
+        inside("/base", "a\ud800b")
+
+
+def test_long_names_that_files_can_have_are_taken() -> None:
+    assert check_prefix("é" * 100) == "é" * 100
+    assert inside("/base", "y" * 255) == Path("/base", "y" * 255)

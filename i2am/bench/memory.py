@@ -1,4 +1,4 @@
-"""What the benchmark knows about memory: a meter of peaks, and the proofs that recording stays small (DESIGN 4, 5)."""
+"""Memory in the benchmark: a peak meter, and proofs that recording stays small (DESIGN 4, 5)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from ..recording.reduce import CHUNK_BYTES
 
 
 class PeakMemory:
-    """Highest number of bytes that tensors made inside of `watch` took at once, over all its blocks.
+    """Peak number of bytes held by tensors made inside `watch`, over all its blocks.
 
-    On the CPU it counts the storages that PyTorch's operations return, until they are freed: what the process
-    holds (its resident size) also depends on what the allocator keeps of earlier work, which would blame
-    one way of recording for another's. Room that an operation needs inside of itself is not seen. On CUDA it
-    is the allocator's own count of the device's memory.
+    On the CPU it counts the storages that PyTorch's operations return, until they are freed. The process's resident
+    size would also include what the allocator keeps of earlier work, and blame one mode for another's. Memory that an
+    operation uses internally is not seen. On CUDA it is the allocator's own count of the device's memory.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -51,7 +50,7 @@ class PeakMemory:
 
 
 class _Storages(TorchDispatchMode):
-    """Follows every storage that an operation returns and that was not there before."""
+    """Follows every new storage that an operation returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +82,7 @@ class _Storages(TorchDispatchMode):
 
 
 def room_for(budget: int, chunk_bytes: int) -> int:
-    """Most bytes that a recording may take while it runs: the budget, a step's maps of as much, and the chunks in work."""
+    """Most bytes that a recording may take while it runs: the budget, as much again for a step's maps, and the chunks."""
     return 2 * budget + 2 * chunk_bytes
 
 
@@ -97,7 +96,7 @@ def prove_budget(
 ) -> list[dict[str, Any]]:
     """Record ``steps`` steps per head at the default budget, then with ``shares`` of what that took as the budget.
 
-    It holds where the recording stays within the budget, and the peak of what the run took for it within `room_for`.
+    The proof holds if the recording stays within its budget, and the peak that it added to the run within `room_for`.
 
     Args:
         run: runs a model for ``steps`` and returns the maps recorded with ``pairwise`` and ``budget``; with
@@ -148,7 +147,7 @@ def prove_layer(
 ) -> dict[str, Any]:
     """Record two steps of one cross-attention layer; its N x S x heads block must never exist at once.
 
-    It holds where the peak is below half of that block, and within `room_for`.
+    The proof holds if the peak is below half of that block, and within `room_for`.
 
     Args:
         device: where q and k are.
@@ -156,7 +155,7 @@ def prove_layer(
         reference: rows and columns of the reference tokens.
         heads: of the layer.
         width: channels of a head.
-        pairwise: see `Recorder`; per head must be too much for ``budget``.
+        pairwise: see `Recorder`; "heads" must not fit into ``budget``.
         budget: see `Recorder`.
         chunk_bytes: see `Recorder`.
     """

@@ -1,4 +1,4 @@
-"""The ways of watching a U-Net that the benchmark compares: this library's, and two plain ones as yardsticks."""
+"""The ways of watching a U-Net that the benchmark compares: this library's, and two plain ones as baselines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODES = ("none", *RECORDED, "keep_all", "recompute_hook")
 
 @dataclass(frozen=True)
 class Run:
-    """One sampling run of ``schedule`` steps: rows are [uncond, cond] of ``images`` images, and ``layout`` their keys'."""
+    """One sampling run of ``schedule`` steps: rows are [uncond, cond] of ``images`` images, with keys as in ``layout``."""
 
     layout: Layout
     schedule: int
@@ -36,8 +36,8 @@ class Run:
 class Clock:
     """Adds up the time spent in its `timed` functions.
 
-    In seconds of processor time of the whole process, so that waiting for another program does not count; on
-    CUDA in seconds between two events on the device's queue.
+    On the CPU it counts seconds of processor time of the whole process, so that waiting for another program does not
+    count; on CUDA, seconds between two events on the device's queue.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -76,7 +76,7 @@ class Clock:
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
-    """The model again, with hooks and processors of its own but the same weights."""
+    """A copy of the model with its own hooks and processors but the same weights."""
     return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
 
 
@@ -101,11 +101,11 @@ class Mode:
         self._stack.close()
 
     def stored_bytes(self, _steps: int) -> int:
-        """Bytes that a whole run leaves, after ``_steps`` steps of it; asked after leaving the mode."""
+        """Bytes that a whole run leaves, given that ``_steps`` of its steps ran; call it after leaving the mode."""
         return 0
 
     def notes(self) -> list[str]:
-        """What a budget left out; asked after leaving the mode."""
+        """What a budget left out; call it after leaving the mode."""
         return []
 
 
@@ -118,7 +118,7 @@ class Recorded(Mode):
         self.recording: DiffusersRecording = record(
             self.model, run.layout, steps=run.schedule, images=run.images, generated_size=run.generated_size, **options
         )
-        for name in ("_before", "_observe"):  # all that the host does besides calling the processor that it found
+        for name in ("_before", "_observe"):  # all that the host does besides calling the original processor
             setattr(self.recording, name, self.clock.timed(getattr(self.recording, name)))
 
     def __enter__(self) -> Recorded:
@@ -138,7 +138,7 @@ class Recorded(Mode):
 
 
 class KeepAll(Mode):
-    """Yardstick: explicit attention; the conditional half's softmax of every cross-attention layer and step is kept."""
+    """Baseline: explicit attention that keeps the conditional half's softmax of every cross-attention layer and step."""
 
     def __enter__(self) -> KeepAll:
         self.clock = None
@@ -168,7 +168,7 @@ class _Explicit:
 
 
 class RecomputeHook(Mode):
-    """Yardstick: a forward hook on every attention recomputes its softmax; the sums of the cross-attentions' are kept."""
+    """Baseline: a forward hook on every attention recomputes its softmax; those of cross-attention are summed and kept."""
 
     def __enter__(self) -> RecomputeHook:
         assert self.clock is not None
@@ -210,7 +210,7 @@ def _softmax(attn: Any, hidden_states: Tensor, context: Tensor) -> Tensor:
 
 
 def make(name: str, model: nn.Module, run: Run, device: torch.device) -> AbstractContextManager[Mode]:
-    """The mode of a name of `MODES`."""
+    """The mode called ``name``, one of `MODES`."""
     if name in RECORDED:
         return Recorded(model, run, device, **RECORDED[name])
     return {"none": Mode, "keep_all": KeepAll, "recompute_hook": RecomputeHook}[name](model, run, device)

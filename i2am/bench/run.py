@@ -1,8 +1,7 @@
 """`python -m i2am bench`: what recording costs, on a U-Net of Stable Diffusion 1.5's shape with random weights.
 
-All modes take turns within one run, so that what else the machine does meets all of them; ratios are taken
-to the unwatched model's time in the same round. Memory is measured in the rounds that warm up, which are
-not timed.
+All modes take turns within one run, so that other load on the machine affects them all; ratios are to the
+unwatched model's time in the same round. Memory is measured in the warm-up rounds, which are not timed.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ log = logging.getLogger("i2am")
 WARM_UP = 2
 SCHEDULE = 50
 NARROW = 1 << 16
-"""Bytes of a chunk where small models prove something about memory, so that chunks do not hide it."""
+"""Bytes of a chunk in memory proofs with small models, where larger chunks would hide what is measured."""
 TARGETS = {"marginals": 1.02, "pairwise": 1.03}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured: (H, W) of the picture in pixels, the U-Net's base width and layers a block, tokens and their width."""
+    """What is measured: picture (H, W) in pixels, the U-Net's base width and layers per block, tokens and their width."""
 
     size: tuple[int, int] = (512, 384)
     width: int = 320
@@ -56,13 +55,13 @@ TINY = Setup(size=(128, 96), width=32, layers=1, tokens=17, context=32)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bench`."""
-    parser.add_argument("--steps", type=_count, default=2, help="timed steps a mode, after two that warm up (default 2)")
+    parser.add_argument("--steps", type=_count, default=2, help="timed steps per mode, after two warm-up steps (default 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto: cuda where there is one (default auto)")
     parser.add_argument("--size", type=_size, metavar="HxW", help="picture size in pixels (default 512x384)")
     parser.add_argument("--width", type=_count, help="channels of the U-Net's first level (default 320, as in SD 1.5)")
     parser.add_argument(
-        "--tokens", type=_count, help="tokens of the reference: a square, or a square and one leading token (default 257)"
+        "--tokens", type=_count, help="number of reference tokens: a square, or a square and one leading token (default 257)"
     )
     parser.add_argument("--tiny", action="store_true", help="a small U-Net and picture, to try the command itself in seconds")
     parser.add_argument("--threads", type=_count, help="processor threads (default: PyTorch's choice)")
@@ -83,12 +82,12 @@ def _size(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 512x384, got {text!r}") from None
     if min(height, width) < 64 or height % 8 or width % 8:
-        raise argparse.ArgumentTypeError(f"height and width are multiples of 8 from 64 up, got {text!r}")
+        raise argparse.ArgumentTypeError(f"height and width must be multiples of 8, 64 or more, got {text!r}")
     return height, width
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table and write the JSON file; 0 unless a memory proof failed.
+    """Measure, print the table and write the JSON file; returns 0 unless a memory proof failed.
 
     Raises:
         I2AMError: no such device, or a width or number of tokens that cannot be used.
@@ -128,7 +127,7 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
-        raise I2AMError(f"--device is cpu, cuda or auto, got {name!r}")
+        raise I2AMError(f"--device must be cpu, cuda or auto, got {name!r}")
     if name != "cpu" and not torch.cuda.is_available():
         raise I2AMError(f"--device {name}: PyTorch sees no CUDA device here; use cpu or auto")
     return torch.device(name)
@@ -139,7 +138,7 @@ def _grid(tokens: int) -> TokenGrid:
         side = math.isqrt(tokens - leading)
         if side and side**2 == tokens - leading:
             return TokenGrid(side, side, leading)
-    raise I2AMError(f"--tokens is a square, or a square and one more (256 or 257), got {tokens}")
+    raise I2AMError(f"--tokens must be a square, or a square and one more (such as 256 or 257), got {tokens}")
 
 
 def unet(setup: Setup) -> nn.Module:
@@ -152,7 +151,7 @@ def unet(setup: Setup) -> nn.Module:
 
     groups = 32 if setup.width % 32 == 0 else 8
     if setup.width % groups:
-        raise I2AMError(f"--width is a multiple of 8, got {setup.width}")
+        raise I2AMError(f"--width must be a multiple of 8, got {setup.width}")
     return UNet2DConditionModel(  # type: ignore[no-any-return]
         in_channels=12,
         out_channels=4,
@@ -206,7 +205,7 @@ def measure(
 
 
 def _step(mode: Mode, sample: Tensor, context: Tensor, timestep: float) -> tuple[Tensor, float, float, float]:
-    """One evaluation: its output, then seconds by the clock, of processor time, and inside of the watching."""
+    """One evaluation: its output, then seconds of wall time, of processor time, and spent watching."""
     cuda = sample.is_cuda
     if mode.clock is not None:
         mode.clock.take()
@@ -224,9 +223,9 @@ def _step(mode: Mode, sample: Tensor, context: Tensor, timestep: float) -> tuple
 def _figures(
     taken: list[tuple[float, float, float]], plain: list[tuple[float, float, float]], watched: bool
 ) -> dict[str, float | None]:
-    """Seconds a step (median and minimum) and ratios to the unwatched model, from times by round.
+    """Seconds per step (median and minimum) and ratios to the unwatched model, from the times of each round.
 
-    ``recorder_share`` is the time spent watching divided by the rest of the step, of processor time on the CPU;
+    ``recorder_share`` is the time spent watching divided by the rest of the step (processor time on the CPU);
     None for a mode that replaces the model's own work.
     """
     wall = [t[0] for t in taken]
@@ -294,8 +293,8 @@ def table(modes: dict[str, dict[str, Any]], schedule: int) -> str:
     lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
     short = [f"{name}: {'; '.join(figures['notes'])}\n" for name, figures in modes.items() if figures["notes"]]
     notes = (
-        "ratio: to the unwatched model in the same round. recorder: processor time inside of the watching ÷ the model's.\n"
-        f"added: peak memory above the unwatched model's. {schedule} steps: what a run of that many leaves.\n"
+        "ratio: to the unwatched model in the same round. recorder: processor time spent watching ÷ the model's.\n"
+        f"added: peak memory above the unwatched model's. {schedule} steps: size of the recording of such a run.\n"
     )
     return "\n".join(lines) + "\n\n" + notes + "".join(short)
 

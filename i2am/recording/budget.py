@@ -12,7 +12,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs for one branch and image: floats per step and head, per group and head, per pairwise block."""
+    """Memory cost of a layer for one branch and image: floats per step and head, per group and head, per pairwise block."""
 
     name: str
     heads: int
@@ -34,14 +34,14 @@ class Plan:
 
 
 def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | None, copies: int, budget: int) -> Plan:
-    """Choose the finest way of keeping that stays within ``budget`` bytes.
+    """Choose the finest plan that stays within ``budget`` bytes.
 
-    Marginals coarsen steps, down to one range a time group, then heads; only then pairwise maps go from per head
-    to their mean, to one group, and layer by layer, the largest first; at last marginals coarsen steps beyond groups.
-    What a step of the pairwise maps frees beyond need goes back to the marginals: to heads, then to steps.
+    Marginal maps merge steps, down to one range per time group, then heads. Only then do pairwise maps go from per head
+    to their mean over heads, to one time group, and are dropped layer by layer, the largest first. Finally, marginal maps
+    merge steps across groups. Memory freed beyond need goes back to the marginal maps: to heads, then to steps.
 
     Args:
-        costs: one entry a layer.
+        costs: one entry per layer.
         steps: T.
         groups: time groups wanted.
         pairwise: None, "mean" or "heads".
@@ -99,7 +99,7 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
 
 
 def bytes_of(chosen: Plan, costs: list[LayerCost], copies: int) -> int:
-    """What a whole run takes that is kept as planned; ``copies``: branches x images."""
+    """Bytes of a whole run kept as planned; ``copies``: branches x images."""
     floats = 0
     for c in costs:
         heads = c.heads if chosen.marginal_heads else 1
@@ -110,11 +110,11 @@ def bytes_of(chosen: Plan, costs: list[LayerCost], copies: int) -> int:
 
 
 def joined(chosen: Plan, costs: list[LayerCost], name: str, *, pairwise: str | None, copies: int, budget: int) -> Plan:
-    """A plan with one more layer, which was first seen after the plan was made: its pairwise maps where there is room.
+    """The plan with one more layer, first seen after it was made; the layer gets pairwise maps if there is room.
 
     Args:
-        chosen: the plan so far, by which earlier steps were kept.
-        costs: of all layers, that of the new one included.
+        chosen: the plan so far, already applied to earlier steps.
+        costs: of all layers, including the new one.
         name: the new layer.
         pairwise: what was asked for: None, "mean" or "heads".
         copies: branches x images.
@@ -132,13 +132,13 @@ def joined(chosen: Plan, costs: list[LayerCost], name: str, *, pairwise: str | N
 
 
 def _finer(per_head: bool, stride: int) -> list[tuple[bool, int]]:
-    """Ways to keep marginals, (by head, most steps a range), the finest first, down to the given one."""
+    """Ways to keep marginal maps, (per head, most steps per range), the finest first, down to the given one."""
     strides = sorted({2**i for i in range(stride.bit_length())} | {stride})
     return [(heads, steps) for heads in ((True,) if per_head else (True, False)) for steps in strides]
 
 
 def _bins(groups: Ranges, stride: int) -> Ranges:
-    """Ranges of at most ``stride`` steps; as long as a group holds one, every group is a union of them."""
+    """Ranges of at most ``stride`` steps; every group is a union of them unless ``stride`` exceeds the longest group."""
     if stride > max(b - a for a, b in groups):
         return even_ranges(groups[-1][1], -(-groups[-1][1] // stride))
     return tuple((a + low, a + high) for a, b in groups for low, high in even_ranges(b - a, -(-(b - a) // stride)))

@@ -1,4 +1,4 @@
-"""How a run is kept within its budget: decided layer by layer, as the run shows which there are."""
+"""How a run is kept within its budget, decided layer by layer, as layers are first seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .budget import LayerCost, Plan, joined, plan
 class Planning:
     """The plan of one run.
 
-    More layers never make a plan finer, so what a layer has no room for when it is first seen, it never gets.
+    More layers never make a plan finer, so what a layer has no room for when first seen, it never gets.
 
     Args:
         steps: T.
@@ -47,15 +47,15 @@ class Planning:
             RecordingError: no layer was seen yet.
         """
         if self._plan is None:
-            raise RecordingError("nothing was recorded yet, so there is no plan of how to keep it")
+            raise RecordingError("nothing was recorded yet, so there is no plan for keeping it")
         return self._plan
 
     def knows(self, layer: str) -> bool:
-        """Whether a layer has its place in the plan."""
+        """Whether a layer is in the plan."""
         return layer in self._costs
 
     def take_in(self, layer: LayerInfo, late: bool) -> None:
-        """Give a layer its place in the plan; ``late``: steps were kept already, so only this layer can still be planned."""
+        """Add a layer to the plan; if ``late``, steps were kept already and only this layer can still be planned."""
         self._costs[layer.name] = cost_of(layer, self.masked)
         costs = list(self._costs.values())
         if late:
@@ -72,12 +72,12 @@ class Planning:
             )
 
     def pairwise_of(self, layer: str) -> str | None:
-        """What is kept of a layer's pairs: None, "mean" or "heads"."""
+        """How a layer's pairwise maps are kept: None, "mean" or "heads"."""
         return self.plan.pairwise if layer in self.plan.pairwise_layers else None
 
 
 def cost_of(layer: LayerInfo, masked: bool) -> LayerCost:
-    """What a layer costs for one branch and image, counted from the table of kinds."""
+    """A layer's cost for one branch and image, from the table of kinds."""
     n, references = layer.grid.placed, layer.references
     length = {"queries": n * len(references), "tokens": sum(r.grid.tokens for r in references)}
     kept = {name: kind for name, kind in tensor_kinds().items() if kind.along != "pairs" and (masked or name != "g2r_masked")}

@@ -1,4 +1,4 @@
-"""Recorder: takes every attention call of a run, reduces it at once and leaves one `AttributionMaps`."""
+"""Recorder: takes every attention call of a run, reduces it at once and returns one `AttributionMaps`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from ..geometry.shapes import check_shape
 from ..maps.facts import LayerInfo, RunInfo
 from ..maps.value import AttributionMaps
 from .call_maps import CallMaps
+from .complete import Slot, complete
 from .planning import Planning
 from .reduce import CHUNK_BYTES, reduce_attention
 from .scratch import Scratch
 from .sums import Sums
 
 BUDGET = 300_000_000
-Slot = tuple[str, str, int]
-"""(layer name, branch, softmax)"""
 
 
 class Recorder:
     """Collects the calls of one run.
 
-    A host calls `observe` for every attention call and `end_step` when a step's evaluations are over; the
-    last evaluation of a step counts (multi-evaluation samplers). `finish` gives the maps.
+    A host calls `observe` for every attention call and `end_step` when a step's evaluations are over; of several
+    evaluations in a step (multi-evaluation samplers) the last one counts. `finish` returns the maps.
 
     Args:
         layout: what the keys are, for all layers or by layer name.
@@ -40,8 +39,8 @@ class Recorder:
         layers: names or globs of the layers to record; None: all.
         pairwise: None, "mean" (over heads) or "heads".
         groups: time groups of the pairwise maps.
-        budget: bytes that the recording may take (see `budget.plan`). While it runs, one step's maps, which take no more
-            than that, and the chunks in work come on top.
+        budget: bytes that the recording may take (see `budget.plan`). While it runs, one step's maps, which
+            take no more than that, and the chunks being processed come on top.
         inpaint_mask: (h, w) or (images, h, w), 1 = repainted, for eq. 17.
         generated_size: (H, W) of the generated picture in pixels.
         null_branches: branches whose reference tokens stand for "no reference".
@@ -66,16 +65,16 @@ class Recorder:
     ) -> None:
         for name, value in {"steps": steps, "images": images, "groups": groups, "budget": budget}.items():
             if value < 1:
-                raise RecordingError(f"{name} is at least 1, got {value}")
+                raise RecordingError(f"{name} must be at least 1, got {value}")
         if pairwise not in (None, "mean", "heads"):
-            raise RecordingError(f"pairwise is None, 'mean' or 'heads', got {pairwise!r}")
+            raise RecordingError(f"pairwise must be None, 'mean' or 'heads', got {pairwise!r}")
         if not branches:
             raise RecordingError("at least one branch must be recorded: 'cond', 'uncond' or both")
         self._layout_of: Callable[[str], Layout] = (lambda _name: layout) if isinstance(layout, Layout) else layout
         self.steps, self.images, self.branches = steps, images, tuple(branches)
         self._patterns = None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
         self._chunk, self._generated_size = chunk_bytes, generated_size
-        self._mask = _mask(inpaint_mask, images, generated_size)
+        self._mask = _checked_mask(inpaint_mask, images, generated_size)
         self._null = tuple(b for b in null_branches if b in self.branches)
         self._planning = Planning(steps, groups, pairwise, len(self.branches) * images, budget, self._mask is not None)
         self._layers: dict[str, LayerInfo] = {}
@@ -109,12 +108,12 @@ class Recorder:
     ) -> None:
         """Reduce one branch's rows of one call: q (images, H, N, d), k and v (images, Hk, S, d).
 
-        ``output``, where the host has it, is what the call gave, (images, H, N, dv): see `reduce_attention`.
-        ``softmax`` says which of the layer's calls it is, as `Reference.softmax` has it.
+        ``output`` is the call's output, (images, H, N, dv), if the host has it; see `reduce_attention`.
+        ``softmax`` is the number of the call in its layer; see `Reference.softmax`.
 
         Raises:
             LayoutError: the call does not match the layout or the grid.
-            RecordingError: the step is outside of the schedule, or the batch is not ``images`` rows.
+            RecordingError: the step is outside of the schedule, or the batch does not have ``images`` rows.
         """
         if self._finished:
             raise RecordingError("this recorder has finished; make a new one for another run")
@@ -134,7 +133,7 @@ class Recorder:
             layout.beside,
             layout.official,
         )
-        self._meet(info)
+        self._register(info)
         with torch.no_grad():
             self._staged[layer, branch, softmax] = reduce_attention(
                 q,
@@ -161,24 +160,25 @@ class Recorder:
         if q.shape[0] != self.images:
             raise RecordingError(
                 f"layer {layer!r} was called with {q.shape[0]} rows for branch {branch!r}, expected one for each of "
-                f"{self.images} images; set `images` and the order of branches to what the run does"
+                f"{self.images} images; set `images` and the order of branches to match the run"
             )
 
-    def _meet(self, info: LayerInfo) -> None:
-        """Take a layer into the plan when it is first seen, and refuse one that changes."""
+    def _register(self, info: LayerInfo) -> None:
+        """Add a layer to the plan when it is first seen, and refuse one that changes."""
         known = self._layers.setdefault(info.name, info)
         if known != info:
             raise RecordingError(
                 f"layer {info.name!r} changed within the run from {known.grid.rows} x {known.grid.columns} tokens and "
                 f"{known.heads} heads to {info.grid.rows} x {info.grid.columns} and {info.heads}; one recording holds one size "
-                f"of picture"
+                f"of picture, so switch off what resizes it meanwhile (Deep Shrink, Kohya's hires fix), or leave the layer out "
+                f"with `layers`"
             )
         if not self._planning.knows(info.name):
-            self._planning.take_in(info, late=bool(self._seen))  # an adapter may begin late
+            self._planning.take_in(info, late=bool(self._seen))  # an adapter may start late
             self._coarsen_staged()
 
     def _coarsen_staged(self) -> None:
-        """Drop of the pairs in hand what the plan no longer has room for."""
+        """Coarsen or drop the staged pairwise maps that the plan no longer has room for."""
         for (layer, _, _), calls in self._staged.items():
             wanted = self._planning.pairwise_of(layer)
             for call in calls:
@@ -197,13 +197,13 @@ class Recorder:
         return self._weights[grid]
 
     def end_step(self, step: int) -> None:
-        """Take the step's last evaluation into the sums.
+        """Add the step's last evaluation to the sums.
 
         Raises:
             RecordingError: the step ended before.
         """
         for layer, branch, softmax in list(self._staged):
-            calls = self._staged.pop((layer, branch, softmax))  # its room is free again before the next one's sums are made
+            calls = self._staged.pop((layer, branch, softmax))  # freed before the next one's sums are made
             seen = self._seen.setdefault((layer, branch, softmax), set())
             if step in seen:
                 raise RecordingError(f"step {step} of layer {layer!r} ended twice; a second run needs a new recorder")
@@ -220,30 +220,16 @@ class Recorder:
         self._staged.clear()
         self._sums.clear()
 
-    def _steps_by_softmax(self) -> dict[int, set[int]]:
-        """The steps in which each softmax was seen: the same in all layers and branches that have it."""
-        steps: dict[int, set[int]] = {}
-        for layer, _, softmax in self._seen:
-            for branch in self.branches:
-                seen = self._seen.get((layer, branch, softmax), set())
-                others = steps.setdefault(softmax, seen)
-                if seen != others:
-                    raise RecordingError(
-                        f"layer {layer!r}, branch {branch!r} was seen in {len(seen)} steps, others in {len(others)}; maps of "
-                        f"different steps are not mixed"
-                    )
-        return steps
-
     def finish(
         self, run: RunInfo | None = None, thumbnails: dict[str, Tensor] | None = None, notes: Sequence[str] = ()
     ) -> AttributionMaps:
         """The maps of all steps that ended; ``notes`` are the host's own remarks for the reader.
 
         Raises:
-            RecordingError: nothing was recorded, or layers or branches were seen in different steps.
+            RecordingError: nothing was recorded, or nothing in all steps.
         """
         if self._finished:
-            raise RecordingError("this recorder has finished already, or its run failed")
+            raise RecordingError("this recorder has finished already, or its run failed; make a new one for another run")
         if not self._seen:
             raise RecordingError(
                 "nothing was recorded: no cross-attention call of a wanted layer and branch was seen; check that the run "
@@ -254,31 +240,34 @@ class Recorder:
         if never:
             raise RecordingError(
                 f"branch {never[0]!r} was never evaluated, so there are no maps; without guidance (cfg 1) a run has "
-                f"'cond' alone: record the branches that it has, or set another cfg"
+                f"only 'cond': record the branches that it has, or set another cfg"
             )
-        steps = self._steps_by_softmax()
-        plan, references = self._planning.plan, next(iter(self._layers.values())).references
+        found, plan = complete(self._seen), self._planning.plan
+        layers = {name: info for name, info in self._layers.items() if name in found.layers}
+        branches = tuple(b for b in self.branches if b in found.branches)
+        references = next(iter(layers.values())).references
+        self._sums.keep({(n, b, i) for n, b, softmax in found.slots for i in self._layout_of(n).indices(softmax)})
         evaluations = tuple(max(self._evaluations.get(s, {0: 0}).values()) for s in range(self.steps))
         return AttributionMaps(
-            self._sums.means(plan, self._layers, steps),
+            self._sums.means(plan, layers, found.steps),
             self._mask,
             thumbnails,
-            layers=tuple(self._layers.values()),
+            layers=tuple(layers.values()),
             references=references,
-            branches=self.branches,
+            branches=branches,
             images=self.images,
             run=replace(run or RunInfo(steps=self.steps), steps=self.steps, evaluations=evaluations),
             bins=plan.bins,
             groups=plan.groups,
-            recorded=tuple(sorted(set().union(*steps.values()))),
-            active=tuple(tuple(sorted(steps.get(r.softmax, ()))) for r in references),
+            recorded=tuple(sorted(set().union(*found.steps.values()))),
+            active=tuple(tuple(sorted(found.steps.get(r.softmax, ()))) for r in references),
             generated_size=self._generated_size,
-            notes=(*notes, *plan.notes),
-            null_branches=self._null,
+            notes=(*notes, *found.notes, *plan.notes),
+            null_branches=tuple(b for b in self._null if b in branches),
         )
 
 
-def _mask(mask: Tensor | None, images: int, size: Size) -> Tensor | None:
+def _checked_mask(mask: Tensor | None, images: int, size: Size) -> Tensor | None:
     if mask is None:
         return None
     mask = torch.as_tensor(mask).float()
@@ -286,12 +275,11 @@ def _mask(mask: Tensor | None, images: int, size: Size) -> Tensor | None:
     if mask.ndim != 3 or len(mask) not in (1, images):
         raise RecordingError(
             f"the inpainting mask given to the recording has the shape {tuple(mask.shape)}, but the run makes {images} "
-            f"image(s); give one mask, (h, w), or one an image, ({images}, h, w)"
+            f"image(s); give one mask, (h, w), or one per image, ({images}, h, w)"
         )
     if not bool((mask > 0).flatten(1).any(1).all()):
         raise RecordingError(
-            "the inpainting mask given to the recording is empty: no pixel is 1, which marks what is repainted; give another, "
-            "or none"
+            "the inpainting mask given to the recording is empty: no pixel is 1 (1 = repainted); give another mask, or none"
         )
     check_shape("inpainting mask", (mask.shape[1], mask.shape[2]), size, "generated image")
     return mask.cpu()

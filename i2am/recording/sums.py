@@ -24,7 +24,7 @@ class Sums:
         self._sums: dict[Key, Tensor] = {}
 
     def add(self, where: Where, call: CallMaps, step: int, plan: Plan) -> None:
-        """Take one step's call into the sums."""
+        """Add one step's call to the sums."""
         at = {"step": _range_of(step, plan.bins), "group": _range_of(step, plan.groups)}
         count = {"step": len(plan.bins), "group": len(plan.groups)}
         for name, kind in tensor_kinds().items():
@@ -37,32 +37,32 @@ class Sums:
             by_head = plan.pairwise == "heads" if kind.along == "pairs" else plan.marginal_heads
             if not by_head and value.shape[1] > 1:
                 value = value.mean(1, keepdim=True)
-            self._room((name, *where), value, count[kind.per])[:, at[kind.per]] += value
+            self._sum((name, *where), value, count[kind.per])[:, at[kind.per]] += value
         self._add_peak(where, call, at["group"], plan)
 
     def _add_peak(self, where: Where, call: CallMaps, group: int, plan: Plan) -> None:
-        """Keep the largest single A^r of the group's steps, with its place."""
+        """Keep the largest single value of A^r over the group's steps, and its place."""
         value, index = call.peak_value.cpu(), call.peak_index.cpu()
         if not plan.marginal_heads:
             value, head = value.max(1, keepdim=True)
             index = index.gather(1, head)
-        best = self._room(("peak_value", *where), value, len(plan.groups))
-        place = self._room(("peak_index", *where), index, len(plan.groups))
+        best = self._sum(("peak_value", *where), value, len(plan.groups))
+        place = self._sum(("peak_index", *where), index, len(plan.groups))
         higher = value > best[:, group]
         best[:, group] = torch.where(higher, value, best[:, group])
         place[:, group] = torch.where(higher, index, place[:, group])
 
-    def _room(self, key: Key, like: Tensor, ranges: int) -> Tensor:
-        """The sum that ``key`` is kept in, made at first use."""
+    def _sum(self, key: Key, like: Tensor, ranges: int) -> Tensor:
+        """The sum stored under ``key``, made at first use."""
         if key not in self._sums:
             self._sums[key] = torch.zeros((like.shape[0], ranges, *like.shape[1:]), dtype=like.dtype)
         return self._sums[key]
 
     def means(self, plan: Plan, layers: Mapping[str, LayerInfo], steps: Mapping[int, set[int]]) -> dict[Key, Tensor]:
-        """The sums divided, in place, by how many steps each range saw.
+        """The sums, divided in place by the number of steps seen in each range.
 
         Args:
-            plan: by which they were added up.
+            plan: the one that was used to add the calls.
             layers: by name.
             steps: the steps that each softmax was seen in.
         """
@@ -75,6 +75,10 @@ class Sums:
             counts = torch.tensor([sum(s in seen for s in range(a, b)) for a, b in ranges], dtype=torch.float32)
             total /= counts.clamp_min(1).view(1, -1, *([1] * (total.ndim - 2)))
         return self._sums
+
+    def keep(self, places: set[Where]) -> None:
+        """Drop the sums of all other places."""
+        self._sums = {key: total for key, total in self._sums.items() if key[1:] in places}
 
     def clear(self) -> None:
         """Drop everything."""

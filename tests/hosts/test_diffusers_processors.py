@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
@@ -137,25 +136,33 @@ def test_a_processor_that_is_a_function_is_chained(unet: UNet2DConditionModel) -
 
 
 def test_a_processor_set_during_the_run_stays(unet: UNet2DConditionModel, caplog: pytest.LogCaptureFixture) -> None:
-    custom, run = Strong(), Run()
-    with caplog.at_level(logging.WARNING, "i2am"), recording_of(unet, run):
-        run(unet)
-        attention_of(unet, MIDDLE).set_processor(custom)
+    custom = Strong()
+
+    def change(step: int) -> None:
+        if step == 0:
+            attention_of(unet, MIDDLE).set_processor(custom)
+
+    run = Run(each_step=change)
+    with Seen(unet) as seen:
+        out, maps = recorded(unet, run)
+    assert custom.calls == len(TIMES) - 1
     assert attention_of(unet, MIDDLE).processor is custom
-    assert MIDDLE in caplog.text
-    assert all(isinstance(attention_of(unet, x).processor, AttnProcessor2_0) for x in LAYERS if x != MIDDLE)
+    assert caplog.text == ""
+    assert_states(maps, seen, run)
     assert not any(h for pair in traces(unet)["hooks"].values() for h in pair)
+    attention_of(unet, MIDDLE).set_processor(AttnProcessor2_0())
+    assert torch.equal(out, run(unet))
 
 
 class Blind:
-    """A processor that does not use the layer's to_q and to_k."""
+    """A processor that does no attention."""
 
     def __call__(self, attn: nn.Module, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any) -> Tensor:
         return hidden_states * 0.5
 
 
 class Twice:
-    """A processor that projects keys twice, as those for image prompts may do."""
+    """A processor that attends twice, in a way of its own."""
 
     def __call__(self, attn: nn.Module, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any) -> Tensor:
         inner = AttnProcessor2_0()
@@ -165,28 +172,29 @@ class Twice:
         )
 
 
-@pytest.mark.parametrize(("processor", "text"), [(Blind(), "did not project"), (Twice(), "twice")])
-def test_a_processor_whose_attention_cannot_be_seen_is_refused(
-    unet: UNet2DConditionModel, processor: object, text: str
-) -> None:
+@pytest.mark.parametrize(("processor", "count"), [(Blind(), 0), (Twice(), 2)])
+def test_a_processor_whose_attention_is_not_known_is_refused(unet: UNet2DConditionModel, processor: object, count: int) -> None:
     attention_of(unet, MIDDLE).set_processor(processor)
     before, run = traces(unet), Run()
+    text = f"{count} attentions were seen in a call of layer '{MIDDLE}', expected 1: its processor {type(processor).__name__}"
     with pytest.raises(RecordingError, match=text) as caught:
         recorded(unet, run)
-    assert MIDDLE in str(caught.value)
-    assert "layers" in str(caught.value)
+    assert "`layers`" in str(caught.value)
     assert traces(unet) == before
     out, maps = recorded(unet, run, layers=("down*", "up*"))  # as the error proposes
     assert torch.equal(out, run(unet))
     assert MIDDLE not in [x.name for x in maps.layers]
 
 
-def test_fused_projections_are_refused(unet: UNet2DConditionModel) -> None:
+def test_fused_projections_are_recorded(unet: UNet2DConditionModel) -> None:
+    with Seen(unet) as seen:
+        Run()(unet)
     unet.fuse_qkv_projections()
-    before = traces(unet)
-    with pytest.raises(RecordingError, match="unfuse_qkv_projections"):
-        recorded(unet, Run())
+    before, plain = traces(unet), Run()(unet)
+    out, maps = recorded(unet, Run())
+    assert torch.equal(out, plain)
     assert traces(unet) == before
+    assert_states(maps, seen, Run())
     unet.unfuse_qkv_projections()
     recorded(unet, Run())
 

@@ -114,6 +114,6 @@ def test_a_run_that_stops_early_says_which_steps_it_did(unet: UNet2DConditionMod
     assert maps.recorded == (0, 1)
     assert maps.run.steps == 5
     assert maps.run.evaluations == (1, 1, 0, 0, 0)
-    with pytest.raises(I2AMError, match="the recorded steps 0 to 2 can make 1 to 2"):
+    with pytest.raises(I2AMError, match="the recorded steps 0 to 2 can be split into 1 to 2"):
         tlam(maps, "G2R", groups=5)
     assert len(tlam(maps, "G2R", Choice(steps=(0, 2)), groups=2).values) == 2

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from ...geometry.layout import Layout
 from ..attention import Attention
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The input of one evaluation: (rows of the batch, ...), its timestep, and the latent's (rows, columns)."""
+    """The input of one evaluation: (rows of the batch, ...), its timestep, the latent's (rows, columns), and the rest."""
 
     sample: Tensor
     time: float
     latent: tuple[int, int]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of the network: its step, (rows, columns) of its latent, and the rows of the batch by branch."""
+    """One evaluation of the network: its step, (rows, columns) of its latent, its batch, and the rows of that by branch."""
 
     step: int
     latent: tuple[int, int]
+    batch: int
     rows: Mapping[str, slice]
 
 
@@ -50,6 +53,9 @@ class Network(Protocol):
 
     def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
         """The input of an evaluation, from the arguments of ``module``'s ``forward``."""
+
+    def layout(self, given: Given) -> Layout | None:
+        """What the keys of its calls are, where the network and its input prove it; None: the caller has to give it."""
 
     def watch(self, observe: Observe, stack: ExitStack) -> None:
         """Pass every attention to a reference on to ``observe`` until the stack closes.

@@ -1,4 +1,4 @@
-"""Records a diffusers model: observes its attention during a `with` block, and changes nothing."""
+"""Records a diffusers model: watches its attention during a `with` block, and changes nothing."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from ...errors import RecordingError
 from ...geometry.layout import Layout
 from ...maps.value import AttributionMaps
 from .kinds import network_of
-from .network import Network
+from .network import Attentions, Network
 from .run import Run, Settings
+from .watching import watch_calls
 
 
 def record(
     model: Any,
-    layout: Layout | Callable[[str], Layout],
+    layout: Layout | Callable[[str], Layout] | None = None,
     *,
-    steps: int,
-    branches: Sequence[str] = ("uncond", "cond"),
+    steps: int | None = None,
+    branches: Sequence[str] | None = None,
     images: int = 1,
     keep: Sequence[str] = ("cond",),
     timesteps: Sequence[float] | None = None,
+    scheduler: Any = None,
     generated_size: tuple[int, int] | None = None,
     info: dict[str, Any] | None = None,
     thumbnails: dict[str, Tensor] | None = None,
@@ -35,37 +37,41 @@ def record(
 
     Example::
 
-        recording = record(pipeline, Layout.of(TokenGrid(16, 16, leading=1)), steps=50)
+        recording = record(pipeline, Layout.of(TokenGrid(16, 16, leading=1)))
         with recording:
             picture = pipeline(...)
         heat = ulam(recording.maps, "R2G")
 
     Args:
         model: a `UNet2DConditionModel`, or a pipeline that has one as ``unet``.
-        layout: what the keys of a call are; or a function from layer name to that.
-        steps: T, the scheduler's number of steps.
+        layout: what the keys of a call are; or a function from layer name to that. None: what IP-Adapters attend to, each
+            with a softmax of its own.
+        steps: T, the number of steps of the whole schedule; None: the scheduler's.
         branches: the order of the rows of a batch (branch-major) or, where the halves of classifier-free
-            guidance are separate calls, of the calls of a step; ``("cond",)`` without guidance.
+            guidance are separate calls, of the calls of a step; ``("cond",)`` without guidance. None: as the pipeline has
+            them at each call; ``("uncond", "cond")`` for a bare U-Net.
         images: images in the batch.
         keep: the branches to record.
-        timesteps: the scheduler's timesteps; lets steps keep their number in runs that start late. Without it a new
-            timestep is a new step.
+        timesteps: the timesteps of a loop of your own; lets steps keep their number in runs that start late. Without them
+            and without a scheduler a new timestep is a new step.
+        scheduler: the scheduler of a loop of your own, which tells steps whose timesteps are equal; a pipeline's is known.
         generated_size: (H, W) of the picture in pixels; default: the latent times the pipeline's factor, or 8.
         info: facts about the run for `RunInfo`: seed, sampler, cfg, model, extra.
         thumbnails: small pictures to keep with the maps, (H, W, 3) uint8.
         **options: of `Recorder`: layers, pairwise, groups, budget, inpaint_mask, null_branches, chunk_bytes.
 
     Raises:
-        RecordingError: ``model`` has no such U-Net.
+        RecordingError: ``model`` has no such U-Net, or a compiled one.
     """
     network = network_of(model)
     settings = Settings(
         layout,
         steps=steps,
-        branches=tuple(branches),
+        branches=None if branches is None else tuple(branches),
         images=images,
         keep=tuple(keep),
         timesteps=None if timesteps is None else [float(t) for t in timesteps],
+        scheduler=scheduler,
         generated_size=generated_size,
         info=info or {},
         thumbnails=thumbnails,
@@ -98,12 +104,21 @@ class DiffusersRecording:
         if self._stack is not None:
             raise RecordingError("this recording is running already; leave its `with` block first, or make another one")
         self._maps = None
-        self._run = run = Run(self._model, self._network, self._settings)
+        self._network = network_of(self._model)  # it may have been replaced or compiled since
+        self._run = Run(self._model, self._network, self._settings)
         with ExitStack() as stack:  # an error in here undoes what was done
-            stack.callback(self._network.module.register_forward_pre_hook(run.before_evaluation, with_kwargs=True).remove)
-            self._network.watch(run.observe, stack)
+            watch_calls(self._network.module, self._before, stack, anywhere=True)
+            self._network.watch(self._observe, stack)
             self._stack = stack.pop_all()
         return self
+
+    def _before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert self._run is not None
+        self._run.before_evaluation(args, kwargs)
+
+    def _observe(self, layer: str, attentions: Attentions) -> None:
+        assert self._run is not None
+        self._run.observe(layer, attentions)
 
     def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None) -> None:
         assert self._stack is not None

@@ -11,15 +11,19 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ...errors import LayoutError, RecordingError
+from ...geometry.layout import Layout
 from ..attention import Attention
+from .adapters import adapters_of, softmaxes_of
+from .attended import Attended
+from .compiled import refuse_compiled
 from .network import Evaluation, Given, Network, Observe
-from .processors import OUTPUT, Projected, watch_processor
+from .watching import Call, Grids, watch_attention, watch_grids
 
 log = logging.getLogger("i2am")
 
 
 class UNet:
-    """A `UNet2DConditionModel`."""
+    """A `UNet2DConditionModel`, or a copy of its class."""
 
     takes: ClassVar[str] = "a diffusers UNet2DConditionModel or a pipeline with one"
 
@@ -28,23 +32,37 @@ class UNet:
 
     @classmethod
     def of(cls, model: Any) -> Network | None:
-        """See `Network`."""
-        from diffusers import UNet2DConditionModel
+        """See `Network`.
 
+        Raises:
+            RecordingError: the U-Net is compiled or wrapped, so that its layers cannot be watched.
+        """
         unet = getattr(model, "unet", model)
-        return cls(unet) if isinstance(unet, UNet2DConditionModel) else None
+        if not isinstance(unet, nn.Module):
+            return None
+        refuse_compiled(unet)
+        return cls(unet) if all(hasattr(unet, part) for part in ("conv_in", "down_blocks", "up_blocks")) else None
 
     def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
         """See `Network`."""
         sample = args[0] if args else kwargs["sample"]
         time = args[1] if len(args) > 1 else kwargs["timestep"]
         now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)
-        return Given(sample, now, (sample.shape[-2], sample.shape[-1]))
+        return Given(sample, now, (sample.shape[-2], sample.shape[-1]), kwargs)
+
+    def layout(self, given: Given) -> Layout | None:
+        """See `Network`: what IP-Adapters attend to."""
+        return adapters_of(self.module, given.kwargs)
 
     def watch(self, observe: Observe, stack: ExitStack) -> None:
         """See `Network`."""
-        for layer, module in _cross_attentions(self.module):
-            watch_processor(layer, module, partial(_pass_on, observe, layer), stack)
+        found = _cross_attentions(self.module)
+        grids = watch_grids(self.module, [path for path, _, _ in found], stack)
+        watch_attention({module: partial(_pass_on, observe, layer, path, grids) for path, layer, module in found}, stack)
+
+
+def _pass_on(observe: Observe, layer: str, path: str, grids: Grids, call: Call) -> None:
+    observe(layer, partial(_attentions, layer, call, grids.of(path)))
 
 
 def grid_of(layer: str, latent: tuple[int, int], tokens: int) -> tuple[int, int]:
@@ -64,8 +82,8 @@ def grid_of(layer: str, latent: tuple[int, int], tokens: int) -> tuple[int, int]
     return rows, columns
 
 
-def _cross_attentions(unet: nn.Module) -> list[tuple[str, Any]]:
-    """Layer names and modules; blocks with ``only_cross_attention`` have two.
+def _cross_attentions(unet: nn.Module) -> list[tuple[str, str, Any]]:
+    """Paths, layer names and modules; blocks with ``only_cross_attention`` have two.
 
     Raises:
         RecordingError: the U-Net has none.
@@ -74,9 +92,9 @@ def _cross_attentions(unet: nn.Module) -> list[tuple[str, Any]]:
     for name, module in unet.named_modules():
         cross = getattr(module, "is_cross_attention", None)
         if name.endswith(".attn2") and cross is not False:
-            found.append((_layer_name(name.removesuffix(".attn2"), module), module))
+            found.append((name, _layer_name(name.removesuffix(".attn2"), module), module))
         elif name.endswith(".attn1") and cross:
-            found.append((_layer_name(name, module), module))
+            found.append((name, _layer_name(name, module), module))
         elif getattr(module, "added_kv_proj_dim", None) is not None:
             mixed += 1
     if not found:
@@ -93,18 +111,42 @@ def _layer_name(name: str, module: nn.Module) -> str:
     return str(getattr(module, "i2am_layer", name))
 
 
-def _pass_on(observe: Observe, layer: str, projected: Projected) -> None:
-    observe(layer, partial(_attentions, layer, projected))
+def _attentions(layer: str, call: Call, grid: tuple[int, int] | None, evaluation: Evaluation) -> Iterator[Attention]:
+    """One call of a layer, branch by branch: its own attention, then those of its adapters."""
+    found, softmaxes = call.attentions(evaluation.batch), softmaxes_of(layer, call)
+    if len(found) != len(softmaxes):
+        processor = type(getattr(call.module, "processor", call.module)).__name__
+        raise RecordingError(
+            f"{len(found)} attentions were seen in a call of layer {layer!r}, expected {len(softmaxes)}: its processor "
+            f"{processor} uses a kernel that cannot be watched (as xformers, flash and sage attention do), or attends in a way "
+            f"that is not known; set another, for example unet.set_attn_processor(AttnProcessor2_0()), or leave the layer out "
+            f"with `layers`"
+        )
+    for softmax, attended in zip(softmaxes, found, strict=True):
+        yield from _by_branch(layer, softmax, attended, grid, evaluation)
 
 
-def _attentions(layer: str, projected: Projected, evaluation: Evaluation) -> Iterator[Attention]:
-    """One call of a layer, branch by branch."""
-    split = projected.split(layer)
-    q, k, v, output = (split.get(name) for name in ("to_q", "to_k", "to_v", OUTPUT))
-    assert q is not None
-    assert k is not None
-    grid = grid_of(layer, evaluation.latent, q.shape[2])
-    mask = projected.prepared_mask(k)
+def _by_branch(
+    layer: str, softmax: int, attended: Attended, grid: tuple[int, int] | None, evaluation: Evaluation
+) -> Iterator[Attention]:
+    q, k, v = attended.q, attended.k, attended.v
+    if q.ndim != 4 or len(q) != evaluation.batch or attended.causal:
+        how = "causally" if attended.causal else f"from queries of the shape {tuple(q.shape)}"
+        raise RecordingError(
+            f"layer {layer!r} attends {how}, expected a batch of {evaluation.batch}, each row to all keys; leave it out with "
+            f"`layers`"
+        )
+    if grid is None:
+        grid = grid_of(layer, evaluation.latent, q.shape[2])
+    elif grid[0] * grid[1] != q.shape[2]:
+        raise LayoutError(
+            f"layer {layer!r} has {q.shape[2]} queries on a {grid[0]} x {grid[1]} grid: something merges or drops its tokens, "
+            f"as token merging does with merge_crossattn; switch that off, or leave the layer out with `layers`"
+        )
+    mask = None if attended.mask is None else _by_rows(layer, attended.mask, evaluation.batch)
+    output = attended.output
+    if output is not None and output.dtype.itemsize < 4:  # the maps are free of a shorter format's rounding
+        output = None
     for branch, rows in evaluation.rows.items():
         yield Attention(
             layer,
@@ -113,8 +155,18 @@ def _attentions(layer: str, projected: Projected, evaluation: Evaluation) -> Ite
             q[rows],
             k[rows],
             None if v is None else v[rows],
-            scale=projected.attn.scale,
-            mask=None if mask is None else mask[rows],
+            scale=attended.scale,
+            mask=mask if mask is None or len(mask) == 1 else mask[rows],
             output=None if output is None else output[rows],
             middle=layer.startswith("mid_block"),
+            softmax=softmax,
         )
+
+
+def _by_rows(layer: str, mask: Tensor, rows: int) -> Tensor:
+    """A mask that is broadcastable to (B, H, N, S), as (B or 1, H or 1, N or 1, S)."""
+    while mask.ndim < 4:
+        mask = mask[None]
+    if len(mask) not in (1, rows):
+        raise LayoutError(f"the attention mask of layer {layer!r} is for {len(mask)} rows of a batch, the call has {rows}")
+    return mask

@@ -1,0 +1,43 @@
+"""Networks that cannot be watched: compiled code runs past the hooks that are set later, and wrappers run copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ...errors import RecordingError
+
+
+def refuse_compiled(network: nn.Module) -> None:
+    """Refuse a network that is compiled or wrapped, as a whole or in part.
+
+    Raises:
+        RecordingError: it is; names the part.
+    """
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise RecordingError(
+            f"this network is wrapped in a {type(network).__name__}, which runs copies of it that cannot be watched; record "
+            f"and run the one inside: pipeline.unet = pipeline.unet.module"
+        )
+    if hasattr(network, "_orig_mod"):
+        raise RecordingError(
+            "this network is compiled (torch.compile), and compiled code cannot be watched; record and run the one it was made "
+            "from: pipeline.unet = pipeline.unet._orig_mod"
+        )
+    for name, module in network.named_modules():
+        if _is_compiled(module):
+            part = f"{name!r} of this network" if name else "this network"
+            raise RecordingError(
+                f"{part} is compiled (torch.compile or Module.compile), and compiled code cannot be watched; record and run "
+                f"the network before it is compiled"
+            )
+
+
+def _is_compiled(module: Any) -> bool:
+    own_forward = vars(module).get("forward")  # set by pipeline.unet.forward = torch.compile(pipeline.unet.forward)
+    return (
+        hasattr(module, "_orig_mod")
+        or getattr(module, "_compiled_call_impl", None) is not None
+        or hasattr(own_forward, "_torchdynamo_orig_callable")
+    )

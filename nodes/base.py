@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
+import uuid
+from pathlib import Path
 from typing import Any
 
+import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
@@ -15,6 +19,8 @@ from torch import Tensor
 from ..i2am.errors import I2AMError
 
 CATEGORY = "I2AM"
+PREVIEW_COMPRESSION = 1
+"""As in the host's own preview nodes."""
 
 Recording = io.Custom("I2AM_RECORDING")
 Maps = io.Custom("I2AM_MAPS")
@@ -88,6 +94,22 @@ def image(shown: list[Image.Image]) -> Tensor:
     return torch.stack([torch.from_numpy(np.asarray(p.convert("RGB")).astype(np.float32) / 255) for p in shown])
 
 
-def preview(shown: Tensor, cls: type[io.ComfyNode]) -> ui.PreviewImage:
-    """An IMAGE as the node's own preview."""
-    return ui.PreviewImage(shown, cls=cls)
+def preview(shown: Tensor) -> ui.SavedImages:
+    """An IMAGE as the node's own preview: one file in the host's temporary folder for each distinct picture.
+
+    The file is written as the host's own preview nodes do it, but named by its pixels, so that a picture that is shown again
+    takes no more space.
+    """
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return ui.SavedImages([ui.SavedResult(_saved(picture, folder), "", io.FolderType.temp) for picture in pictures(shown)])
+
+
+def _saved(picture: Image.Image, folder: Path) -> str:
+    digest = hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16)
+    file = folder / f"i2am_temp_{digest.hexdigest()}.png"
+    if not file.exists():
+        part = folder / f"{file.stem}.{uuid.uuid4().hex}.part"  # another prompt never sees half a picture
+        picture.save(part, "PNG", compress_level=PREVIEW_COMPRESSION)
+        part.replace(file)
+    return file.name

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..i2am.geometry.layout import Layout, TokenGrid
 from ..i2am.hosts.comfy.record import ComfyRecording, Options, attach
+from ..i2am.hosts.registry import REGISTRY
 from ..i2am.levels.choice import layers_of
 from .base import Maps, Recording, check, field, samples, schema
 
@@ -20,6 +21,11 @@ BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")
 
 class Record(io.ComfyNode):
     """Patches a model so that its samplers are recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # the host keeps one object for each node of the graph until it is asked to free its memory
+        REGISTRY.keep_while(self)
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -217,12 +217,12 @@ CASES: dict[str, Case] = {
     ),
     "empty mask at Record": Case(
         "gave Record an empty inpainting mask",
-        "KSampler", r"mask given to the recording is empty.*1, which marks what is repainted; give another, or none",
+        "KSampler", r"mask given to the recording is empty.*1 = repainted.*give another mask, or none",
         lambda b: b.sampled({"inpaint_mask": torch.zeros(1, 128, 96)}),
     ),
     "masks at Record": Case(
         "gave Record three inpainting masks for two images",
-        "KSampler", r"\(3, 128, 96\), but the run makes 2 image.*give one mask, \(h, w\), or one an image, \(2, h, w\)",
+        "KSampler", r"\(3, 128, 96\), but the run makes 2 image.*give one mask, \(h, w\), or one per image, \(2, h, w\)",
         lambda b: b.sampled({"inpaint_mask": torch.ones(3, 128, 96)}, images=2),
     ),
     "turned mask at Record": Case(
@@ -289,7 +289,7 @@ CASES: dict[str, Case] = {
     # ------------------------------------------------------------------ choosing maps
     "unknown layer at Map": Case(
         "mistyped a layer's name on Map: outptu.*",
-        "I2AM_Map", r"no recorded layer matches 'outptu\.\*'; recorded are: input\.1, output\.1",
+        "I2AM_Map", r"no recorded layer matches 'outptu\.\*'; recorded layers: input\.1, output\.1",
         lambda b: b.alone("I2AM_Map", layers="outptu.*"),
     ),
     "head that does not exist": Case(
@@ -304,17 +304,17 @@ CASES: dict[str, Case] = {
     ),
     "negative steps": Case(
         "asked for steps −1:3",
-        "I2AM_Map", r"steps -1 to 3 were asked for; the run has steps 0 to 4.*choose first:stop in them, such as 0:4",
+        "I2AM_Map", r"steps -1 to 3 were asked for; the run has steps 0 to 4.*choose first:stop within them, such as 0:4",
         lambda b: b.alone("I2AM_Map", steps="-1:3"),
     ),
     "backward steps": Case(
         "asked for steps 3:1",
-        "I2AM_Map", r"steps 3 to 1 were asked for; the run has steps 0 to 4.*choose first:stop in them",
+        "I2AM_Map", r"steps 3 to 1 were asked for; the run has steps 0 to 4.*choose first:stop within them",
         lambda b: b.alone("I2AM_Map", steps="3:1"),
     ),
     "too many steps": Case(
         "asked for steps 0:50 of a run of 4",
-        "I2AM_Map", r"steps 0 to 50 were asked for; the run has steps 0 to 4.*choose first:stop in them",
+        "I2AM_Map", r"steps 0 to 50 were asked for; the run has steps 0 to 4.*choose first:stop within them",
         lambda b: b.alone("I2AM_Map", steps="0:50"),
     ),
     "steps with a dash": Case(
@@ -324,7 +324,7 @@ CASES: dict[str, Case] = {
     ),
     "more groups than steps": Case(
         "asked for 9 time groups of a run of 4 steps",
-        "I2AM_Map", r"9 time groups were asked for; the recorded steps 0 to 4 can make 1 to 4",
+        "I2AM_Map", r"9 time groups were asked for; the recorded steps 0 to 4 can be split into 1 to 4",
         lambda b: b.alone("I2AM_Map", level="TLAM", groups=9),
     ),
     "branch that was not recorded": Case(
@@ -359,18 +359,18 @@ CASES: dict[str, Case] = {
     ),
     "heads that were not kept": Case(
         "asked for HLAM of a recording whose memory budget was too small for heads",
-        "I2AM_Map", r"kept as their mean over heads only; record again with more memory",
+        "I2AM_Map", r"kept only as their mean over heads; record again with more memory",
         lambda b: b.behind(b.sampled({"budget_mb": 1}, images=16), "I2AM_Map", maps=["collect", 1], side="R2G", level="HLAM"),
     ),
     # ------------------------------------------------------------------ pointing
     "no pairwise maps": Case(
         "asked for the map of a patch, where Record's detail was marginals",
-        "I2AM_PatchMap", r"none of the layers has pairwise maps.*record again with pairwise switched on",
+        "I2AM_PatchMap", r"none of the chosen layers has pairwise maps.*record again with pairwise switched on",
         lambda b: b.alone("I2AM_PatchMap", maps=b.maps(pairwise=None)),
     ),
     "steps across groups": Case(
         "asked Patch Map for steps 1:3 of pairwise maps kept in groups of two",
-        "I2AM_PatchMap", r"steps 1 to 3 are no union.*\(0-2, 2-4, half-open\); choose steps .* such as 0:2",
+        "I2AM_PatchMap", r"steps 1 to 3 are not a union.*\(0-2, 2-4, half-open\); choose steps .* such as 0:2",
         lambda b: b.alone("I2AM_PatchMap", steps="1:3"),
     ),
     "point outside": Case(
@@ -509,7 +509,7 @@ CASES: dict[str, Case] = {
     "checkpoint that could run programs": Case(
         "chose a checkpoint that needs unsafe pickle",
         "I2AM_LoadTryOn", r"it names argparse\.Namespace.*i2am convert ",
-        lambda b: b.checkpoint("unsafe.ckpt", {"state_dict": {}, "callbacks": argparse.Namespace()}),
+        lambda b: b.checkpoint("unsafe.ckpt", {"state_dict": argparse.Namespace()}),
     ),
     "checkpoint of another model": Case(
         "chose an inpainting checkpoint of Stable Diffusion for Load Try-On",
@@ -611,7 +611,7 @@ NO_ERRORS: dict[str, Said] = {
     ),
     "one mask of two": Said(
         "gave IMACS only the inpainting mask",
-        "I2AM_IMACS", 2, r"IMACS_r: no reference mask was given IMACS_r is handed on as NaN \(not a number\)",
+        "I2AM_IMACS", 2, r"IMACS_r: no reference mask was given IMACS_r is output as NaN \(not a number\)",
         lambda b: b.alone("I2AM_IMACS", inpaint_mask=LEFT, batch_index=0, side="mass"),
     ),
     "several references at once": Said(

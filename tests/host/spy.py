@@ -58,3 +58,14 @@ class Spy:
                 out[entry] = pending
                 pending = []
         return out
+
+    def evaluations(self) -> list[int]:
+        """How often the model was evaluated before each callback, and after the last one."""
+        counts = [0]
+        first = next((entry.layer for entry in self.log if isinstance(entry, Seen)), None)
+        for entry in self.log:
+            if isinstance(entry, Seen):
+                counts[-1] += entry.layer == first
+            else:
+                counts.append(0)
+        return counts

@@ -164,7 +164,7 @@ def test_tokens_without_places_have_maps_on_the_generated_picture_alone(lib: Any
         lib.levels.ulam(maps, "G2R")
     with pytest.raises(lib.errors.UnavailableError, match="have no places"):
         lib.patches.sram(maps, (0, 0))
-    with pytest.raises(lib.errors.UnavailableError, match="all keys of the call"):
+    with pytest.raises(lib.errors.UnavailableError, match="all the keys of the call"):
         lib.levels.ulam(maps, "mass")
     with pytest.raises(lib.errors.UnavailableError, match="placed_only leaves nothing"):
         lib.levels.ulam(maps, "R2G", placed_only=True)

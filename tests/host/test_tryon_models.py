@@ -301,6 +301,21 @@ WRONG = {
         "auto",
         "the file has no 'embeddings.class_embedding' among its weights",
     ),
+    "a weight of the U-Net has another width": (
+        lambda s: {**s, "model.diffusion_model.out.0.bias": torch.zeros(64)},
+        "auto",
+        r"the weights of the U-Net do not fit: out\.0\.bias is 64, expected 32 beside the others",
+    ),
+    "a weight of the autoencoder has another width": (
+        lambda s: {**s, "first_stage_model.encoder.conv_out.weight": torch.zeros(8, 64, 3, 3)},
+        "auto",
+        r"the weights of the autoencoder do not fit: encoder\.conv_out\.weight",
+    ),
+    "a weight of the image encoder has another width": (
+        lambda s: {**s, "cond_stage_model.transformer.vision_model.encoder.layers.1.mlp.fc1.weight": torch.zeros(96, 64)},
+        "auto",
+        r"the weights of the image encoder do not fit: .*mlp\.fc1\.weight is 96 x 64, expected",
+    ),
     "something is left over": (lambda s: {**s, "adapter.weight": torch.zeros(1)}, "auto", "unknown: adapter.weight"),
     "a garment encoder without its U-Net": (lambda s: {**s, "control_model.x": torch.zeros(1)}, "auto", "unknown: control"),
 }
@@ -320,3 +335,21 @@ def test_missing_pictures_are_named(lib: Any, states: dict[str, dict[str, Tensor
     _, vae, encoder = load(states["custom"])
     with pytest.raises(lib.errors.I2AMError, match="custom model also needs densepose"):
         conditioning(encoder, vae, agnostic=picture(4))
+
+
+def test_the_hands_are_the_last_input_and_reach_the_unet(states: dict[str, dict[str, Tensor]]) -> None:
+    inputs = nodes.NODE_CLASS_MAPPINGS["I2AM_TryOnConditioning"].define_schema().inputs
+    assert [x.id for x in inputs][-2:] == ["reference_mask", "hands_mask"]
+    assert inputs[-1].optional
+    _, vae, encoder = load(states["dci-vton"])
+    hands = torch.zeros(1, SIDE, SIDE)
+    hands[:, 50:80, 20:60] = 1
+    given = given_to("dci-vton")
+    plain, over = (conditioning(encoder, vae, **given, **more) for more in ({}, {"hands_mask": hands}))
+    feat = given["person"] * (1 - hole()[..., None]) + given["warped"] * hole()[..., None]
+    seen = feat * (1 - hands[..., None]) + given["person"] * hands[..., None]
+    with torch.inference_mode():
+        for shown, made in ((feat, plain), (seen, over)):
+            expected = vae.encode(shown) * runs.SCALE
+            assert torch.allclose(made[0][0][1]["noise_concat"][:, :4], expected, atol=1e-4)
+            assert torch.allclose(made[2]["samples"], vae.encode(feat), atol=1e-4)

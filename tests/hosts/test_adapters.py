@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from i2am.errors import LayoutError, RecordingError, UnavailableError
+from i2am.errors import LayoutError, UnavailableError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
@@ -110,7 +110,7 @@ def test_the_mass_is_a_share_of_its_own_softmax(maps: AttributionMaps) -> None:
     shares = [ulam(maps, "mass", Choice(reference=i)).values for i in (2, 3)]
     assert torch.allclose(shares[0] + shares[1], torch.ones_like(shares[0]), atol=1e-5)
     assert float(ulam(maps, "mass", Choice(reference=0)).values.max()) < 1  # beside three more keys
-    with pytest.raises(UnavailableError, match="all keys of the call"):
+    with pytest.raises(UnavailableError, match="all the keys of the call"):
         ulam(maps, "mass", Choice(reference=1))
 
 
@@ -124,15 +124,33 @@ def test_layers_without_an_adapter_are_not_taken_for_it(maps: AttributionMaps) -
     assert maps.pairwise_layers(reference=3) == ("output.3.1.0",)
 
 
-def test_a_softmax_that_layers_see_in_unequal_steps_is_refused() -> None:
+def test_of_layers_that_see_a_softmax_in_unequal_steps_the_complete_ones_are_kept() -> None:
     recorder = Recorder(LAYOUT, steps=2)
     for step, layers in enumerate((GRIDS, ["input.1.1.0"])):
         for layer in layers:
             q, k = call(step, layer, 1)
             recorder.observe(layer, GRIDS[layer], step, "cond", q, k, k, scale=0.5, softmax=1)
         recorder.end_step(step)
-    with pytest.raises(RecordingError, match="was seen in 1 steps, others in 2"):
-        recorder.finish()
+    maps = recorder.finish()
+    assert [x.name for x in maps.layers] == ["input.1.1.0"]
+    assert {key[1] for key in maps._tensors} == {"input.1.1.0"}
+    assert [n for n in maps.notes if "not computed in all steps" in n and n.endswith(": output.3.1.0")]
+    assert maps.recorded == (0, 1)
+
+
+def test_a_layer_whose_adapter_alone_is_incomplete_keeps_the_rest() -> None:
+    recorder = Recorder(LAYOUT, steps=2)
+    for step, styled in enumerate((list(GRIDS), ["input.1.1.0"])):
+        for layer, grid in GRIDS.items():
+            for softmax in (0, 1) if layer in styled else (0,):
+                q, k = call(step, layer, softmax)
+                recorder.observe(layer, grid, step, "cond", q, k, k, scale=0.5, softmax=softmax)
+        recorder.end_step(step)
+    maps = recorder.finish()
+    assert [x.name for x in maps.layers] == list(GRIDS)
+    assert {key[1] for key in maps._tensors if key[3] == 0} == set(GRIDS)
+    assert {key[1] for key in maps._tensors if key[3] == 1} == {"input.1.1.0"}
+    assert [n for n in maps.notes if "output.3.1.0 (its adapters)" in n]
 
 
 def test_files_keep_which_softmax_and_which_steps(maps: AttributionMaps, tmp_path: Path) -> None:

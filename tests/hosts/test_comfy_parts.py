@@ -15,13 +15,14 @@ from torch import Tensor, nn
 import i2am
 from i2am.errors import RecordingError
 from i2am.hosts.comfy.arguments import Arguments, observed
+from i2am.hosts.comfy.kernels import Kernels
 from i2am.hosts.comfy.kinds import KINDS, network_of
 from i2am.hosts.comfy.record import Options
 from i2am.hosts.comfy.steps import BY_SIGMA, Steps
 from i2am.hosts.comfy.unet import UNet, layer_name
 
 HOSTS = Path(i2am.__file__).parent / "hosts"
-MAY_KNOW = {"unet.py", "kinds.py", "ipadapter.py", "processors.py"}
+MAY_KNOW = {"unet.py", "kernels.py", "kinds.py", "ipadapter.py", "processors.py"}
 """Files that may know of U-Nets, beside the loaders."""
 OF_A_UNET = ("unet", "u-net", "attn1", "attn2", "input_blocks", "activations_shape", "mid_block")
 OF_ONE_MODEL = ("warp", "garment", "stableviton")
@@ -55,6 +56,14 @@ def test_most_samplers_say_themselves_when_a_step_is_over() -> None:
     assert steps.after_callback(0) == 0
     assert steps.now == 1
     assert steps.at_end() is None
+    assert not steps.over
+    assert (steps.after_callback(1), steps.after_callback(2)) == (1, 2)
+    assert steps.over  # whatever it evaluates now belongs to no step
+
+
+def test_a_schedule_without_steps_is_over_at_once() -> None:
+    assert Steps([5.0], "sample_euler").over
+    assert Steps([], "sample_euler").total == 0
 
 
 @pytest.mark.parametrize("sampler", BY_SIGMA)
@@ -190,6 +199,92 @@ def test_an_observer_stands_behind_the_override_that_is_there() -> None:
     log.clear()
     assert observed(None, lambda: None)(function, 1, 2, 3, 4) == "out"
     assert log == ["function"]
-    inner.container_function = "theirs"  # type: ignore[attr-defined]
-    assert observed(inner, take).container_function == "theirs"  # type: ignore[attr-defined]
-    assert not hasattr(observed(None, take), "container_function")
+    assert not hasattr(observed(inner, take), "container_function")  # the host takes the tensors out itself
+
+
+class Held:
+    """A tensor in a container that its last user takes."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def peek(self) -> Any:
+        assert self.tensor is not None
+        return self.tensor
+
+    def take(self) -> Any:
+        tensor, self.tensor = self.peek(), None
+        return tensor
+
+
+@pytest.mark.parametrize("frees", [True, False])
+def test_containers_are_looked_into_and_handed_on(frees: bool) -> None:
+    log: list[Any] = []
+
+    def kernel(*held: Any, **kwargs: Any) -> str:
+        log.append(("kernel", [h.take() for h in held[:3]], held[3:], kwargs))
+        return "out"
+
+    def observe(*given: Any) -> None:
+        log.append(given)
+
+    if frees:
+        kernel.container_function = kernel  # type: ignore[attr-defined]
+    override = observed(None, lambda: observe, lambda: kernel).container_function  # type: ignore[attr-defined]
+    assert override(Held(1), Held(2), Held(3), 4, 5, scale=6) == "out"
+    called = ("kernel", [1, 2, 3], (4, 5), {"scale": 6})
+    if frees:  # its inputs are gone afterwards
+        assert log == [(1, 2, 3, 4, (5,), {"scale": 6}, None), called]
+    else:
+        assert log == [called, (1, 2, 3, 4, (5,), {"scale": 6}, "out")]
+    log.clear()
+    unwatched = observed(None, lambda: None, lambda: kernel).container_function  # type: ignore[attr-defined]
+    assert unwatched(Held(1), Held(2), Held(3), 4) == "out"
+    assert log == [("kernel", [1, 2, 3], (4,), {})]
+
+
+def test_containers_go_on_to_the_override_that_is_there() -> None:
+    log: list[Any] = []
+
+    def inner(*_: Any) -> None:
+        pytest.fail("it takes containers itself")
+
+    inner.container_function = lambda *held: log.append([h.take() for h in held[:3]])  # type: ignore[attr-defined]
+    override = observed(inner, lambda: lambda *given: log.append(given), lambda: pytest.fail)  # dropped beside an override
+    override.container_function(Held(1), Held(2), Held(3), 4)  # type: ignore[attr-defined]
+    assert log == [(1, 2, 3, 4, (), {}, None), [1, 2, 3]]
+
+
+def test_a_preferred_kernel_runs_in_place_of_the_hosts() -> None:
+    preferred = observed(None, lambda: None, lambda: lambda *_args: "preferred")
+    assert preferred(lambda *_args: "host", 1, 2, 3, 4) == "preferred"
+
+
+def test_kernels_are_found_by_block_and_depth() -> None:
+    network = unet()
+    own, middle = network.input_blocks[1][1], network.middle_block[1]
+    for block, kernel in ((own, "first"), (middle, "second")):
+        for name in ("attn1", "attn2"):
+            attention = nn.Module()
+            attention.comfy_attention = SimpleNamespace(function=f"{kernel} {name}")
+            setattr(block.transformer_blocks[0], name, attention)
+    for given in (network, _wrapping(network)):
+        kernels = Kernels.of(given)
+        for place, kernel in ((("input", 1), "first"), (("middle", 0), "second")):
+            for name in ("attn1", "attn2"):
+                kernels.expect(name, {"block": place, "block_index": 0})
+                assert kernels.take() == f"{kernel} {name}"
+                assert kernels.take() is None
+        kernels.replaced = {("input", 1, 0), ("middle", 0)}
+        for place in (("input", 1), ("middle", 0)):
+            kernels.expect("attn1", {"block": place, "block_index": 0})
+            assert kernels.take() is None
+    older = Kernels.of(unet())
+    older.expect("attn2", {"block": ("input", 1), "block_index": 0})
+    assert older.take() is None
+
+
+def _wrapping(network: nn.Module) -> nn.Module:
+    compiled = nn.Module()
+    compiled._orig_mod = network
+    return compiled

@@ -9,22 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Kernel = Callable[..., Any]
+"""An attention function of the host."""
 Observer = Callable[..., None]
 """Takes the arguments of an attention function, (q, k, v, heads, args, kwargs), and its output, or None if that is unknown."""
 
 
-def observed(inner: Any, take: Callable[[], Observer | None]) -> Callable[..., Any]:
+def observed(
+    inner: Any, take: Callable[[], Observer | None], preferred: Callable[[], Kernel | None] = lambda: None
+) -> Callable[..., Any]:
     """An ``optimized_attention_override`` that observes, then does what would happen without it.
+
+    Newer hosts pass q, k and v in containers that have one owner, to the override's ``container_function`` if it has one.
+    They also drop the kernel that a checkpoint prefers for a block as soon as there is an override.
 
     Args:
         inner: the override that is there already, which goes on; None: there is none.
         take: called before every attention; gives its observer, or None.
+        preferred: called before every attention; gives the kernel that runs where there is no override, or None: the host's.
     """
 
-    def attention(function: Callable[..., Any], q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
-        observe = take()
+    def attention(function: Kernel, q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
+        observe, own = take(), preferred()
         if inner is None:
-            out = function(q, k, v, heads, *args, **kwargs)
+            out = (own or function)(q, k, v, heads, *args, **kwargs)
             if observe is not None:
                 observe(q, k, v, heads, args, kwargs, out)
             return out
@@ -32,9 +40,31 @@ def observed(inner: Any, take: Callable[[], Observer | None]) -> Callable[..., A
             observe(q, k, v, heads, args, kwargs, None)
         return inner(function, q, k, v, heads, *args, **kwargs)
 
-    if hasattr(inner, "container_function"):
-        attention.container_function = inner.container_function  # type: ignore[attr-defined]
+    def attention_of_containers(q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
+        observe, own = take(), preferred()
+        kernel = inner.container_function if inner is not None else own or _hosts_own(kwargs.get("mask", *args[:1]))
+        if observe is None:
+            return kernel(q, k, v, heads, *args, **kwargs)
+        seen = [container.peek() for container in (q, k, v)]
+        if inner is None and getattr(kernel, "container_function", None) is None:  # it leaves the tensors as they are
+            out = kernel(q, k, v, heads, *args, **kwargs)
+            observe(*seen, heads, args, kwargs, out)
+            return out
+        observe(*seen, heads, args, kwargs, None)
+        del seen  # the kernel may free or reuse them
+        return kernel(q, k, v, heads, *args, **kwargs)
+
+    if inner is None or hasattr(inner, "container_function"):  # else the host itself takes the tensors out
+        attention.container_function = attention_of_containers  # type: ignore[attr-defined]
     return attention
+
+
+def _hosts_own(mask: Tensor | None) -> Kernel:
+    """What the host's networks call."""
+    import comfy.ldm.modules.attention as host
+
+    found: Kernel = host.optimized_attention if mask is None else host.optimized_attention_masked
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from ...geometry.layout import Layout
 from ..attention import Attention
 from .adapters import Adapter
@@ -49,9 +51,11 @@ class Call:
         observe: takes a layer's name and its attention, which is iterated only if the layer is recorded. An `I2AMError`
             raised while iterating ends the recording, and before the first step is done the run as well.
         notes: the run's remarks for the reader.
+        network: the network that is called.
     """
 
     rows: tuple[Rows | None, ...]
     adapters: tuple[Adapter, ...]
     observe: Callable[[str, Iterable[Attention]], None]
     notes: Notes
+    network: nn.Module

@@ -38,6 +38,7 @@ class ComfyRecording:
         self.name = uuid.uuid4().hex
         self.runs: list[Run] = []
         self._options = options
+        REGISTRY.keep_while(self, self.name)
         self._remark = "no sampler has done a step with this recording's MODEL yet"
 
     def maps_of(self, latent: Tensor) -> AttributionMaps:
@@ -150,12 +151,15 @@ def _around_batch(recording: ComfyRecording) -> Callable[..., Any]:
 def _around_call(recording: ComfyRecording) -> Callable[..., Any]:
     def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(APPLY_ARGUMENTS, args)), **kwargs}
-        watched = recording.runs[-1].watch(given) if recording.runs else None
-        if watched is None:
+        run = recording.runs[-1] if recording.runs else None
+        watched = None if run is None else run.watch(given, executor.class_obj.diffusion_model)
+        if run is None or watched is None:
             return executor(*args, **kwargs)
         if len(args) >= len(APPLY_ARGUMENTS):
             args = tuple(watched if n == "transformer_options" else value for n, value in zip(APPLY_ARGUMENTS, args))
+        else:
+            kwargs = {**kwargs, "transformer_options": watched}
+        with run.as_observed():
             return executor(*args, **kwargs)
-        return executor(*args, **{**kwargs, "transformer_options": watched})
 
     return apply_model

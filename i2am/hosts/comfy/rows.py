@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from torch import Tensor
+
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
 from ...models.carried import Carried, carried_by
@@ -13,6 +15,7 @@ from .adapters import Adapter, with_adapters
 from .call import Notes, Rows
 from .network import Network
 from .options import Options
+from .taken import taken
 
 BRANCH_OF = {"positive": "cond", "negative": "uncond"}
 
@@ -26,11 +29,16 @@ class Conditionings:
         guider: the sampler's guider.
         latent: (B, C, h, w), the latent's shape.
         notes: the run's remarks for the reader.
+
+    Attributes:
+        adapters: those applied in the model's options.
+        shares: for a branch whose prediction is not taken everywhere alike, the part that is, (1 or images, h, w).
     """
 
     def __init__(self, options: Options, network: Network, guider: Any, latent: tuple[int, ...], notes: Notes) -> None:
         self._options, self._network, self._guider, self._latent, self._notes = options, network, guider, latent, notes
         self.adapters: tuple[Adapter, ...] = ()
+        self.shares: dict[str, Tensor] = {}
         self._rows: dict[Any, Rows] = {}  # by the host's uuid of a conditioning
         self._carried: dict[str, Carried] = {}
         self._seen: set[str] = set()
@@ -100,7 +108,7 @@ class Conditionings:
             carried = carried_by(entry)
             told = self._options.layout or (None if carried is None else carried.layout)
             layout = with_adapters(self._network.layout_of(entry, told, self._latent), self.adapters)
-            if layout is None or "area" in entry:
+            if layout is None or self._is_part(entry):
                 limited |= layout is not None
                 continue
             if carried is not None:
@@ -109,16 +117,28 @@ class Conditionings:
                 self._notes.add(f"{branch} has several conditionings with reference tokens; the first is recorded")
                 break
             layers = {} if carried is None or self._options.layout is not None else carried.layers
+            if entry["uuid"] not in self._rows:
+                share = taken(entry, entries, self._size)
+                self.shares |= {} if share is None else {branch: share}
             chosen = self._rows[entry["uuid"]] = Rows(branch, layout, tokens, layers)
             if carried is not None:
                 self._carried[branch] = carried
         if chosen is None and limited:
             raise LayoutError(
                 f"the {branch} conditioning's reference tokens are limited to an area of the picture, and only those for the "
-                f"whole of it can be recorded; leave out the node that sets the area"
+                f"whole of it can be recorded; leave out the node that sets the area, or give ConditioningSetMask the "
+                f"set_cond_area 'default'"
             )
         if chosen is None:
             raise self._network.no_reference(branch, lengths)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self._latent[-2], self._latent[-1]
+
+    def _is_part(self, entry: dict[str, Any]) -> bool:
+        """Whether the model is called with a part of the latent."""
+        return "area" in entry and tuple(entry["area"]) != (*self._size, 0, 0)
 
     @cached_property
     def _widths(self) -> set[int]:

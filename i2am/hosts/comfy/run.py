@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import I2AMError, RecordingError
 from ...maps.facts import RunInfo
@@ -18,10 +18,12 @@ from ...recording.recorder import Recorder
 from ..attention import Attention
 from ..registry import Result, bare, fingerprint
 from .call import Call, Notes
+from .compiled import NOTE, check_uncompiling, is_compiled, uncompiled
 from .network import Network
 from .options import Options
 from .rows import Conditionings
 from .steps import Steps
+from .taken import notes_of
 
 log = logging.getLogger("i2am")
 
@@ -49,6 +51,7 @@ class Run:
         self._recorder: Recorder | None = None
         self._denoised: Tensor | None = None
         self._lock = threading.Lock()  # the host may call models in several threads
+        self._compiled: bool | None = None  # known at the first call
 
     # ------------------------------------------------------------------ what the sampler does
 
@@ -63,14 +66,15 @@ class Run:
             with self._guard():
                 self._conditionings.name(called, conds, model_options)
 
-    def watch(self, given: dict[str, Any]) -> dict[str, Any] | None:
+    def watch(self, given: dict[str, Any], network: nn.Module) -> dict[str, Any] | None:
         """The ``transformer_options`` of a call of the model, with observers; None: nothing in it is recorded.
 
         Args:
             given: the arguments of ``apply_model``, by name.
+            network: the network that is called.
         """
         uuids = (given.get("transformer_options") or {}).get("uuids")
-        if not uuids or self._error is not None:
+        if not uuids or self._error is not None or self._steps.over:
             return None
         if tuple(given["x"].shape[-2:]) != self._latent[-2:]:
             self._notes.add("conditionings that are limited to an area are not recorded")
@@ -78,9 +82,27 @@ class Run:
         rows = self._conditionings.wanted(uuids)
         if rows is None:
             return None
+        if self._compiled is None and not self._can_run(network):
+            return None
         with self._guard():
-            return self._network.watch(given, Call(rows, self._conditionings.adapters, self.observe, self._notes))
+            return self._network.watch(given, Call(rows, self._conditionings.adapters, self.observe, self._notes, network))
         return None
+
+    def _can_run(self, network: nn.Module) -> bool:
+        """Find out whether the model is compiled; where it then cannot be observed, the recording ends."""
+        self._compiled = is_compiled(self._guider.model_patcher, network)
+        if self._compiled:
+            try:
+                check_uncompiling()
+            except RecordingError as error:
+                self._error = bare(error)
+                return False
+            self._notes.add(NOTE)
+        return True
+
+    def as_observed(self) -> AbstractContextManager[None]:
+        """Around a call with observers: a compiled model runs uncompiled."""
+        return uncompiled() if self._compiled else nullcontext()
 
     def after_step(self, step: int, denoised: Tensor) -> None:
         """The sampler says that a step is over."""
@@ -159,6 +181,11 @@ class Run:
     def _finish(self, latent: Tensor) -> AttributionMaps:
         if self._error is not None:
             raise self._error
+        if self._recorder is None and self._steps.total < 1:
+            raise RecordingError(
+                "this sampler's part of the schedule has no step, so there are no maps; give it at least two sigmas, or a "
+                "start_at_step below end_at_step"
+            )
         if self._recorder is None:
             raise RecordingError(
                 f"the sampler never evaluated {' or '.join(self._options.branches)} with this MODEL, so there are no maps; "
@@ -166,7 +193,8 @@ class Run:
             )
         self._end_step(self._steps.at_end())
         cond = self._conditionings.cond
-        return self._recorder.finish(self._info(latent), None if cond is None else cond.thumbnails, self._notes.all)
+        maps = self._recorder.finish(self._info(latent), None if cond is None else cond.thumbnails, self._notes.all)
+        return maps.with_notes(notes_of(maps, self._conditionings.shares))
 
     def fingerprints(self, latent: Tensor) -> set[str]:
         """Fingerprints of the latent as sampled and as the host may cast it, and of the last denoised one."""

@@ -13,8 +13,9 @@ BY_SIGMA = ("dpm_fast_function", "dpm_adaptive_function")
 class Steps:
     """The steps of one sampler's run.
 
-    Most samplers report the end of a step, and the last evaluation before that belongs to it. For those in `BY_SIGMA`,
-    an evaluation belongs to the last step whose sigma is not below its own.
+    Most samplers report the end of a step, and the last evaluation before that belongs to it. What they evaluate after the
+    last step's end belongs to none: Heun's second evaluation at the end of a slice, or a corrected one. For those in
+    `BY_SIGMA`, an evaluation belongs to the last step whose sigma is not below its own.
 
     Args:
         sigmas: the schedule, one more value than there are steps.
@@ -23,9 +24,14 @@ class Steps:
 
     def __init__(self, sigmas: Sequence[float], sampler: str) -> None:
         self.sigmas = tuple(sigmas)
-        self.total = len(self.sigmas) - 1
+        self.total = max(0, len(self.sigmas) - 1)
         self.now = 0
         self._by_sigma = sampler in BY_SIGMA
+
+    @property
+    def over(self) -> bool:
+        """Whether the last step has ended, so that a further evaluation belongs to none."""
+        return self.now >= self.total
 
     def before_evaluation(self, sigma: Tensor) -> int | None:
         """Move to the step of an evaluation at ``sigma``; gives the step that this ends, or None."""

@@ -17,6 +17,7 @@ from .adapters import Adapter, Key
 from .arguments import Arguments, observed
 from .call import Call, Rows
 from .ipadapter import adapters_of, watched
+from .kernels import Kernels
 from .network import LAYER
 
 OVERRIDE = "optimized_attention_override"
@@ -100,6 +101,7 @@ class _Observers:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._place: Place | None = None
+        self._kernels = Kernels.of(call.network)
 
     def behind(self, options: dict[str, Any]) -> dict[str, Any]:
         """The call's options, with these observers added behind the hooks that are already there."""
@@ -109,15 +111,18 @@ class _Observers:
         replaced = dict(options.get("patches_replace", {}))
         if "attn2" in replaced:
             replaced["attn2"] = {where: self._replacing(function) for where, function in replaced["attn2"].items()}
-        override = observed(options.get(OVERRIDE), self._take_observer)
+        self._kernels.replaced = frozenset(replaced.get("attn1", ()))
+        override = observed(options.get(OVERRIDE), self._take_observer, self._kernels.take)
         return {**options, "patches": patches, "patches_replace": replaced, OVERRIDE: override}
 
-    def _before_self_attention(self, n: Tensor, context: Tensor, value: Tensor, _options: Place) -> tuple[Any, ...]:
+    def _before_self_attention(self, n: Tensor, context: Tensor, value: Tensor, options: Place) -> tuple[Any, ...]:
         self._place = None
+        self._kernels.expect("attn1", options)
         return n, context, value
 
     def _before_cross_attention(self, n: Tensor, context: Tensor, value: Tensor, options: Place) -> tuple[Any, ...]:
         self._place = options
+        self._kernels.expect("attn2", options)
         return n, context, value
 
     def _take_place(self) -> Place | None:
@@ -133,7 +138,7 @@ class _Observers:
         """A replaced cross-attention, observed: its own call and those of its adapters."""
 
         def replace(q: Tensor, k: Tensor, v: Tensor, options: Place) -> Any:
-            place = self._take_place()
+            place, _ = self._take_place(), self._kernels.take()
             if place is None:
                 return function(q, k, v, options)
             self._observe(place, 0, q, k, v, options["n_heads"], (), {}, None)

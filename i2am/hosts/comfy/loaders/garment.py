@@ -15,7 +15,7 @@ from comfy.ldm.modules.diffusionmodules.util import timestep_embedding
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....models.tryon.checkpoint import check_keys
+from ....models.tryon.checkpoint import check_weights
 from ..network import LAYER
 
 GARMENT = "i2am_garment"
@@ -51,7 +51,7 @@ class Garment(torch.nn.Module):
         encoder.output_blocks, encoder.out = torch.nn.ModuleList(), torch.nn.Identity()
         out, taken = control["cond_first_block.0.weight"].shape[:2]
         encoder.cond_first_block = torch.nn.Sequential(operations.Conv2d(taken, out, 3, padding=1, **placed))
-        check_keys("garment encoder", encoder.state_dict(), control)
+        check_weights("garment encoder", encoder.state_dict(), control)
         encoder.load_state_dict(control)
         # what the warp never reads is not kept
         encoder.input_blocks, encoder.middle_block = encoder.input_blocks[:BLOCKS], None
@@ -68,7 +68,7 @@ class Garment(torch.nn.Module):
             )
             self.warp_zero_convs.append(operations.Conv2d(width, width, 1, **placed))
         own = {key: value for key, value in self.state_dict().items() if key.startswith("warp_")}
-        check_keys("warp", own, warp)
+        check_weights("warp", own, warp)
         self.load_state_dict(warp, strict=False)
 
     def encode(self, x: Tensor, garment: Tensor, timesteps: Tensor, context: Tensor, options: dict[str, Any]) -> list[Tensor]:

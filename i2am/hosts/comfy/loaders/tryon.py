@@ -18,7 +18,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ....models.tryon.checkpoint import Checkpoint, check_keys, sort_checkpoint
+from ....errors import WeightsFileError
+from ....models.tryon.checkpoint import Checkpoint, check_weights, sort_checkpoint
 from ....models.tryon.encoder import TryOnEncoder
 from ....models.tryon.folder import read_model
 from ....models.tryon.mapper import projection_of
@@ -61,7 +62,7 @@ def _model(weights: dict[str, Tensor]) -> Any:
     device = management.get_torch_device()
     config.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, config.supported_inference_dtypes))
     model = config.get_model(weights, "", device=management.unet_offload_device())
-    check_keys("U-Net", model.diffusion_model.state_dict(), weights)
+    check_weights("U-Net", model.diffusion_model.state_dict(), weights)
     model.load_model_weights(dict(weights), "")
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=management.unet_offload_device())
 
@@ -81,8 +82,16 @@ def _vae(weights: dict[str, Tensor]) -> Any:
         "attn_resolutions": [],
         "dropout": 0.0,
     }
-    vae = comfy.sd.VAE(sd=weights, config={"params": {"ddconfig": shape, "embed_dim": shape["z_channels"]}})
-    check_keys("autoencoder", vae.first_stage_model.state_dict(), weights)
+    try:
+        vae = comfy.sd.VAE(sd=weights, config={"params": {"ddconfig": shape, "embed_dim": shape["z_channels"]}})
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+        odd = " ".join(str(error).partition("size mismatch for ")[2].splitlines()[0].split())
+        raise WeightsFileError(
+            f"the weights of the autoencoder do not fit: {odd} The file mixes two models, take another"
+        ) from error
+    check_weights("autoencoder", vae.first_stage_model.state_dict(), weights)
     return vae
 
 
@@ -94,7 +103,7 @@ class _Parts(torch.nn.Module):
         vision, mapper = found.parts["vision"], found.parts["mapper"]
         dtype, operations = vision["embeddings.class_embedding"].dtype, comfy.ops.manual_cast
         self.vision = comfy.clip_model.CLIPVision(vision_config(vision), dtype, device, operations)
-        check_keys("image encoder", self.vision.state_dict(), vision)
+        check_weights("image encoder", self.vision.state_dict(), vision)
         self.vision.load_state_dict(vision)
         self.mapper = projection_of(mapper, found.family.single_token, operations, device=device, dtype=dtype)
 

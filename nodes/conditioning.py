@@ -19,6 +19,11 @@ def _needing(picture: str) -> str:
     return titles(family for family in (DEMO, *FAMILIES.values()) if picture in family.needs)
 
 
+def _taking(picture: str) -> str:
+    """The families that can also use a picture, in running text."""
+    return titles(family for family in FAMILIES.values() if picture in family.takes)
+
+
 class TryOnConditioning(io.ComfyNode):
     """Prepares a try-on for KSampler."""
 
@@ -51,6 +56,13 @@ class TryOnConditioning(io.ComfyNode):
                 ),
                 field(io.Mask, "inpaint_mask", optional=True, tooltip=f"1 = to repaint; for {_needing('inpaint_mask')}"),
                 field(io.Mask, "reference_mask", optional=True, tooltip=f"1 = garment; for {cut} the reference is cut to it"),
+                field(
+                    io.Mask,
+                    "hands_mask",
+                    optional=True,
+                    tooltip=f"1 = the person's hands and arms that lie over the garment; for version 1 of "
+                    f"{_taking('hands_mask')}, with person",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -71,6 +83,7 @@ class TryOnConditioning(io.ComfyNode):
         warped: Tensor | None = None,
         inpaint_mask: Tensor | None = None,
         reference_mask: Tensor | None = None,
+        hands_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         check(encoder=encoder)
         if not hasattr(vae, "encode"):
@@ -81,6 +94,7 @@ class TryOnConditioning(io.ComfyNode):
             "densepose": densepose,
             "warped": warped,
             "inpaint_mask": inpaint_mask,
+            "hands_mask": hands_mask,
         }
         ready = assemble(encoder, vae.encode, reference, pictures, reference_mask)
         return io.NodeOutput(ready.positive, ready.negative, {"samples": ready.latent})

@@ -1,36 +1,99 @@
-"""Pictures and masks from files."""
+"""Pictures from files, as a person sees them: upright, without transparency, in 8 bits."""
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import I2AMError
 
+WHITE = "white"
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error)
+"""What Pillow raises over files that are not whole or not what they say."""
+SIXTEEN = 65535
+"""White in 16 bits."""
 
-def open_picture(path: Path) -> Image.Image:
-    """A picture as RGB.
+
+def read_upright(path: Path) -> Image.Image:
+    """A picture file in the mode that it is stored in, turned as its EXIF data says.
 
     Raises:
-        I2AMError: the file is missing or is not a picture.
+        I2AMError: the file is missing, is no picture, is not whole or is too large to open safely; names it.
     """
     try:
-        return Image.open(path).convert("RGB")
+        with Image.open(path) as file:
+            file.load()
+            return upright(file)
     except FileNotFoundError:
         raise I2AMError(f"there is no file {path}") from None
     except UnidentifiedImageError:
         raise I2AMError(f"{path} is not a picture that can be read; give a PNG or JPEG") from None
+    except Image.DecompressionBombError as error:
+        raise I2AMError(f"{path} is too large to open safely ({error}); give a smaller picture") from error
+    except DAMAGED as error:
+        raise I2AMError(f"{path} cannot be read as a picture ({error}); it is damaged or not whole: save it again") from error
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF data says; data that cannot be read turns nothing."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except DAMAGED:
+        return picture.copy()
+
+
+def open_picture(path: Path, background: str = WHITE) -> Image.Image:
+    """A picture file as RGB: upright, with what is transparent laid over a colour.
+
+    Args:
+        path: the file.
+        background: a colour as Pillow names it, such as "white", "grey" or "#f0f0f0".
+
+    Raises:
+        I2AMError: as `read_upright`, or there is no such colour.
+    """
+    return in_colours(read_upright(path), background)
+
+
+def in_colours(picture: Image.Image, background: str = WHITE) -> Image.Image:
+    """A picture in any mode as RGB, with what is transparent laid over a colour.
+
+    Raises:
+        I2AMError: there is no such colour.
+
+    >>> in_colours(Image.new("RGBA", (1, 1), (10, 20, 30, 0))).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    below = colour_of(background)
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        values = np.asarray(picture, dtype=np.float64)
+        picture = Image.fromarray(
+            (values * 255 / (SIXTEEN if values.max(initial=0) > 255 else 255)).clip(0, 255).astype(np.uint8)
+        )
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        over = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, below), over).convert("RGB")
+    return picture.convert("RGB")
+
+
+def colour_of(name: str) -> tuple[int, int, int, int]:
+    """A colour by its name in Pillow, opaque.
+
+    Raises:
+        I2AMError: there is no such colour.
+    """
+    try:
+        red, green, blue = ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise I2AMError(f"there is no colour {name!r}; give a name such as white or grey, or one such as #f0f0f0") from None
+    return red, green, blue, 255
 
 
 def colours(picture: Image.Image) -> Tensor:
-    """A picture as (1, H, W, 3) in 0-1."""
-    return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255)[None]
-
-
-def grey(picture: Image.Image) -> Tensor:
-    """A mask as (1, H, W) in 0-1."""
-    return torch.from_numpy(np.asarray(picture.convert("L"), dtype=np.float32) / 255)[None]
+    """A picture as (1, H, W, 3) in 0-1, upright, with what is transparent laid over white."""
+    return torch.from_numpy(np.array(in_colours(upright(picture)), dtype=np.float32) / 255)[None]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import DatasetError
+from ..errors import DatasetError, I2AMError
 from ..geometry.resample import Size
 from ..models.pictures import mask_to_size, to_size
+from .masks import mask_tensor, open_mask
+from .pictures import colours, open_picture
 
 FOLDERS: dict[str, tuple[str, ...]] = {
     "person": ("image",),
@@ -161,14 +161,13 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _read(path: Path, mode: str) -> Tensor:
-    """A picture as (1, H, W, 3) in 0-1, or a mask as (1, H, W) of 0 and 1, white from 128 on."""
+    """A picture as (1, H, W, 3) in 0-1, or a mask as (1, H, W) of 0 and 1, white from 128 on; both upright."""
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert(mode))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        if mode == "L":
+            return (mask_tensor(open_mask(path)) >= WHITE / 255).float()
+        return colours(open_picture(path))
+    except I2AMError as error:
         raise DatasetError(f"{path} cannot be read as a picture ({error}); copy or unpack it again") from error
-    values = torch.from_numpy(pixels.copy())[None]
-    return (values >= WHITE).float() if mode == "L" else values.float() / 255
 
 
 def _check_mask(mask: Tensor, path: Path, *, outside: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,10 +16,14 @@ from ..geometry.resample import Size
 from ..geometry.shapes import check_shape
 from .carried import Carried, Conditioning, carry
 from .family import KEEP_MASK, LATENT_CHANNELS, MASKS, Family, Pictures
-from .pictures import as_many, mask_to_size, thumbnail, to_size, to_size_cropped
+from .pictures import as_many, channels_first, mask_to_size, one_channel, thumbnail, to_size
+
+log = logging.getLogger("i2am")
 
 GREY = 0.5
 """What the agnostic picture shows where the garment was."""
+PICTURE_MASKS = ("inpaint_mask", "hands_mask")
+"""The pictures of the person that are masks."""
 
 Encode = Callable[[Tensor], Tensor]
 """Pictures (B, H, W, 3) in 0-1 to the VAE's latents (B, 4, h, w), unscaled."""
@@ -72,23 +77,22 @@ def assemble(
         encoder: the reference encoder.
         encode: the VAE's.
         reference: (B, H, W, 3) reference pictures.
-        pictures: "agnostic" or "person" (B, H, W, 3) and what `Family.needs` names, "inpaint_mask" (B, H, W) with
-            1 = repaint. "agnostic" may be left out where "person" and "inpaint_mask" are given.
+        pictures: "agnostic" or "person" (B, H, W, 3) and what `Family.needs` and `Family.takes` name; "inpaint_mask"
+            (B, H, W) with 1 = repaint, "hands_mask" (B, H, W) with 1 = hands and arms. "agnostic" may be left out where
+            "person" and "inpaint_mask" are given.
         reference_mask: (B, H, W) in 0-1, 1 = the object; some encoders see the reference cut to it.
 
     Raises:
         I2AMError: a picture is missing, their numbers or shapes do not fit, or the latents are another model's.
     """
     family = encoder.family
-    given = {name: picture for name, picture in pictures.items() if picture is not None}
+    unused = {"hands_mask"} - set(family.takes)
+    given = {name: picture for name, picture in pictures.items() if picture is not None and name not in unused}
     _check_given(family, given)
     count = max(len(picture) for picture in (reference, *given.values()))
     fitted = _fitted(encoder, given, reference, count)
     shown = to_size(reference, encoder.reference_size)
-    seen = shown
-    if family.crops_reference and reference_mask is not None:
-        seen = to_size_cropped(reference, reference_mask, encoder.reference_size)
-    tokens = as_many(encoder.encode(seen), count, "reference")
+    tokens = as_many(encoder.encode(_seen(encoder, reference, reference_mask)), count, "reference")
     known, start = _latents(encoder, encode, fitted, count)
     layout = _on_picture(encoder.layout(), _size(reference))
     if layout.key_count != tokens.shape[1]:
@@ -116,17 +120,36 @@ def _check_given(family: Family, given: Mapping[str, Tensor]) -> None:
             check_shape(name, _size(picture), _size(shown_on), "picture of the person")
 
 
+def _seen(encoder: Encoder, reference: Tensor, masks: Tensor | None) -> Tensor:
+    """What the encoder sees of the reference pictures, (B, 3, h, w)."""
+    family, pictures = encoder.family, channels_first(reference)
+    cut_to = None
+    if family.crops_reference:
+        if masks is None:
+            log.warning(
+                "%s's authors cut the reference to its mask for the encoder; without reference_mask it sees the whole picture",
+                family.title,
+            )
+        else:
+            cut_to = as_many(one_channel(masks), len(pictures), "reference_mask")
+    return family.see(pictures, cut_to, encoder.size, encoder.reference_size)
+
+
 def _fitted(encoder: Encoder, given: Mapping[str, Tensor], reference: Tensor, count: int) -> dict[str, Tensor]:
-    """All pictures (count, 3, H, W) at the model's size, those that are made of others too, and the mask (count, 1, H, W)."""
-    fitted = {
-        name: as_many((mask_to_size if name == "inpaint_mask" else to_size)(picture, encoder.size), count, name)
-        for name, picture in given.items()
-    }
+    """All pictures (count, 3, H, W) at the model's size, those that are made of others too, and masks (count, 1, H, W)."""
+    family = encoder.family
+    fitted = {}
+    for name, picture in given.items():
+        if name in PICTURE_MASKS:
+            resized = mask_to_size(picture, encoder.size, family.resize_mask)
+        else:
+            resized = to_size(picture, encoder.size, family.resize)
+        fitted[name] = as_many(resized, count, name)
     if "agnostic" not in fitted:
-        mask = fitted["inpaint_mask"]
-        fitted["agnostic"] = fitted["person"] * (1 - mask) + GREY * mask
-    fitted["reference"] = as_many(to_size(reference, encoder.size), count, "reference")
-    return fitted | {name: compose(fitted) for name, compose in encoder.family.composed.items()}
+        hole = fitted["inpaint_mask"] * (1 - fitted.get("hands_mask", torch.zeros(())))
+        fitted["agnostic"] = fitted["person"] * (1 - hole) + GREY * hole
+    fitted["reference"] = as_many(to_size(reference, encoder.size, family.resize), count, "reference")
+    return fitted | {name: compose(fitted) for name, compose in family.composed.items()}
 
 
 def _latents(encoder: Encoder, encode: Encode, pictures: Pictures, count: int) -> tuple[Tensor, Tensor]:
@@ -138,7 +161,7 @@ def _latents(encoder: Encoder, encode: Encode, pictures: Pictures, count: int) -
     for name in dict.fromkeys(taken):
         if name in MASKS:
             continue
-        made = encode(pictures[name].movedim(1, -1))
+        made = encode(pictures[name].contiguous().movedim(1, -1))
         if tuple(made.shape[1:]) != shape:
             raise I2AMError(
                 f"the VAE makes latents of shape {tuple(made.shape[1:])} where the {family.name} model needs {shape}; "
@@ -152,7 +175,10 @@ def _latents(encoder: Encoder, encode: Encode, pictures: Pictures, count: int) -
 
 
 def _mask(name: str, pictures: Pictures, latents: Tensor) -> Tensor:
-    """A mask's channel (B, 1, h, w) as the originals bring it to the latents' size: bilinear and unrounded."""
+    """A mask's channel (B, 1, h, w) as the originals bring it to the latents' size: bilinear and unrounded.
+
+    It is torchvision's resizing of tensors: without antialias in all of their versions, with it from 0.17 on.
+    """
     mask = pictures["inpaint_mask"]
     turned = 1 - mask if name == KEEP_MASK else mask
     return torch.nn.functional.interpolate(turned, latents.shape[-2:], mode="bilinear").to(latents)

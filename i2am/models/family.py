@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..geometry.layout import Layout
 from ..geometry.resample import Size
+from .resizing import Resize, by_area, smooth
 
 LATENT_CHANNELS = 4
 LATENT_SCALE = 0.18215
@@ -21,7 +22,17 @@ REPAINT_MASK = "repaint_mask"
 MASKS = (KEEP_MASK, REPAINT_MASK)
 
 Pictures = Mapping[str, Tensor]
-"""Pictures (B, 3, H, W) in 0-1, "reference" among them, and "inpaint_mask" (B, 1, H, W), 1 = repaint, by name."""
+"""Pictures (B, 3, H, W) in 0-1, "reference" among them, and masks (B, 1, H, W), by name: "inpaint_mask", 1 = repaint, and
+"hands_mask", 1 = the person's hands and arms."""
+
+See = Callable[[Tensor, Tensor | None, Size, Size], Tensor]
+"""References (B, 3, H, W) in 0-1, masks of their objects (B, 1, H, W) or None, the sizes of the generated picture and of the
+picture that the encoder takes, to that picture, (B, 3, h, w)."""
+
+
+def see_whole(reference: Tensor, _masks: Tensor | None, _size: Size, seen: Size) -> Tensor:
+    """The whole reference, squashed with antialias."""
+    return smooth(reference, seen)
 
 
 @dataclass(frozen=True)
@@ -67,11 +78,17 @@ class Family:
         inputs: what stands behind the noisy latents, in order: pictures, 4 channels of latents each, and `KEEP_MASK` or
             `REPAINT_MASK`, 1 channel.
         size: (H, W) of the generated picture in pixels.
+        shown: (H, W) that its authors bring the finished picture to; None: they leave it.
         needs: pictures that must be given beside the reference and "agnostic" (or "person" with "inpaint_mask").
+        takes: pictures that it can also use.
         composed: pictures that are made of the given ones, by name.
         start: the picture whose latents the sampler starts from; None: it starts from noise alone.
         cfg: the authors' scale of classifier-free guidance; 1 is without.
         steps: the authors' number of sampler steps.
+        sampler: the authors', "ddim" or "plms".
+        resize: how pictures come to `size`.
+        resize_mask: how masks do; before anything is made of them.
+        see: what the reference encoder sees of the reference.
         crops_reference: whether the reference encoder sees the reference cut to its mask, where one is given.
         single_token: whether the U-Net attends to the vision model's class token alone, mapped by transformer blocks;
             otherwise it attends to all of its tokens, each projected by one linear layer.
@@ -91,10 +108,16 @@ class Family:
     inputs: tuple[str, ...]
     size: Size
     needs: tuple[str, ...]
+    shown: Size | None = None
+    takes: tuple[str, ...] = ()
     composed: Mapping[str, Callable[[Pictures], Tensor]] = field(default_factory=dict)
     start: str | None = None
     cfg: float = 5.0
     steps: int = 50
+    sampler: str = "ddim"
+    resize: Resize = smooth
+    resize_mask: Resize = by_area
+    see: See = see_whole
     crops_reference: bool = False
     single_token: bool = True
     companion: Companion | None = None
@@ -121,3 +144,8 @@ class Family:
     def latent_size(self, size: Size) -> Size:
         """(h, w) of the latents of a picture of ``size``."""
         return size[0] // self.factor, size[1] // self.factor
+
+    def shown_size(self, size: Size) -> Size:
+        """(H, W) to show a generated picture of ``size`` at: `shown`, in proportion."""
+        height, width = self.shown or self.size
+        return round(size[0] * height / self.size[0]), round(size[1] * width / self.size[1])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from diffusers import DDIMScheduler
+from torch import Tensor
 
 STEPS = 1000
 BETAS: dict[str, Any] = {
@@ -20,3 +22,9 @@ BETAS: dict[str, Any] = {
 def ddim() -> DDIMScheduler:
     """DDIM as the paper samples: timesteps 981, 961, …, 1 for 50 steps, eta 0, and the first step's noise level as the end."""
     return DDIMScheduler(**BETAS, set_alpha_to_one=False, steps_offset=1)
+
+
+def alphas_of() -> Tensor:
+    """ᾱ of every timestep, (1000,), computed in float64 as checkpoints keep it."""
+    ends = BETAS["beta_start"] ** 0.5, BETAS["beta_end"] ** 0.5
+    return (1 - torch.linspace(*ends, STEPS, dtype=torch.float64) ** 2).cumprod(0).float()

@@ -1,1 +1,1 @@
-"""Trains a model of the paper's custom kind."""
+"""Training of the paper's custom try-on model."""

@@ -23,19 +23,19 @@ Fine-tunes Stable Diffusion 1.5 to the paper's custom try-on model: 12 input cha
 latents; the new ones start at zero), attention to every patch of the garment picture instead of to text.
 
 What you need:
-  a VITON-HD folder as it unpacks     train_pairs.txt and train/image, cloth, agnostic-v3.2, image-densepose
+  a VITON-HD folder as unpacked       train_pairs.txt and train/image, cloth, agnostic-v3.2, image-densepose
                                       (and agnostic-mask, cloth-mask for the attention losses)
   a Stable Diffusion 1.5 checkpoint   one file, .safetensors or .ckpt
   a CLIP vision model                 its model.safetensors, such as openai/clip-vit-large-patch14's
 
   python -m i2am.train --data VITON-HD --start v1-5-pruned-emaonly.safetensors --vision clip/model.safetensors --out out/custom
 
-See the whole way in minutes, on drawn data with a small random model and nothing else:
+Try the whole pipeline in minutes, on drawn data with a small random model; it needs no files:
 
   python -m i2am.train --small --out out/train-small
 
-It ends with OUT/custom.safetensors, which the node "I2AM Load Try-On" takes. Stop at any time with Ctrl-C; the same
-command goes on from there. Several GPUs: `accelerate launch -m i2am.train ...`.
+The result is OUT/custom.safetensors, which the node "I2AM Load Try-On" loads. Stop at any time with Ctrl-C; the same
+command resumes. Several GPUs: `accelerate launch -m i2am.train ...`.
 """
 REAL: dict[str, Any] = {"size": (512, 384), "epochs": 60, "batch": 16, "rate": 1e-5, "workers": min(4, os.cpu_count() or 1)}
 """The paper's size, epochs and batch; the rate is Paint-by-Example's."""
@@ -57,19 +57,19 @@ def parser() -> argparse.ArgumentParser:
     run = out.add_argument_group("how")
     run.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="picture size in pixels (default 512 384)")
     run.add_argument("--epochs", type=int, help="passes over all pairs (default 60; small 4)")
-    run.add_argument("--batch", type=int, help="pairs an optimiser step, over all processes (default 16; small 4)")
+    run.add_argument("--batch", type=int, help="pairs per optimiser step, over all processes (default 16; small 4)")
     run.add_argument("--accumulate", type=int, default=1, help="cut each batch into this many parts, for less memory (1)")
     run.add_argument("--rate", type=float, help="learning rate of AdamW, constant (default 1e-5; small 1e-3)")
-    run.add_argument("--drop", type=float, default=0.1, help="share of pairs without reference, for guidance (0.1)")
-    run.add_argument("--tv-weight", type=float, default=0.0, help="factor of attention total variation (0; such as 1)")
-    run.add_argument("--alignment-weight", type=float, default=0.0, help="of attribution alignment (0; such as 0.05)")
-    run.add_argument("--seed", type=int, default=0, help="of order, noise, timesteps, dropped references (0)")
+    run.add_argument("--drop", type=float, default=0.1, help="share of pairs trained without reference, for guidance (0.1)")
+    run.add_argument("--tv-weight", type=float, default=0.0, help="weight of attention total variation (0; such as 1)")
+    run.add_argument("--alignment-weight", type=float, default=0.0, help="weight of attribution alignment (0; such as 0.05)")
+    run.add_argument("--seed", type=int, default=0, help="seed of order, noise, timesteps, dropped references (0)")
     manner = out.add_argument_group("on this machine")
     manner.add_argument("--precision", choices=("auto", "no", "fp16", "bf16"), default="auto", help="mixed precision (auto)")
     manner.add_argument("--recompute", action="store_true", help="gradient checkpointing: less memory, slower")
     manner.add_argument("--workers", type=int, help="processes that read pictures (default up to 4; small 0)")
     manner.add_argument("--save-every", type=int, default=500, help="optimiser steps between saved states (500)")
-    manner.add_argument("--steps", type=int, help="stop after so many optimiser steps in all; the same command goes on")
+    manner.add_argument("--steps", type=int, help="stop after this many optimiser steps in all; the same command resumes")
     manner.add_argument("--half", action="store_true", help="write the checkpoint in fp16, half the size")
     return out
 
@@ -78,28 +78,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train from the command line; returns 0, 2 after one clear line about bad input, or 130 when stopped by Ctrl-C."""
     args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it tells of every file of a state
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it logs every file of a saved state
     try:
         check_extras()
         _check(args)
         return _train(args)
     except KeyboardInterrupt:
-        return _told("interrupted; the same command goes on from the last saved state", 130)
+        return _fail("interrupted; the same command resumes from the last saved state", 130)
     except (I2AMError, OSError) as error:
-        return _told(str(error), 2)
+        return _fail(str(error), 2)
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        return _told(f"out of GPU memory at {error}; give --accumulate (such as 4), --recompute or --precision bf16", 2)
+        return _fail(f"out of GPU memory ({error}); give --accumulate (such as 4), --recompute or --precision bf16", 2)
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Fill in what was not given, and refuse what cannot be meant."""
+    """Fill in the defaults, and refuse values that make no sense."""
     for name, value in (SMALL if args.small else REAL).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     if not args.small and (args.data is None or args.start is None):
-        raise TrainingError("give --data (a VITON-HD folder) and --start (a checkpoint), or --small for a try on drawn data")
+        raise TrainingError("give --data (a VITON-HD folder) and --start (a checkpoint), or --small to try it on drawn data")
     if args.data is not None and not args.data.is_dir():
         raise TrainingError(f"there is no folder {args.data} (--data); expected a VITON-HD folder")
     for name, least in (("epochs", 1), ("batch", 1), ("accumulate", 1), ("save_every", 1), ("workers", 0), ("seed", 0)):
@@ -140,7 +140,7 @@ def _train(args: argparse.Namespace) -> int:
     if done.checkpoint is not None:
         log.info("wrote %s after %d steps", done.checkpoint, done.step)
         return 0
-    log.info("stopped after %d steps, saved in %s; the same command goes on from there", done.step, done.state)
+    log.info("stopped after %d steps, saved in %s; the same command resumes from there", done.step, done.state)
     return 0 if args.steps is not None and done.step >= args.steps else 130
 
 
@@ -154,7 +154,7 @@ def _networks(args: argparse.Namespace) -> Networks:
 
 
 def _precision(wanted: str) -> str:
-    """What "auto" means here: bf16 where the GPU computes in it, fp16 on others, none on the CPU."""
+    """What "auto" means here: bf16 if the GPU supports it, fp16 on other GPUs, none on the CPU."""
     import torch
 
     if wanted != "auto":
@@ -164,7 +164,8 @@ def _precision(wanted: str) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def _told(text: str, status: int) -> int:
+def _fail(text: str, status: int) -> int:
+    """Write one line to stderr; returns the exit status."""
     sys.stderr.write(f"i2am: {' '.join(text.split())}\n")
     return status
 

@@ -1,4 +1,4 @@
-"""What the cross-attention layers of a U-Net compute while it is trained, and the two losses on it."""
+"""The cross-attention of a U-Net during training, and the two losses on it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Watched:
         ]
 
     def take(self, rows: Tensor) -> Tensor:
-        """`peek`, and forgets the call."""
+        """Like `peek`, and forget the call."""
         weights = self.peek(rows)
         self.forget()
         return weights
@@ -37,7 +37,7 @@ class Watched:
         """A^r of the chosen rows of the last call, (B, heads, N, S) in fp32.
 
         Raises:
-            TrainingError: the layer was not called since.
+            TrainingError: the layer was not called since the last `forget`.
         """
         if len(self._seen) < 2:
             raise TrainingError(f"attention layer {self.name!r} was not called, or not through its own to_q and to_k")
@@ -47,7 +47,7 @@ class Watched:
         return attention_probabilities(q, k, scale)
 
     def forget(self) -> None:
-        """Let go of the last call."""
+        """Forget the last call."""
         self._seen.clear()
 
     def end(self) -> None:
@@ -58,14 +58,14 @@ class Watched:
 
 
 def watch(unet: UNet2DConditionModel) -> list[Watched]:
-    """All cross-attention layers but the middle's, which the paper's maps leave out, in the network's order."""
+    """All cross-attention layers but the middle's, which the paper's maps leave out, in network order."""
     named = ((name, module) for name, module in unet.named_modules() if name.endswith(".attn2"))
     return [Watched(name, module) for name, module in named if not name.startswith("mid_block")]
 
 
 @dataclass(frozen=True)
 class Regularisers:
-    """Factors of the two losses on attention; 0 leaves one out. See `i2am.train.losses` for what they mean."""
+    """Weights of the two losses on attention; 0 leaves one out. See `i2am.train.losses` for what they mean."""
 
     tv: float = 0.0
     alignment: float = 0.0
@@ -82,13 +82,13 @@ class Regularisers:
         reference_mask: Tensor | None,
         active: Tensor,
     ) -> dict[str, Tensor]:
-        """The losses that have a factor, not multiplied by it, of the layers' last calls.
+        """The losses with a weight above 0, not multiplied by it, on the layers' last calls.
 
         Means over layers and over *all* images; an image whose reference was dropped looks at no reference and counts
         as 0, so that the loss of a batch is the mean of its parts' losses.
 
         Args:
-            layers: called since they were last asked.
+            layers: all called since they were last taken.
             layout: what the keys are.
             latent: (h, w) of the latents.
             inpaint_mask: (B, 1, H, W) in 0-1, 1 = repaint.
@@ -115,5 +115,5 @@ class Regularisers:
         return {name: torch.stack(values).mean() * share for name, values in found.items()}
 
     def names(self) -> tuple[str, ...]:
-        """Of the losses that have a factor."""
+        """Names of the losses with a weight above 0."""
         return tuple(name for name in ("tv", "alignment") if getattr(self, name) > 0)

@@ -1,4 +1,4 @@
-"""What training refuses."""
+"""Errors of training."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from ..errors import I2AMError
 
 EXTRAS = ("accelerate", "transformers")
-"""What training needs beside what the package itself does."""
+"""Packages that training needs besides those of the library."""
 
 
 class TrainingError(I2AMError):
-    """A run that cannot start, go on or end well."""
+    """A training run that cannot start, resume or finish."""
 
 
 def check_extras() -> None:
@@ -26,6 +26,6 @@ def check_extras() -> None:
 
 
 def plain(error: Exception) -> str:
-    """An error's own text where it came out of a process that reads pictures, which adds where it was raised."""
+    """An error's own message, without the traceback that a data loader process adds."""
     lines = str(error).strip().splitlines() or [""]
     return lines[-1].partition(": ")[2] if "Original Traceback" in str(error) else str(error)

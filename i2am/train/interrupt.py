@@ -1,4 +1,4 @@
-"""Ctrl-C and kill ask a run to stop where it can go on from."""
+"""Ctrl-C and kill ask a run to stop at a point that it can resume from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While entered, the first signal sets `asked`; a second one acts as it always does. In the main thread only."""
+    """Inside the context, the first signal sets `asked`; a second one acts as usual. Main thread only."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -35,6 +35,6 @@ class Interrupt:
 
 
 def leave_signals_to_main(_worker: int) -> None:
-    """In a process that only reads pictures: Ctrl-C reaches it too, and is not its business."""
+    """In a data loader process: ignore Ctrl-C, which reaches it too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

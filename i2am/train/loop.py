@@ -1,4 +1,4 @@
-"""The training loop: mean squared error of the predicted noise, and the losses on attention where they are asked for."""
+"""The training loop: mean squared error of the predicted noise, and the losses on attention if they are asked for."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ LOG = "log.jsonl"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run's result depends on, beside its data and its start.
+    """What a run's result depends on, besides its data and starting weights.
 
     Attributes:
         size: (H, W) of the person's pictures in pixels.
         epochs: passes over all pairs.
-        batch: pairs an optimiser step, over all processes and accumulated parts.
-        accumulate: parts that each process takes its share of a batch in, one after another.
+        batch: pairs per optimiser step, over all processes and accumulated parts.
+        accumulate: number of parts that each process splits its share of a batch into.
         rate: AdamW's learning rate, constant.
         weight_decay: AdamW's.
-        clip: the gradient's greatest norm.
+        clip: maximum norm of the gradient.
         drop: share of pairs trained without their reference, for classifier-free guidance.
-        tv_weight: factor of `losses.attention_tv`.
-        alignment_weight: factor of `losses.attribution_alignment`.
+        tv_weight: weight of `losses.attention_tv`.
+        alignment_weight: weight of `losses.attribution_alignment`.
         seed: of order, noise, timesteps and dropped references.
     """
 
@@ -75,13 +75,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a run is carried out; its result does not depend on it but by rounding.
+    """How a run is carried out; its result depends on this only by rounding.
 
     Attributes:
         precision: "no", "fp16" or "bf16".
-        workers: processes that read pictures, for each that trains.
+        workers: data loader processes per training process.
         save_every: optimiser steps between two saved states.
-        steps: stop after so many optimiser steps in all, as if interrupted; None: after the last epoch.
+        steps: stop after this many optimiser steps in all, as if interrupted; None: after the last epoch.
         half: write the checkpoint in fp16.
         recompute: keep fewer activations and compute them again (gradient checkpointing).
     """
@@ -96,7 +96,7 @@ class Manner:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: ``checkpoint`` is None where it was stopped early, ``step`` the optimiser steps done in all."""
+    """What a run left: ``checkpoint`` is None if it was stopped early, ``step`` the optimiser steps done in all."""
 
     checkpoint: Path | None
     step: int
@@ -104,7 +104,7 @@ class Outcome:
 
 
 class Order(Sampler[int]):
-    """The samples of an epoch, shuffled by (seed, epoch) alone; those that do not fill a batch wait for another epoch."""
+    """The samples of an epoch, shuffled by (seed, epoch) alone; those that do not fill a last batch are left out."""
 
     def __init__(self, count: int, batch: int, seed: int) -> None:
         self.count, self.batch, self.seed, self.epoch = count, batch, seed, 0
@@ -118,9 +118,9 @@ class Order(Sampler[int]):
 
 
 def train(networks: Networks, data: VitonHD, recipe: Recipe, out: Path, manner: Manner | None = None) -> Outcome:
-    """Fine-tune and write ``out/custom.safetensors``; goes on from the newest state in ``out`` where there is one.
+    """Fine-tune and write ``out/custom.safetensors``; resumes from the newest state in ``out`` if there is one.
 
-    Beside the checkpoint: ``log.jsonl`` with the losses of every optimiser step, and the newest state to go on from.
+    Also writes ``log.jsonl`` with the losses of every optimiser step, and the newest state to resume from.
     Ctrl-C (or kill) finishes the step, saves a state and returns.
 
     Raises:
@@ -139,7 +139,7 @@ def losses(
     scheduler: DDPMScheduler,
     layers: list[Watched],
 ) -> dict[str, Tensor]:
-    """The terms of a batch's loss, unweighted, each a mean over its images: "noise", and "tv", "alignment" where asked for.
+    """The terms of a batch's loss, unweighted, each a mean over its images: "noise", and "tv", "alignment" if asked for.
 
     Args:
         model: `TryOn`, wrapped or not.
@@ -148,7 +148,7 @@ def losses(
         recipe: of the run.
         epoch: counted from 0.
         scheduler: of `noise.schedule`.
-        layers: of `attention.watch`; may be empty where no factor is set.
+        layers: of `attention.watch`; may be empty if their weights are 0.
     """
     person = frozen.latents(batch["person"])
     known = torch.cat([frozen.latents(batch["agnostic"]), frozen.latents(batch["densepose"])], 1)
@@ -190,7 +190,7 @@ class _Run:
         self.step = 0
 
     def _part(self) -> int:
-        """Pairs that one process takes at a time."""
+        """Number of pairs that one process takes at a time."""
         batch, parts = self.recipe.batch, self.recipe.accumulate * self.accelerator.num_processes
         if batch % parts:
             raise TrainingError(
@@ -222,7 +222,7 @@ class _Run:
         state = saved.newest(self.out)
         if state is not None:
             self.step = saved.load(self.accelerator, state, self.facts)
-            log.info("going on from %s after %d steps", state, self.step)
+            log.info("resuming from %s after %d steps", state, self.step)
         if self.accelerator.is_main_process:
             self.out.mkdir(parents=True, exist_ok=True)
             _cut_log(self.out / LOG, self.step)
@@ -231,7 +231,7 @@ class _Run:
         return tqdm(total=last, initial=self.step, desc="training", unit="step", disable=not self.accelerator.is_main_process)
 
     def _epoch(self, until: int, stop: Interrupt, bar: tqdm) -> bool:
-        """What is left of the current epoch, up to ``until`` steps in all; returns whether any process was asked to stop."""
+        """Train the rest of the current epoch, up to ``until`` steps in all; returns whether any process was asked to stop."""
         epoch, done = divmod(self.step, self.per_epoch)
         self.order.epoch = epoch
         loader = self.loader
@@ -258,7 +258,7 @@ class _Run:
         return False
 
     def _learn(self, batch: dict[str, Tensor], epoch: int) -> dict[str, Tensor]:
-        """One part of a batch: forwards and back, and the optimiser's step where it is the last part."""
+        """One part of a batch: forward, backward, and the optimiser's step after the last part."""
         accelerator, recipe = self.accelerator, self.recipe
         with accelerator.accumulate(self.model):
             with accelerator.autocast():
@@ -276,7 +276,7 @@ class _Run:
             state = saved.newest(self.out)
             raise TrainingError(
                 f"the loss is not finite at step {self.step} ({means}); give a smaller --rate or --precision no"
-                f"{f' and another --out, or go on from {state}' if state else ''}"
+                f"{f' and another --out, or resume from {state}' if state else ''}"
             )
         bar.update()
         bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()}, refresh=False)
@@ -286,7 +286,7 @@ class _Run:
                 file.write(json.dumps(line) + "\n")
 
     def _write(self) -> Path:
-        """The checkpoint, by the main process."""
+        """Write the checkpoint, in the main process."""
         path = self.out / CHECKPOINT
         if self.accelerator.is_main_process:
             tryon: TryOn = self.accelerator.unwrap_model(self.model)
@@ -299,12 +299,12 @@ class _Run:
 
 
 def _digest(data: VitonHD) -> str:
-    """Of the pairs' names in their order, on which every sample's noise depends."""
+    """A hash of the pairs' names in order, on which every sample's noise depends."""
     return hashlib.sha256("\n".join(sample.name for sample in data.samples).encode()).hexdigest()[:16]
 
 
 def _cut_log(path: Path, step: int) -> None:
-    """Take out the lines of steps that will be done again."""
+    """Remove the lines of steps that will be done again."""
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")

@@ -1,8 +1,8 @@
 """Two differentiable losses on attention, for fine-tuning a U-Net whose cross-attention looks at reference patches.
 
 Both read A^r, the softmax over all keys of one call, and nothing else (DESIGN 4): adding one vector to every key
-changes neither. They say where the model looks, not what that causes, and are to be added, with a small factor, to
-the loss that the model is trained with.
+changes neither. They say where the model looks, not what that causes. Add them, with a small weight, to the loss
+that the model is trained with.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..recording.reduce import additive
 from ..scores.imacs import LAMBDA
 
 SLACK = 0.05
-"""How far probabilities may stray from 0 and their sum from 1: bfloat16 is rounded; logits and sums over heads stray more."""
+"""How far probabilities may fall below 0 and their sum above 1: bfloat16 is rounded; logits and sums over heads go further."""
 
 
 def attention_probabilities(q: Tensor, k: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
@@ -62,12 +62,12 @@ def attention_tv(
         e_q = sum_j A^r(q, j) c_j / sum_j A^r(q, j)      over the reference's placed tokens j, c_j their cell centres
         TV  = sum w_q w_p (|x_q - x_p| + |y_q - y_p|) / sum w_q w_p
 
-    Places are in units of the reference grid's extent, 0 to 1, so TV lies in [0, 2) whatever the grids are; one cell
-    for one cell on equal n x n grids gives 1 / n. The minimum is 0, where all queries inside the mask have one
+    Places are in units of the reference grid's extent, 0 to 1, so TV lies in [0, 2) whatever the grids are; the
+    identity on equal n x n grids gives 1 / n. The minimum is 0, where all queries inside the mask have one
     expected place. That is a collapse (uniform attention has it too): the loss smooths a correspondence that another
-    loss demands and cannot find one. The gradient pulls the places of two neighbours towards each other, in each
+    loss demands; it cannot find one. The gradient pulls the places of two neighbours towards each other, in each
     coordinate with a force that does not depend on their distance; it moves attention among the placed tokens only.
-    A pair of which one query spends nothing on placed tokens has no distance and is left out.
+    A pair in which one query spends nothing on placed tokens has no distance and is left out.
 
     After the loss of StableVITON (arXiv 2312.01725), which counts cells, adds the mean over vertical pairs to that
     over horizontal ones, and thresholds the mask.
@@ -77,7 +77,7 @@ def attention_tv(
         grid: (rows, columns) of the N queries.
         reference: which keys are placed, and on what grid.
         inpaint_mask: (B or 1, H, W) in 0-1 at any size, 1 = repainted.
-        per_head: take places per head and average TV; by default heads are averaged first, so that they may differ.
+        per_head: compute places per head and average TV; by default heads are averaged first, so that they may differ.
         reduction: "mean" over images, or "none". An image whose mask holds no pair counts as 0.
 
     Returns:
@@ -86,7 +86,7 @@ def attention_tv(
     Raises:
         LayoutError: weights, grid and reference do not fit together, or the reference has one place only.
         MaskError: the mask has the wrong shape or values outside of 0-1.
-        I2AMError: the weights are no probabilities.
+        I2AMError: the weights are not probabilities.
     """
     _check(weights, grid, reference, reduction)
     rows, columns = reference.grid.rows, reference.grid.columns
@@ -95,11 +95,11 @@ def attention_tv(
         raise LayoutError(f"{seen}; use a layer that looks at reference patches")
     placed = _placed(weights, reference, per_head).unflatten(-1, (rows, columns))  # (B, G, N, rows, columns)
     mass = placed.sum((-2, -1))
-    known = mass >= torch.finfo(weights.dtype).tiny  # one over it stays finite, also as a gradient in that dtype
+    known = mass >= torch.finfo(weights.dtype).tiny  # its reciprocal and the gradient of that stay finite in that dtype
     x = (placed.sum(-2) * _centres(columns, mass)).sum(-1)
     y = (placed.sum(-1) * _centres(rows, mass)).sum(-1)
     places = (torch.stack([x, y], 2) / torch.where(known, mass, 1)[:, :, None]).unflatten(-1, grid)  # (B, G, 2, h, w)
-    inside = _cells(_mask(inpaint_mask, weights, "inpainting mask"), weights, grid)
+    inside = _cells(_checked_mask(inpaint_mask, weights, "inpainting mask"), weights, grid)
     counted = (inside[:, None] * known).unflatten(-1, grid)  # (B, G, h, w)
     total, pairs = mass.new_zeros(()), mass.new_zeros(())
     for axis in (-1, -2):
@@ -120,7 +120,7 @@ def attribution_alignment(
     outside_weight: float = LAMBDA,
     reduction: str = "mean",
 ) -> Tensor:
-    """Attribution alignment: generated tokens inside the mask are to look at the object, those outside are not.
+    """Attribution alignment: generated tokens inside the mask should look at the object, those outside should not.
 
     With w_q the inpainting mask's area in query q's cell, o_j the reference mask's area in placed token j's cell, and
     o_j = 0 for every other key of the call (tokens without a place, text, other references)::
@@ -131,11 +131,11 @@ def attribution_alignment(
     This is 1 - eq. 18 (IMACS) of the map t on the query grid, without its min-max and its threshold.
 
     *Range*: [0, 1 + lambda]. *Minimum*: with a_q = lambda (1 - w_q) / sum(1 - w) - w_q / sum(w), it is 1 + sum_q
-    min(a_q max_j o_j, a_q min_j o_j): queries with a_q < 0 spend everything on the keys that are most object, the
-    others on those that are least. That is 0 where both masks fill each of their cells wholly or not at all and some
-    key is no object; cells on a border are inside and outside at once and leave more. *Gradient*: by the logit of
+    min(a_q max_j o_j, a_q min_j o_j): queries with a_q < 0 spend everything on the keys with the highest o_j, the
+    others on those with the lowest. That is 0 if both masks fill each cell wholly or not at all and some key is not the
+    object; cells on a border are inside and outside at once, and raise it. *Gradient*: by the logit of
     (q, j), in each of H heads with its own t_q, it is a_q A^r(q, j) (o_j - t_q) / H. Descent inside moves attention to
-    keys that are more object than what q looks at already, outside away from them. The pull is strongest where q is
+    keys with o_j above q's current mean, outside away from them. The pull is strongest where q is
     undecided and fades where it has decided, rightly or wrongly: a coarse mask does little harm, and a query that
     already spends next to nothing on the object comes back slowly. Which part of the object it looks at is left free.
 
@@ -151,13 +151,13 @@ def attribution_alignment(
     Raises:
         LayoutError: weights, grid and reference do not fit together, or the reference's rectangle is unknown.
         MaskError: a mask is empty or has the wrong shape or values outside of 0-1; the inpainting mask leaves no
-            outside; or all keys are equally object, so that the loss is a constant.
-        I2AMError: the weights are no probabilities.
+            outside; or all keys have the same o_j, so that the loss is a constant.
+        I2AMError: the weights are not probabilities.
     """
     _check(weights, grid, reference, reduction)
     if not 0 <= outside_weight < float("inf"):
         raise ValueError(f"outside_weight is a finite factor of at least 0, got {outside_weight}")
-    mask = _mask(inpaint_mask, weights, "inpainting mask")
+    mask = _checked_mask(inpaint_mask, weights, "inpainting mask")
     inside, outside = _cells(mask, weights, grid), _cells(1 - mask, weights, grid)  # (B, N); 1 - area would round
     _refuse(inside.sum(-1) <= 0, "the inpainting mask is empty: paint 1 where the picture is repainted")
     if outside_weight:
@@ -207,11 +207,11 @@ def _check(weights: Tensor, grid: Size, reference: Reference, reduction: str) ->
         )
 
 
-def _mask(mask: Tensor, weights: Tensor, name: str) -> Tensor:
-    """The mask as (B or 1, H, W) float64 constants on the CPU, where `area` reckons."""
+def _checked_mask(mask: Tensor, weights: Tensor, name: str) -> Tensor:
+    """The mask as (B or 1, H, W) float64 constants on the CPU, where `area` computes."""
     if mask.ndim != 3 or not mask.numel() or len(mask) not in (1, len(weights)):
         seen = f"the {name} has the shape (masks, height, width), got {tuple(mask.shape)}"
-        raise MaskError(f"{seen} for {len(weights)} image(s); give one mask, or one an image")
+        raise MaskError(f"{seen} for {len(weights)} image(s); give one mask, or one per image")
     mask = mask.detach().cpu().double()
     low, high = float(mask.amin()), float(mask.amax())
     if not (low >= 0 and high <= 1):
@@ -220,20 +220,20 @@ def _mask(mask: Tensor, weights: Tensor, name: str) -> Tensor:
 
 
 def _cells(mask: Tensor, weights: Tensor, size: Size, rect: Rect = WHOLE) -> Tensor:
-    """(B, cells): the mask's area in each cell, beside the weights."""
+    """(B, cells): the mask's area in each cell, on the weights' device."""
     return area(mask, size, rect).flatten(1).to(weights.device, _wide(weights)).expand(len(weights), -1)
 
 
 def _object(mask: Tensor | None, weights: Tensor, reference: Reference) -> Tensor:
-    """(B, placed): how much of each placed token's cell is the object; refused where that is the same for all keys."""
+    """(B, placed): how much of each placed token's cell is the object; refused if that is the same for all keys."""
     grid = reference.grid
     if mask is None:
         cells = torch.ones(len(weights), grid.placed, dtype=_wide(weights), device=weights.device)
     elif grid.rect is None:
         seen = f"which part of its picture reference {reference.name!r} covers is unknown"
-        raise LayoutError(f"{seen}, so the reference mask cannot be brought to its tokens; set its grid's rect")
+        raise LayoutError(f"{seen}, so the reference mask cannot be resized to its tokens; set its grid's rect")
     else:
-        cells = _cells(_mask(mask, weights, "reference mask"), weights, (grid.rows, grid.columns), grid.rect)
+        cells = _cells(_checked_mask(mask, weights, "reference mask"), weights, (grid.rows, grid.columns), grid.rect)
         _refuse(cells.amax(-1) <= 0, "the reference mask is empty where the reference's tokens lie: paint 1 on the object")
     if weights.shape[-1] == grid.placed:
         seen = "there is no reference mask" if mask is None else "the reference mask covers all tokens alike"
@@ -243,7 +243,7 @@ def _object(mask: Tensor | None, weights: Tensor, reference: Reference) -> Tenso
 
 
 def _refuse(images: Tensor, text: str) -> None:
-    """Raise a `MaskError` for the first image that is marked."""
+    """Raise a `MaskError` for the first image that is True."""
     if bool(images.any()):
         which = int(images.int().argmax())
         raise MaskError(text if len(images) == 1 else f"image {which + 1} of {len(images)}: {text}")

@@ -1,4 +1,4 @@
-"""The custom model's networks: what is trained, what stays as it is, and both as one checkpoint in the authors' layout."""
+"""The custom model's networks: what is trained, what is frozen, and both as one checkpoint in the authors' layout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TryOn(nn.Module):
 
     Args:
         unet: takes (B, 12, h, w).
-        proj_out: the vision model's width to the U-Net's context.
+        proj_out: from the vision model's width to the U-Net's context.
         null: (1, 1 or S, context).
     """
 
@@ -33,14 +33,14 @@ class TryOn(nn.Module):
         self.learnable_vector = nn.Parameter(null.clone())
 
     def forward(self, noisy: Tensor, known: Tensor, time: Tensor, tokens: Tensor, dropped: Tensor) -> Tensor:
-        """The noise that is in the latents.
+        """The noise that the U-Net predicts in the latents.
 
         Args:
             noisy: (B, 4, h, w) latents.
             known: (B, 8, h, w) agnostic and densepose latents.
             time: (B,) timesteps, 0 to 999.
             tokens: (B, S, width) of the vision model.
-            dropped: (B,) bool, True = the reference is replaced by the token for none.
+            dropped: (B,) bool, True = the reference is replaced by the "no reference" token.
         """
         context = self.proj_out(tokens)
         context = torch.where(dropped[:, None, None], self.learnable_vector.to(context.dtype), context)
@@ -49,10 +49,10 @@ class TryOn(nn.Module):
 
 
 class Frozen(nn.Module):
-    """What training leaves alone: the autoencoder and the vision model.
+    """What training leaves unchanged: the autoencoder and the vision model.
 
     Args:
-        vae: an autoencoder of Stable Diffusion 1's kind; its latents are taken times 0.18215.
+        vae: an autoencoder of Stable Diffusion 1's kind; its latents are multiplied by 0.18215.
         vision: a `transformers.CLIPVisionModel`.
     """
 
@@ -83,18 +83,18 @@ class Frozen(nn.Module):
         In fp32 even under autocast: Stable Diffusion 1's autoencoder leaves fp16's range.
         """
         with torch.autocast(pictures.device.type, enabled=False):
-            mode: Tensor = self.vae.encode(pictures * 2 - 1).latent_dist.mode()
+            mode: Tensor = self.vae.encode((pictures * 2 - 1).contiguous()).latent_dist.mode()
         return mode * CUSTOM.scale
 
     @torch.no_grad()
     def tokens(self, cloth: Tensor) -> Tensor:
         """Garments (B, 3, R, R) in 0-1 to the vision model's last tokens, (B, S, width), without its post-layernorm."""
-        out: Tensor = self.vision(pixel_values=(cloth - self.mean) / self.spread).last_hidden_state
+        out: Tensor = self.vision(pixel_values=((cloth - self.mean) / self.spread).contiguous()).last_hidden_state
         return out.float()
 
 
 def checkpoint_of(tryon: TryOn, frozen: Frozen, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """All weights under the names of the authors' layout, which I²AM Load Try-On and `sort_checkpoint` take as "custom"."""
+    """All weights under the names of the authors' layout, which I²AM Load Try-On and `sort_checkpoint` accept as "custom"."""
     parts = {
         "model.diffusion_model.": unet_to_ldm(tryon.unet.state_dict()),
         "first_stage_model.": vae_to_ldm(frozen.vae.state_dict()),
@@ -102,7 +102,7 @@ def checkpoint_of(tryon: TryOn, frozen: Frozen, dtype: torch.dtype = torch.float
         "proj_out.": tryon.proj_out.state_dict(),
         "": {"learnable_vector": tryon.learnable_vector.detach()},
     }
-    # copies, since a file of safetensors holds no tensor twice
+    # copies, since a safetensors file cannot hold tensors that share memory
     return {
         prefix + key: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype, copy=True).contiguous()
         for prefix, part in parts.items()

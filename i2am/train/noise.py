@@ -1,4 +1,4 @@
-"""What chance decides about a training sample, from its own number alone."""
+"""The random draws of a training sample, from its own index alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..models.schedule import BETAS, STEPS
 
 @dataclass(frozen=True)
 class Draw:
-    """noise (B, 4, h, w), time (B,) of 0 to 999 evenly, and dropped (B,): True = trained without its reference."""
+    """noise (B, 4, h, w), time (B,) uniform in 0 to 999, and dropped (B,): True = trained without its reference."""
 
     noise: Tensor
     time: Tensor
@@ -29,8 +29,8 @@ class Draw:
 def draw(seed: int, epoch: int, indices: Sequence[int], shape: Sequence[int], drop: float) -> Draw:
     """Draw for each sample by (seed, epoch, index) alone.
 
-    So a sample's noise depends neither on its batch nor on the number of processes nor on what was drawn before, and a
-    run that was stopped goes on as if it had not been.
+    So a sample's noise depends neither on its batch nor on the number of processes nor on earlier draws, and a resumed
+    run goes on as if it had never stopped.
 
     Args:
         seed: of the run.
@@ -50,5 +50,5 @@ def draw(seed: int, epoch: int, indices: Sequence[int], shape: Sequence[int], dr
 
 
 def schedule() -> DDPMScheduler:
-    """Stable Diffusion's: beta from 0.00085 to 0.012, linear in its root, over 1000 steps; the noise is predicted."""
+    """Stable Diffusion's: beta from 0.00085 to 0.012, linear in its square root, over 1000 steps; predicts the noise."""
     return DDPMScheduler(**BETAS)

@@ -1,4 +1,4 @@
-"""The states that a run leaves to go on from: written whole or not at all, the newest kept."""
+"""The saved states that a run can resume from: written whole or not at all, the newest kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NAME = "state-"
 PROGRESS = "progress.json"
 FREE = ("epochs", "accumulate")
-"""What of a recipe may change when a run goes on: how long it lasts, and how a batch is cut."""
+"""What may change in a recipe when a run resumes: how long it lasts, and how a batch is split."""
 
 
 def newest(out: Path) -> Path | None:
@@ -25,7 +25,7 @@ def newest(out: Path) -> Path | None:
 
 
 def save(accelerator: Accelerator, out: Path, step: int, recipe: dict[str, Any]) -> Path:
-    """Write the state after ``step`` optimiser steps; every process calls this. Older ones go once it is whole."""
+    """Write the state after ``step`` optimiser steps; every process calls this. Older states are deleted once it is whole."""
     final = out / f"{NAME}{step}"
     if _is_state(final):
         return final
@@ -48,7 +48,7 @@ def save(accelerator: Accelerator, out: Path, step: int, recipe: dict[str, Any])
 
 
 def load(accelerator: Accelerator, state: Path, recipe: dict[str, Any]) -> int:
-    """Put everything back as it was; returns the number of optimiser steps that were done.
+    """Restore everything; returns the number of optimiser steps that were done.
 
     Raises:
         TrainingError: the state was made with another recipe, or cannot be read.
@@ -62,7 +62,7 @@ def load(accelerator: Accelerator, state: Path, recipe: dict[str, Any]) -> int:
     differing = [name for name in now if name not in FREE and before.get(name) != now[name]]
     if differing:
         told = "; ".join(f"{name} was {before.get(name)}, now {now[name]}" for name in differing)
-        raise TrainingError(f"{state} was saved by another run ({told}): give the same again, or another --out")
+        raise TrainingError(f"{state} was saved by a run with other settings ({told}); give the same ones, or another --out")
     try:
         accelerator.load_state(str(state))
     except (OSError, RuntimeError, ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Where training starts: Stable Diffusion 1.5 with further input channels that are zero, beside a CLIP vision model."""
+"""The start of training: Stable Diffusion 1.5 with additional input channels at zero, and a CLIP vision model."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Networks:
 
 
 def starting_point(state: Mapping[str, Tensor], vision: Mapping[str, Tensor] | None = None, seed: int = 0) -> Networks:
-    """The custom model before its training, in fp32; it takes over the tensors of ``state`` and ``vision``.
+    """The custom model before its training, in fp32; it reuses the tensors of ``state`` and ``vision``.
 
-    The U-Net's new input channels are zero, so that it predicts at first what the U-Net that it came from predicts. A
+    The U-Net's new input channels are zero, so that at first it predicts the same as the original U-Net. A
     projection and a token for "no reference" that the checkpoint lacks are drawn at random: the projection as torch
     draws a linear layer, the token from the standard normal distribution.
 
@@ -116,7 +116,7 @@ def _vision_part(state: Mapping[str, Tensor], vision: Mapping[str, Tensor] | Non
 
 
 def small_start(seed: int = 0) -> Networks:
-    """The custom model at a tenth of its width with random weights: for trying the way, not for pictures.
+    """The custom model at a tenth of its width with random weights: to try the pipeline, not to make pictures.
 
     The U-Net begins at 32 channels, the image encoder has 2 layers of width 64 and takes 56 x 56 pixels in 4 x 4 patches.
     """

@@ -98,6 +98,23 @@ def test_pictures_and_masks_that_are_none_are_named_when_they_are_read(folder: P
         VitonHD(folder, case.SIZE)[0]
 
 
+def test_pictures_are_turned_and_contiguous_and_masks_may_hold_0_and_1(folder: Path) -> None:
+    name, before = read_pairs(folder)[0], VitonHD(folder, case.SIZE, masks=True)[0]
+    person = folder / "train" / "image" / f"{name}.jpg"
+    stored, exif = Image.open(person).transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    stored.save(person, quality=100, subsampling=0, exif=exif)
+    mask = folder / "train" / "agnostic-mask" / f"{name}_mask.png"
+    Image.open(mask).convert("L").point(lambda x: int(x >= 128)).save(mask)
+    after = VitonHD(folder, case.SIZE, masks=True)[0]
+    assert float((after["person"] - before["person"]).abs().mean()) < 0.01
+    assert torch.equal(after["inpaint_mask"], before["inpaint_mask"])
+    assert all(value.is_contiguous() for value in after.values())
+    Image.new("RGB", (96, 128), (200, 30, 30)).save(mask)
+    with pytest.raises(DatasetError, match=f"{name}_mask.png is a picture in colours, not a mask"):
+        VitonHD(folder, case.SIZE, masks=True)[0]
+
+
 def test_an_error_from_another_process_is_told_in_one_line() -> None:
     told = 'Caught DatasetError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File "x"\n'
     assert plain(DatasetError(f"{told}i2am.train.errors.DatasetError: the mask x: bad\n")) == "the mask x: bad"

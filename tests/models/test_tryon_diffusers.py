@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paper_models as paper
 import paper_runs as runs
 import pytest
@@ -94,6 +95,7 @@ def test_a_run_equals_the_familys_own_arithmetic(
 ) -> None:
     state, model = states[family], TryOnModel.load(files[family])
     made, maps = run_tryon(model, pictures_of(family), steps=STEPS, cfg=5.0, seed=5, pairwise="mean")
+    plms = family == "dci-vton"
     given = {  # what 8 bits leave of the pictures
         name: value if value.ndim == 3 else (value * 255).round() / 255 for name, value in given_to(family).items()
     }
@@ -101,14 +103,18 @@ def test_a_run_equals_the_familys_own_arithmetic(
     noise = torch.randn(1, 4, 16, 16, generator=torch.manual_seed(5))
     garment_seen = (picture(1, 56) * 255).round() / 255
     garment = runs.on_vae(model.encode, garment_seen) if family == "stableviton" else None
-    contexts = [model.encoder.encode(garment_seen.movedim(-1, 1)), model.encoder.null(1)]
+    contexts = [model.encoder.encode(runs.seen(family, garment_seen)), model.encoder.null(1)]
     alphas = state["alphas_cumprod"]
     if family in ("paint-by-example", "custom"):  # from noise alone
         noise = noise / (1 - alphas[999].double()).sqrt()
-    latents = runs.ddim(state, known, start, noise, contexts, 5.0, garment, first=999, last=float(alphas[0])) / runs.SCALE
-    expected = model.decode(latents)[0]
-    assert float((made - expected).norm() / expected.norm()) < 1e-4
-    assert maps.run.cfg == 5.0
+    ends = {"first": 999, "last": float(alphas[0]), "plms": plms}
+    latents = runs.ddim(state, known, start, noise, contexts, 5.0, garment, **ends) / runs.SCALE
+    expected = model.decode(latents)
+    if family == "dci-vton":  # shown in the proportions of 512 x 384
+        expected = torch.nn.functional.interpolate(expected, (SIDE, SIDE * 3 // 4), mode="bilinear")
+    assert float((made - expected[0]).norm() / expected.norm()) < 1e-4
+    assert (maps.run.cfg, maps.run.sampler, maps.run.steps) == (5.0, "PLMS" if plms else "DDIM", STEPS)
+    assert maps.generated_size == tuple(made.shape[1:])
     assert len([x for x in maps.layers if not x.middle and not x.name.startswith("warp.")]) == 15
     r2g = ulam(maps, "R2G")
     if family == "custom":
@@ -199,17 +205,25 @@ def test_what_does_not_fit_is_refused(states: dict[str, dict[str, Tensor]], file
 
 
 def test_dci_vton_sees_the_reference_cut_to_its_mask(files: dict[str, Path]) -> None:
+    """At the generated picture's size, by the authors' arithmetic of the box."""
     model = TryOnModel.load(files["dci-vton"])
     given: dict[str, Tensor | None] = {**given_to("dci-vton")}
-    reference, mask = torch.rand(1, 90, 70, 3), torch.zeros(1, 90, 70)
+    pixels = (torch.rand(90, 70, 3) * 255).byte()
+    reference, mask = pixels[None] / 255, torch.zeros(1, 90, 70)
     mask[:, 20:60, 10:50] = 1
-    around = reference[:, 17:63, 7:53]  # 15 % of 40 pixels more, half of it on each side
-    cut, whole, by_hand = (
-        assemble(model.encoder, model.encode, picture, given, its).positive[0][0]
-        for picture, its in ((reference, mask), (reference, None), (around, None))
-    )
-    assert torch.equal(cut, by_hand)
-    assert not torch.equal(cut, whole)
+    at_size = np.array(Image.fromarray(pixels.numpy()).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    covered = np.array(Image.fromarray(mask[0].bool().numpy()).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+    box = []
+    for places in np.where(covered):
+        low, high = int(places.min()), int(places.max())
+        centre, factor = (low + high) // 2, 0.15
+        end = int(min(high * (1 + factor) - centre * factor + 1, SIDE))
+        box.append(slice(int(max(low * (1 + factor) - centre * factor, 0)), end))
+    around = torch.from_numpy(at_size[box[0], box[1]]).movedim(-1, 0)[None] / 255
+    expected = model.encoder.encode(torch.nn.functional.interpolate(around, (56, 56), mode="bilinear"))
+    cut, whole = (assemble(model.encoder, model.encode, reference, given, its).positive[0][0] for its in (mask, None))
+    assert torch.allclose(cut, expected, atol=1e-5)
+    assert not torch.allclose(cut, whole, atol=1e-2)
     with pytest.raises(MaskError, match="the reference mask is empty"):
         assemble(model.encoder, model.encode, reference, given, 0 * mask)
     with pytest.raises(MaskError, match="is 5 x 5 pixels, its picture 90 x 70"):

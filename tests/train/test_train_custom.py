@@ -289,3 +289,11 @@ def test_a_run_that_cannot_be_cut_or_filled_says_so(folder: Path, tmp_path: Path
         case.run(folder, tmp_path, replace(RECIPE, accumulate=4))
     with pytest.raises(DatasetError, match="6 pairs do not fill a batch of 16; give --batch 6"):
         case.run(folder, tmp_path, replace(RECIPE, batch=16))
+
+
+def test_latents_do_not_depend_on_how_pictures_lie_in_memory(networks: Networks) -> None:
+    """Of channels-last pictures the CPU's group norm loses digits, most of all where they are uniform."""
+    pictures = torch.full((1, 3, 64, 64), 0.5)
+    last = pictures.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(networks.frozen.latents(last), networks.frozen.latents(pictures))
+    assert torch.equal(networks.frozen.tokens(last[..., :56, :56]), networks.frozen.tokens(pictures[..., :56, :56]))

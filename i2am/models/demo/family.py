@@ -67,7 +67,7 @@ class DemoEncoder:
     @torch.no_grad()
     def encode(self, reference: Tensor) -> Tensor:
         """Reference pictures (B, 3, 160, 112) in 0-1 to tokens (B, 281, 128)."""
-        tokens: Tensor = self.encoder(reference.float().cpu())
+        tokens: Tensor = self.encoder(reference.float().cpu().contiguous())
         return tokens
 
     @torch.no_grad()

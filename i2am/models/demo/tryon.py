@@ -55,7 +55,7 @@ class DemoModel:
 
     def encode(self, picture: Tensor) -> Tensor:
         """Pictures (B, 3, 128, 96) in 0-1 to latents (B, 4, 32, 24)."""
-        return self.vae.encode(picture * 2 - 1).latent_dist.mode()  # type: ignore[no-any-return]
+        return self.vae.encode((picture * 2 - 1).contiguous()).latent_dist.mode()  # type: ignore[no-any-return]
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latents (B, 4, 32, 24) to pictures (B, 3, 128, 96) in 0-1."""

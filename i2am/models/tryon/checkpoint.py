@@ -48,6 +48,15 @@ TEXT_MODEL = (
     "takes a reference picture"
 )
 
+ADAPTER = (
+    "it is an IP-Adapter, which adds image tokens to a model that makes pictures from text; load it with the host's own "
+    "node or pipeline, whose attention can be recorded"
+)
+CONSISTENCY = (
+    "it is a latent consistency model (LCM), which makes pictures from text in a few steps; load it with the host's own "
+    "node or pipeline"
+)
+
 
 class Part(dict[str, Tensor]):
     """The weights of one part; asking for one that is not there says so."""
@@ -106,8 +115,9 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
     """
     split = split_parts(state)
     if not any(split.parts.values()):
+        known = _known_model(state)
         raise WeightsFileError(
-            f"this file holds none of the paper's models: its keys are {_listed(state)}; choose a checkpoint of "
+            f"this file holds none of the paper's models: {known or f'its keys are {_listed(state)}'}; choose a checkpoint of "
             f"{', '.join(FAMILIES)}"
         )
     chosen = _family(state, split.parts["unet"], family)
@@ -116,8 +126,9 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
     foreign = [part for part, weights in split.parts.items() if weights and part not in own]
     unknown = [*split.unknown, *foreign]
     if missing or unknown:
-        told = (_said("missing", missing), _said("unknown", _groups(unknown)), TEXT_MODEL if _reads_text(state) else None)
+        told = (_said("missing", missing), _said("unknown", _groups(unknown)), _known_model(state))
         raise WeightsFileError("; ".join(filter(None, told)))
+    _check_widths(split.parts)
     return Checkpoint(chosen, {part: split.parts[part] for part in dict.fromkeys(own)}, dict(split.unused))
 
 
@@ -149,8 +160,16 @@ def _companion_parts(family: Family) -> dict[str, None]:
     return dict.fromkeys(place.part for place in (family.companion.weights if family.companion else ()))
 
 
-def _reads_text(state: Iterable[str]) -> bool:
-    return any(key.startswith(("cond_stage_model.transformer.text_model.", "conditioner.")) for key in state)
+def _known_model(state: Iterable[str]) -> str:
+    """What another well-known model is and what to do with it; nothing: it is not known."""
+    keys = list(state)
+    if any(key.startswith(("image_proj.", "ip_adapter.")) for key in keys):
+        return ADAPTER
+    if any(key.endswith("time_embed.cond_proj.weight") for key in keys):
+        return CONSISTENCY
+    return (
+        TEXT_MODEL if any(key.startswith(("cond_stage_model.transformer.text_model.", "conditioner.")) for key in keys) else ""
+    )
 
 
 def _family(state: Mapping[str, Tensor], unet: Mapping[str, Tensor], wanted: str) -> Family:
@@ -161,7 +180,10 @@ def _family(state: Mapping[str, Tensor], unet: Mapping[str, Tensor], wanted: str
     fitting = {name: family for name, family in FAMILIES.items() if family.channels == channels}
     if not fitting:
         known = ", ".join(f"{name} {family.channels}" for name, family in FAMILIES.items())
-        raise WeightsFileError(f"the U-Net takes {channels} channels, which is none of the paper's models ({known})")
+        told = _known_model(state)
+        raise WeightsFileError(
+            f"the U-Net takes {channels} channels, which is none of the paper's models ({known}){f'; {told}' if told else ''}"
+        )
     if wanted != "auto" and wanted not in fitting:
         expected = FAMILIES[wanted].channels if wanted in FAMILIES else "other"
         raise WeightsFileError(
@@ -175,17 +197,49 @@ def _family(state: Mapping[str, Tensor], unet: Mapping[str, Tensor], wanted: str
     return next(marked, None) or next(unmarked, None) or next(iter(fitting.values()))
 
 
-def check_keys(part: str, expected: Iterable[str], given: Iterable[str]) -> None:
-    """Refuse a part whose keys are not exactly those that its architecture has.
+def check_weights(part: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Refuse a part whose keys or shapes are not exactly those that its architecture has.
 
     Raises:
-        WeightsFileError: lists missing and unexpected keys by group.
+        WeightsFileError: lists missing and unexpected keys by group, or weights of another shape.
     """
-    expected, given = set(expected), set(given)
-    missing, left = sorted(expected - given), sorted(given - expected)
+    missing, left = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
     if missing or left:
         told = (_said("missing", _groups(missing)), _said("unexpected", _groups(left)))
         raise WeightsFileError(f"the weights of the {part} do not fit: {'; '.join(filter(None, told))}")
+    odd = [key for key, x in given.items() if _core(x) != _core(expected[key])]
+    if odd:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise WeightsFileError(
+            f"the weights of the {part} do not fit: {odd[0]} is {_sides(given[odd[0]])}{more}, expected "
+            f"{_sides(expected[odd[0]])} beside the others; the file mixes two models, take another"
+        )
+
+
+def _core(x: Tensor) -> tuple[int, ...]:
+    """A shape as a 1 x 1 convolution and a matrix share it."""
+    shape = tuple(x.shape)
+    return shape[:-2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
+
+
+def _sides(x: Tensor) -> str:
+    return " x ".join(map(str, _core(x))) or "one number"
+
+
+def _check_widths(parts: Mapping[str, Part]) -> None:
+    """Refuse parts that were not made for each other: image encoder, projection, token for "no reference", U-Net."""
+    to_k = parts["unet"].get("input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")
+    norm, projection, null = parts["vision"].get("pre_layrnorm.weight"), parts["mapper"].get("proj_out.weight"), parts["null"]
+    pairs = (
+        ("proj_out.weight takes", projection, -1, "the image encoder gives", norm, 0),
+        ("proj_out.weight gives", projection, 0, "the U-Net takes", to_k, -1),
+        ("learnable_vector has", null.get("vector"), -1, "the U-Net takes", to_k, -1),
+    )
+    for what, one, axis, other, two, place in pairs:
+        if one is not None and two is not None and one.shape[axis] != two.shape[place]:
+            raise WeightsFileError(
+                f"{what} a width of {one.shape[axis]}, but {other} {two.shape[place]}; the file mixes two models, take another"
+            )
 
 
 def _said(what: str, groups: list[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..family import Family
+from ..family import Family, see_whole
+from ..resizing import by_area, smooth
 
 CUSTOM = Family(
     name="custom",
@@ -12,4 +13,8 @@ CUSTOM = Family(
     size=(512, 384),
     needs=("densepose",),
     single_token=False,
+    # nothing is published: as the training here reads them
+    resize=smooth,
+    resize_mask=by_area,
+    see=see_whole,
 )

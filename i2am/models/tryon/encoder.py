@@ -48,7 +48,7 @@ class TryOnEncoder:
     def encode(self, reference: Tensor) -> Tensor:
         """Reference pictures (B, 3, 224, 224) in 0-1 to tokens (B, 1 or 257, context)."""
         mean, spread = (torch.tensor(t).view(1, 3, 1, 1) for t in (MEAN, SPREAD))
-        tokens, pooled = self._vision((reference.float().cpu() - mean) / spread)
+        tokens, pooled = self._vision(((reference.float().cpu() - mean) / spread).contiguous())
         return self._project(pooled[:, None] if self.family.single_token else tokens).float().cpu()
 
     def null(self, batch: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from diffusers import Transformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from .checkpoint import check_keys
+from .checkpoint import check_weights
 from .networks import HEADS, unet_of
 
 BLOCKS = 9
@@ -30,7 +30,7 @@ class Garment(nn.Module):
         warp: weights of the warp.
 
     Raises:
-        WeightsFileError: keys are missing or left over; listed by group.
+        WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
 
     def __init__(
@@ -46,11 +46,14 @@ class Garment(nn.Module):
         encoder = unet_of({**half, **decoder})
         self.time_proj, self.time_embedding, self.conv_in = encoder.time_proj, encoder.time_embedding, encoder.conv_in
         self.down_blocks = encoder.down_blocks[: BLOCKS // 3]
-        self.cond_first = _convolution(control, "cond_first_block.0", padding=1)
-        self.zero_convs = nn.ModuleList(_convolution(warp, f"warp_zero_convs.{k}") for k in range(BLOCKS))
+        taken = control["cond_first_block.0.weight"].shape[1]
+        self.cond_first = _convolution(control, "cond_first_block.0", taken, encoder.conv_in.out_channels, padding=1)
+        widths = [warp[f"warp_flow_blks.{k}.norm.weight"].shape[0] for k in range(BLOCKS)]
+        self.zero_convs = nn.ModuleList(_convolution(warp, f"warp_zero_convs.{k}", w, w) for k, w in enumerate(widths))
         blocks = nn.ModuleList(_transformer(warp, f"warp_flow_blks.{k}.", f"warp.{k}") for k in range(BLOCKS))
-        known = {f"warp_flow_blks.{key}" for key in blocks.state_dict()}
-        check_keys("warp", known | {f"warp_zero_convs.{key}" for key in self.zero_convs.state_dict()}, warp)
+        known = {f"warp_flow_blks.{key}": x for key, x in blocks.state_dict().items()}
+        known |= {f"warp_zero_convs.{key}": x for key, x in self.zero_convs.state_dict().items()}
+        check_weights("warp", known, warp)
         unet.add_module("warp", blocks)
         self._maps: list[Tensor] = []
         for k in range(BLOCKS):
@@ -78,11 +81,11 @@ class Garment(nn.Module):
         return join
 
 
-def _convolution(weights: Mapping[str, Tensor], name: str, padding: int = 0) -> nn.Conv2d:
-    weight = weights[f"{name}.weight"]
-    out, taken, side, _ = weight.shape
-    made = nn.Conv2d(taken, out, side, padding=padding, device="meta")
-    made.load_state_dict({"weight": weight, "bias": weights[f"{name}.bias"]}, assign=True)
+def _convolution(weights: Mapping[str, Tensor], name: str, taken: int, given: int, padding: int = 0) -> nn.Conv2d:
+    made = nn.Conv2d(taken, given, 1 + 2 * padding, padding=padding, device="meta")
+    mine = {key: weights[f"{name}.{key}"] for key in ("weight", "bias")}
+    check_weights(name, made.state_dict(), mine)
+    made.load_state_dict(mine, assign=True)
     return made
 
 
@@ -97,7 +100,7 @@ def _transformer(weights: Mapping[str, Tensor], prefix: str, layer: str) -> Tran
             in_channels=width,
             cross_attention_dim=weights[f"{prefix}transformer_blocks.0.attn2.to_k.weight"].shape[1],
         )
-    check_keys("warp", made.state_dict(), mine)
+    check_weights("warp", made.state_dict(), mine)
     made.load_state_dict(mine, assign=True)
     made.transformer_blocks[0].attn2.i2am_layer = layer
     return made

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checkpoint import check_keys
+from .checkpoint import check_weights
 
 
 class _Attention(nn.Module):
@@ -87,7 +87,7 @@ def projection_of(weights: Mapping[str, Tensor], single_token: bool, operations:
         placed: ``device`` and ``dtype`` of the weights.
 
     Raises:
-        WeightsFileError: keys are missing or left over; listed by group.
+        WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
     context, width = weights["proj_out.weight"].shape
     made: nn.Module
@@ -97,6 +97,6 @@ def projection_of(weights: Mapping[str, Tensor], single_token: bool, operations:
     else:
         made = operations.Linear(width, context, **placed)
         weights = {key.removeprefix("proj_out."): value for key, value in weights.items()}
-    check_keys("token mapper", made.state_dict(), weights)
+    check_weights("token mapper", made.state_dict(), weights)
     made.load_state_dict(weights)
     return made

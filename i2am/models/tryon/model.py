@@ -1,4 +1,4 @@
-"""The paper's try-on models in diffusers: loaded from a checkpoint or folder, and sampled with DDIM."""
+"""The paper's try-on models in diffusers: loaded from a checkpoint or folder, and sampled as their authors do."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from ..conditioning import Ready
-from ..sampling import denoise, noise_of
-from ..schedule import ddim
+from ..sampling import noise_of
 from .checkpoint import Checkpoint, Part, sort_checkpoint
 from .encoder import TryOnEncoder
 from .folder import read_model
 from .garment import Garment
 from .mapper import projection_of
 from .networks import unet_of, vae_of, vision_of
+from .sampling import noised, sample, timesteps_of
 from .vision import vision_config
 
 COMPANIONS = {"garment": Garment}
@@ -41,14 +41,12 @@ class TryOnModel:
         encoder: the reference encoder that `conditioning.assemble` asks for.
         unet: the U-Net.
         vae: the autoencoder.
-        scheduler: DDIM.
         companion: the network beside the U-Net; None where the family has none.
     """
 
     encoder: TryOnEncoder
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    scheduler: DDIMScheduler
     companion: CompanionNetwork | None = None
 
     @classmethod
@@ -79,18 +77,18 @@ class TryOnModel:
         if found.family.companion is not None:
             build = COMPANIONS[found.family.companion.network]
             companion = build(unet, parts["unet"], **found.companion).to(device).eval()
-        return cls(_encoder(found, device), unet.to(device), vae_of(parts["vae"]).to(device), ddim(), companion)
+        return cls(_encoder(found, device), unet.to(device), vae_of(parts["vae"]).to(device), companion)
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures (B, H, W, 3) in 0-1 to the autoencoder's latents (B, 4, h, w), unscaled: the mode of their distribution."""
-        moved = (pictures.movedim(-1, 1) * 2 - 1).to(self.vae.device)
+        moved = (pictures.movedim(-1, 1) * 2 - 1).to(self.vae.device, torch.float32).contiguous()
         return self.vae.encode(moved).latent_dist.mode().float().cpu()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 4, h, w), unscaled, to pictures (B, 3, H, W) in 0-1."""
-        made = self.vae.decode(latents.to(self.vae.device, torch.float32)).sample
+        made = self.vae.decode(latents.to(self.vae.device, torch.float32).contiguous()).sample
         return (made / 2 + 0.5).clamp(0, 1).cpu()  # type: ignore[no-any-return]
 
     def predict(self, x: Tensor, known: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
@@ -112,9 +110,10 @@ def try_on(
     seeds: Sequence[int],
     steps: int,
     cfg: float,
+    sampler: str | None = None,
     on_step: Callable[[int], object] | None = None,
 ) -> Tensor:
-    """Latents (B, 4, h, w), unscaled, of DDIM; guidance runs as one batch, the unconditional half first.
+    """Latents (B, 4, h, w), unscaled; guidance runs as one batch, the unconditional half first.
 
     A family that starts from a picture starts from that picture noised to t = 999, as its authors do.
 
@@ -122,15 +121,20 @@ def try_on(
         model: the model.
         ready: what `conditioning.assemble` made for it.
         seeds: of the noise, one per image.
-        steps: DDIM steps.
+        steps: the wanted number; see `sampling.timesteps_of`.
         cfg: scale of classifier-free guidance; 1 runs without.
+        sampler: "ddim" or "plms"; None: the authors'.
         on_step: called with the number of finished steps.
+
+    Raises:
+        I2AMError: the number of steps is out of range.
     """
     tokens, options = ready.positive[0]
-    device, scheduler, family = model.unet.device, model.scheduler, model.encoder.family
+    device, family = model.unet.device, model.encoder.family
+    times = timesteps_of(steps)
     x = noise_of(seeds, ready.latent.shape[1:])
     if family.start is not None:
-        x = scheduler.add_noise(ready.latent * family.scale, x, torch.full((len(seeds),), len(scheduler.betas) - 1))
+        x = noised(ready.latent * family.scale, x)
     known, context = options["noise_concat"].expand(len(seeds), -1, -1, -1), tokens.expand(len(seeds), -1, -1)
     if cfg != 1:
         context = torch.cat([ready.negative[0][0].expand_as(context), context])
@@ -140,7 +144,8 @@ def try_on(
     def predict(noisy: Tensor, t: Tensor) -> Tensor:
         return model.predict(noisy, known, t, context)
 
-    return denoise(scheduler, predict, x.to(device), steps=steps, cfg=cfg, on_step=on_step).cpu() / family.scale
+    made = sample(predict, x.to(device), times, cfg=cfg, sampler=sampler or family.sampler, on_step=on_step)
+    return made.cpu() / family.scale
 
 
 def _encoder(found: Checkpoint, device: str | torch.device) -> TryOnEncoder:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from ...errors import I2AMError
-from .checkpoint import check_keys
+from .checkpoint import check_weights
 from .ldm_keys import PREFIX, unet_names, vae_names
 from .vision import vision_config
 
@@ -23,7 +23,7 @@ def unet_of(weights: Mapping[str, Tensor]) -> UNet2DConditionModel:
     """A U-Net of Stable Diffusion 1's shape, at the width and with the channels that its weights have.
 
     Raises:
-        WeightsFileError: keys are missing or left over; listed by group.
+        WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
     first = weights["input_blocks.0.0.weight"]
     width = first.shape[0]
@@ -35,8 +35,9 @@ def unet_of(weights: Mapping[str, Tensor]) -> UNet2DConditionModel:
             attention_head_dim=HEADS,
             cross_attention_dim=weights["input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"].shape[1],
         )
-    names = unet_names(unet.state_dict())
-    check_keys("U-Net", names.values(), weights)
+    state = unet.state_dict()
+    names = unet_names(state)
+    check_weights("U-Net", {theirs: state[ours] for ours, theirs in names.items()}, weights)
     unet.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()}, assign=True)
     return unet.eval()
 
@@ -45,7 +46,7 @@ def vae_of(weights: Mapping[str, Tensor]) -> AutoencoderKL:
     """An autoencoder of Stable Diffusion's kind, of the widths and levels that its weights have.
 
     Raises:
-        WeightsFileError: keys are missing or left over; listed by group.
+        WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
     levels = 1 + max(int(key.split(".")[2]) for key in weights if key.startswith("encoder.down."))
     blocks = len({key.split(".")[4] for key in weights if key.startswith("encoder.down.0.block.")})
@@ -59,7 +60,7 @@ def vae_of(weights: Mapping[str, Tensor]) -> AutoencoderKL:
         )
     state = vae.state_dict()
     names = vae_names(state, levels)
-    check_keys("autoencoder", names.values(), weights)
+    check_weights("autoencoder", {theirs: state[ours] for ours, theirs in names.items()}, weights)
     # 1 x 1 convolutions there, matrices here
     vae.load_state_dict({ours: weights[theirs].reshape(state[ours].shape) for ours, theirs in names.items()}, assign=True)
     return vae.eval()
@@ -70,7 +71,7 @@ def vision_of(weights: Mapping[str, Tensor]) -> Any:
 
     Raises:
         I2AMError: transformers is not installed, or the weights are not a CLIP vision model's.
-        WeightsFileError: keys are missing or left over; listed by group.
+        WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
     try:
         from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -81,7 +82,8 @@ def vision_of(weights: Mapping[str, Tensor]) -> Any:
     config = vision_config(weights)
     config.pop("model_type")
     model = CLIPVisionModel(CLIPVisionConfig(**config))
-    names = {key: key.removeprefix(PREFIX) for key in model.state_dict()}
-    check_keys("image encoder", names.values(), weights)
+    state = model.state_dict()
+    names = {key: key.removeprefix(PREFIX) for key in state}
+    check_weights("image encoder", {theirs: state[ours] for ours, theirs in names.items()}, weights)
     model.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()}, assign=True)
     return model.eval()

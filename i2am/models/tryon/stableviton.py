@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from ...geometry.layout import Layout, TokenGrid
 from ...geometry.resample import Size
 from ..family import KEEP_MASK, Companion, Family, PartPrefix
+from ..resizing import binary, eight_bit, linear
 
 CELLS = (4, 4, 4, 2, 2, 2, 1, 1, 1)
 """How many latent cells a token of each warp block covers, along each side."""
@@ -20,6 +23,21 @@ def warp_layers(latent: Size) -> dict[str, Layout]:
     return {f"warp.{k}": replace(Layout.of(grid), beside=True, official=OFFICIAL.get(k, "")) for k, grid in enumerate(grids)}
 
 
+picture_to = eight_bit(linear)
+"""As OpenCV resizes pictures of 8 bits by default: to within one step of 1/255, whichever of its builds is installed."""
+mask_to = binary(picture_to, 128 / 255)
+"""The authors' data set for inference resizes masks like pictures, and then takes 128 and more of 255; only the augmented
+training pictures are cut to 0 and 1 before they are resized."""
+
+
+def see_small(reference: Tensor, _masks: Tensor | None, size: Size, seen: Size) -> Tensor:
+    """The whole reference at the generated picture's size, squashed from there to what the encoder takes.
+
+    The second step is torchvision's on tensors: without antialias as in the authors' version (0.15), with it from 0.17 on.
+    """
+    return linear(picture_to(reference, size), seen)
+
+
 STABLEVITON = Family(
     name="stableviton",
     title="StableVITON",
@@ -29,6 +47,10 @@ STABLEVITON = Family(
     needs=("person", "inpaint_mask", "densepose"),
     start="person",
     cfg=1.0,
+    sampler="ddim",  # of the maps' authors; StableVITON's own script takes PLMS
+    resize=picture_to,
+    resize_mask=mask_to,
+    see=see_small,
     companion=Companion(
         network="garment",
         inputs=("reference",),

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
+LONGEST = 4000
+"""Characters of a text that is shown."""
+# C0 and C1 controls except tab and line feed, line and paragraph separators, marks that turn the direction of writing, and
+# halves of surrogate pairs, which no encoding can write
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: object, longest: int = LONGEST) -> str:
+    r"""A text of unknown origin, ready to be shown: control characters are escaped, and it is cut where it is too long.
+
+    >>> shown("\x1b[31mred", 8)
+    '\\x1b[31…'
+    """
+    plain = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text)[: longest + 1])
+    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+
 
 class I2AMError(ValueError):
-    """Base of all errors of this library; its text says what was seen, what was expected and what to do."""
+    """Base class of this library's errors; the message says what was seen, what was expected and what to do.
+
+    Its text is as `shown` leaves it: names out of files and graphs may stand in it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shown(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class LayoutError(I2AMError):
@@ -12,7 +36,7 @@ class LayoutError(I2AMError):
 
 
 class RecordingError(I2AMError):
-    """A recording was used in a way, or met a run, that cannot give true maps."""
+    """A recording was misused, or its run cannot give true maps."""
 
 
 class MapsFileError(I2AMError):
@@ -20,7 +44,7 @@ class MapsFileError(I2AMError):
 
 
 class UnavailableError(I2AMError):
-    """A map that these recordings cannot give, with the reason."""
+    """A map that this recording cannot give, with the reason."""
 
 
 class MaskError(I2AMError):
@@ -28,11 +52,11 @@ class MaskError(I2AMError):
 
 
 class WeightsFileError(I2AMError):
-    """A checkpoint file that is missing, not whole, foreign, or holds no state dict."""
+    """A checkpoint file that is missing, truncated, of another kind, or without a state dict."""
 
 
 class UnsafePickleError(WeightsFileError):
-    """A checkpoint file whose pickle names more than tensors, so that unpickling it could run any program."""
+    """A checkpoint file whose pickle refers to more than tensors, so that unpickling it could run arbitrary code."""
 
 
 class DatasetError(I2AMError):

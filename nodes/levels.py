@@ -9,8 +9,9 @@ from comfy_api.latest import io
 
 from ..i2am.levels.batch import images_of, join
 from ..i2am.levels.choice import choice_of
-from ..i2am.levels.heat import THRESHOLD, shown
+from ..i2am.levels.heat import shown
 from ..i2am.levels.marginal import LEVELS, level_of
+from ..i2am.levels.presets import THRESHOLD
 from ..i2am.maps.kinds import level_sides
 from ..i2am.pictures.pointed import SRAM_AND_MIRROR, patch_heat
 from .base import Heat, Maps, check, field, pictures, schema

@@ -77,4 +77,4 @@ class Look(io.ComfyNode):
         choice = Choice(branch, reference_index)
         look = first_look(maps, pictures(image), shown, inpaint_mask, reference_mask, choice)
         sheets = image_of(look.sheets)
-        return io.NodeOutput(sheets, maps, mean_of(look.scores, "g"), mean_of(look.scores, "r"), ui=preview(sheets, cls))
+        return io.NodeOutput(sheets, maps, mean_of(look.scores, "g"), mean_of(look.scores, "r"), ui=preview(sheets))

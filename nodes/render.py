@@ -107,7 +107,7 @@ class Grid(io.ComfyNode):
         look = AS_IS if heat is None else look_of(heat, colours, opacity, contour, scale)
         given = None if image is None else pictures(image)
         drawn = image_of([sheet_of(heat, given, labels, title, columns, look)])
-        return io.NodeOutput(drawn, ui=preview(drawn, cls))
+        return io.NodeOutput(drawn, ui=preview(drawn))
 
 
 class Animate(io.ComfyNode):

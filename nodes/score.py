@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..i2am.levels.batch import images_of
 from ..i2am.levels.choice import Choice
-from ..i2am.levels.heat import THRESHOLD
+from ..i2am.levels.presets import THRESHOLD
 from ..i2am.outputs.score_card import score_cards
 from ..i2am.scores.imacs import LAMBDA, SCORED
 from ..i2am.scores.run import score_image
@@ -137,4 +137,4 @@ class IMACS(io.ComfyNode):
         cards = image_of(score_cards(maps, scored, threshold, reference, given))
         about = f"λ {weight:g}, threshold {threshold:g}, preset {preset}, side {side}, branch {branch}, reference {reference}"
         table = scores_text(scored, f"{about}, placed_only {placed_only}")
-        return io.NodeOutput(mean_of(scored, "g"), mean_of(scored, "r"), table, cards, ui=preview(cards, cls))
+        return io.NodeOutput(mean_of(scored, "g"), mean_of(scored, "r"), table, cards, ui=preview(cards))

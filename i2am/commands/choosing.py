@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
-from ..data.pictures import open_picture
+from ..data.masks import mask_tensor, open_mask
 from ..errors import I2AMError
 from ..levels.choice import Choice, heads_of, steps_of
 from ..levels.presets import PRESETS
@@ -80,5 +79,5 @@ def choice_from(args: argparse.Namespace) -> Choice:
 
 
 def read_mask(path: Path) -> torch.Tensor:
-    """A picture's brightness as a mask, (H, W) in 0-1."""
-    return torch.from_numpy(np.asarray(open_picture(path).convert("L"), dtype=np.float32) / 255)
+    """A mask file, (H, W) in 0-1; see `mask_values`."""
+    return mask_tensor(open_mask(path))[0]

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..bench import run as bench
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
 from .convert import add_convert
 from .demo import add_demo
 from .run import add_run
@@ -31,6 +31,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class _Shown(logging.Formatter):
+    """Messages alone; names out of files in them can neither move a terminal's cursor nor fill its screen."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,12 +63,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, or 2 after one clear line about bad input, or 130 when interrupted."""
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Shown())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
         sys.stderr.write("i2am: interrupted\n")
         return 130
     except (I2AMError, OSError) as error:
-        sys.stderr.write(f"i2am: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"i2am: {shown(' '.join(str(error).split()))}\n")
         return 2

@@ -1,7 +1,7 @@
 """Draws demo pairs: pictures, masks and the true correspondence between person and garment picture.
 
 Both pictures sample one analytic print, a function of garment coordinates, so that the place on the
-reference that every pixel of the person came from is known exactly.
+reference that each pixel of the person came from is known exactly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TORSO, LEFT, RIGHT = 1, 2, 3  # values of a part map; 0 is neither torso nor arm
 class DemoPairs:
     """A batch of demo pairs; pictures are (B, 3, H, W) and masks (B, 1, H, W), float32 in 0-1.
 
-    ``truth`` is (B, 2, H, W): for each pixel of the person the place (x, y) on the reference picture
+    ``truth`` is (B, 2, H, W): for each pixel of the person, the place (x, y) on the reference picture
     that it shows, in reference pixels; ``visible`` (B, 1, H, W) is 1 where that place exists.
     """
 
@@ -92,7 +92,7 @@ def _from_garment(place: list[Placement], gx: Tensor, gy: Tensor) -> tuple[Tenso
 
 
 def _arm(place: list[Placement], side: int, gx: Tensor, gy: Tensor) -> tuple[Tensor, Tensor]:
-    """Garment units to an arm's own: along it (0 shoulder to 1 wrist) and across it (-1 to 1)."""
+    """Garment units to arm units: along the arm (0 shoulder to 1 wrist) and across it (-1 to 1)."""
     sign = -1.0 if side == 0 else 1.0
     angle = _column([p.arms[side] for p in place])
     ux, uy = sign * torch.sin(angle), torch.cos(angle)
@@ -174,7 +174,7 @@ def _down(picture: Tensor) -> Tensor:
 
 
 def _reference(pairs: list[PairSpec]) -> tuple[Tensor, Tensor, Tensor]:
-    """The garment's own picture, its mask and its part map at full sampling."""
+    """The garment's own picture, its mask and its part map, all supersampled."""
     garments, flat = [p.garment for p in pairs], [p.flat for p in pairs]
     gx, gy = _to_garment(flat, *_grid(*REFERENCE, SUPERSAMPLE))
     canvas = torch.full((len(pairs), 3, *gx.shape[1:]), 0.93)

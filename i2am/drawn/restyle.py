@@ -1,4 +1,4 @@
-"""Changes a drawn garment's print: another pattern, base colour or letter, the cut as it is."""
+"""Changes a drawn garment's print: another pattern, base colour or letter; the cut stays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def restyle(garment: Garment, pattern: str = "", colour: str = "", letter: str =
     """The garment with another pattern, base colour or first letter; an empty name keeps what was drawn.
 
     Raises:
-        ValueError: there is no such pattern, colour or letter, with those that there are.
+        ValueError: there is no such pattern, colour or letter; names those that exist.
     """
     for name, known in ((pattern, PATTERNS), (colour, COLOUR_NAMES), (letter, GLYPHS)):
         if name and name not in known:

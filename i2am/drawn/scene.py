@@ -1,4 +1,4 @@
-"""The demo's case: a person, another person's garment, and the patches of it that are worth a look."""
+"""The demo's case: a person, another person's garment, and the patches that are worth a look."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HELD_OUT = 10_000_000
-"""Seeds from here on are never trained on; `is_held_out` is what evaluation asserts."""
+"""Seeds from here on are never trained on; evaluation asserts `is_held_out`."""
 
 
 SHARD = 512

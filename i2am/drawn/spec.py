@@ -70,7 +70,7 @@ class Garment:
 class Placement:
     """Where a garment or a body lies in its picture: centre and torso width in pixels, angles in radians.
 
-    ``bend`` holds amplitude and phase of a smooth sideways bend, in garment units, and its vertical twin.
+    ``bend`` holds amplitude and phase of a smooth sideways bend, in garment units, then those of a vertical one.
     """
 
     centre: tuple[float, float]
@@ -82,7 +82,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything beside garment and placement that a person picture shows."""
+    """Everything that a picture of a person shows besides garment and placement."""
 
     skin: Rgb
     hair: Rgb

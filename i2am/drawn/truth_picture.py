@@ -22,7 +22,7 @@ def _code(place: Tensor) -> Tensor:
 
 
 def truth_picture(pairs: DemoPairs) -> Tensor:
-    """Reference and person side by side, (B, 3, 160, 208): where garment is seen, its place on the reference as a colour."""
+    """Reference and person side by side, (B, 3, 160, 208): where garment is visible, its place on the reference as a colour."""
     rows, columns = torch.meshgrid(torch.arange(REFERENCE[0]), torch.arange(REFERENCE[1]), indexing="ij")
     here = torch.stack([columns, rows]).float()[None] + 0.5
     left = _mix(pairs.reference, _code(here), pairs.reference_mask)

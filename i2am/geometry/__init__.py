@@ -1,1 +1,1 @@
-"""Which tokens, cells and pixels: layouts, grids, masks, shapes, and resizing between them."""
+"""Tokens, cells and pixels: layouts, token grids, masks, shapes, and resizing between grids."""

@@ -1,4 +1,4 @@
-"""Between pixels and painted regions of a picture and the cells of a token grid."""
+"""From the pixels or painted regions of a picture to the cells of a token grid, and back."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Cell = tuple[int, int]
 
 
 def cells_at(points: Sequence[Point], size: Size, grid: TokenGrid) -> list[Cell]:
-    """The (row, column) of the cells under pixels (x, y) of a picture of (H, W), each cell once, in order.
+    """The (row, column) cells under pixels (x, y) of an (H, W) picture, in order, without duplicates.
 
-    Where it is unknown which part of the picture the grid covers, it is taken to cover all of it, as it is drawn.
+    A grid whose rectangle is unknown is taken to cover the whole picture, as it is drawn.
 
     Raises:
         LayoutError: a point lies outside of what the tokens cover.
@@ -31,7 +31,7 @@ def cells_at(points: Sequence[Point], size: Size, grid: TokenGrid) -> list[Cell]
 
 
 def cells_under(region: Tensor, grid: TokenGrid, name: str = "region") -> list[Cell]:
-    """The cells that a painted region (H, W) in 0-1 covers by half or more; where there is none, those it covers most.
+    """The cells that a painted region (H, W) in 0-1 covers by half or more; if there are none, those it covers most.
 
     Raises:
         MaskError: the region, called ``name``, is empty, or lies outside of what the tokens cover.
@@ -41,7 +41,7 @@ def cells_under(region: Tensor, grid: TokenGrid, name: str = "region") -> list[C
     share = area(region.clamp(0, 1)[None], (grid.rows, grid.columns), grid.rect or WHOLE)[0]
     most = float(share.max())
     if not most > 0:
-        raise MaskError(f"the {name} lies outside of the part of the picture that the tokens cover; paint inside of it")
+        raise MaskError(f"the {name} lies outside of the part of the picture that the tokens cover; paint inside it")
     found: list[list[int]] = (share >= min(0.5, most)).nonzero().tolist()
     return [(a, b) for a, b in found]
 
@@ -53,7 +53,7 @@ def cell_box(grid: TokenGrid, row: int, column: int, size: tuple[int, int]) -> t
     (16.0, 48.0, 32.0, 64.0)
     """
     if not (0 <= row < grid.rows and 0 <= column < grid.columns):
-        raise I2AMError(f"cell ({row}, {column}) lies outside of the {grid.rows} x {grid.columns} token grid")
+        raise I2AMError(f"cell ({row}, {column}) lies outside of the {grid.rows} x {grid.columns} token grid, counted from 0")
     left, top, right, bottom = grid.rect or (0.0, 0.0, 1.0, 1.0)
     width, height = (right - left) * size[1] / grid.columns, (bottom - top) * size[0] / grid.rows
     x, y = left * size[1] + column * width, top * size[0] + row * height

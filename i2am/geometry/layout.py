@@ -9,14 +9,14 @@ from ..errors import LayoutError
 Rect = tuple[float, float, float, float]
 WHOLE: Rect = (0.0, 0.0, 1.0, 1.0)
 OFFICIAL = ("always", "over time")
-"""The authors' code takes a layer for all of its maps on the reference, or for those by time group (TLAM) alone."""
+"""Whether the authors' code uses a layer for all its maps on the reference, or only for those by time group (TLAM)."""
 
 
 @dataclass(frozen=True)
 class TokenGrid:
     """Rows and columns of a token sequence, row-major, after ``leading`` tokens that have no place.
 
-    0 rows and 0 columns: none of the tokens has a place, as those that an adapter's learned queries made.
+    0 rows and 0 columns mean that no token has a place, as with an adapter's learned queries.
     ``picture`` is the (H, W) of the picture that the grid lies on, ``rect`` the part of it that the grid
     covers as fractions (left, top, right, bottom); ``rect`` None means unknown.
     """
@@ -46,7 +46,7 @@ class TokenGrid:
 
     @property
     def tokens(self) -> int:
-        """All tokens, those without a place included."""
+        """All tokens, including those without a place."""
         return self.leading + self.placed
 
     def cell_of(self, x: float, y: float) -> tuple[int, int]:
@@ -76,8 +76,8 @@ class TokenGrid:
 class Reference:
     """One reference's tokens among the keys of a call; ``start`` is the first of them, leading tokens included.
 
-    ``softmax`` says which of a layer's attention calls: 0 is the cross-attention itself, 1 and up are those that
-    adapters add to its output, each over keys of its own.
+    ``softmax`` numbers a layer's attention calls: 0 is the cross-attention itself, 1 and up are those that adapters
+    add to its output, each with its own keys.
     """
 
     grid: TokenGrid
@@ -93,14 +93,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the keys and queries of every recorded call are.
+    """What the keys and queries of each recorded call stand for.
 
     Args:
         references: the references among the keys, in order, not overlapping; those of softmax 0 first, and so on.
-        keys: how many keys a call of softmax 0 has in all; None: exactly up to the end of its last reference.
-        query_start: how many queries come before the generated tokens (joint sequences).
-        beside: the keys come from beside the conditioning: both branches of guidance see the same ones.
-        official: when the authors' released code makes its maps on the reference of such a layer, of `OFFICIAL`; "" never.
+        keys: number of keys in a call of softmax 0; None: up to the end of its last reference.
+        query_start: number of queries before the generated tokens (joint sequences).
+        beside: the keys do not come from the conditioning; both branches of guidance see the same ones.
+        official: when the authors' released code uses such a layer for its maps on the reference: see `OFFICIAL`; "": never.
     """
 
     references: tuple[Reference, ...]
@@ -130,7 +130,7 @@ class Layout:
 
     @classmethod
     def of(cls, *grids: TokenGrid) -> Layout:
-        """References that follow each other and fill all keys."""
+        """References that follow one another and make up all the keys."""
         references, start = [], 0
         for i, grid in enumerate(grids):
             references.append(Reference(grid, start, "reference" if len(grids) == 1 else f"reference {i + 1}"))
@@ -142,15 +142,15 @@ class Layout:
 
     @property
     def key_count(self) -> int:
-        """How many keys a call of softmax 0 must have; 0 where it has no reference."""
+        """Number of keys that a call of softmax 0 must have; 0 if it has no reference."""
         return self._end(0) if self.keys is None else self.keys
 
     def indices(self, softmax: int) -> tuple[int, ...]:
-        """Which of the references are in a softmax, counted from 0."""
+        """Indices of the references in a softmax, counted from 0."""
         return tuple(i for i, r in enumerate(self.references) if r.softmax == softmax)
 
     def part(self, softmax: int) -> Layout:
-        """What the keys of one softmax are, as a layout of its own.
+        """The layout of one softmax alone.
 
         Raises:
             LayoutError: no reference is in it.
@@ -175,7 +175,7 @@ class Layout:
 
 
 def suggest(tokens: int) -> str:
-    """A hint about the grid that a token count may stand for, for error texts only.
+    """A guess at the grid behind a token count, for error messages only.
 
     >>> suggest(257)
     '; 257 tokens often mean 16 x 16 and 1 leading'

@@ -1,4 +1,4 @@
-"""Masks in every form that people have them in, as tensors."""
+"""Masks as tensors, from whatever form they come in."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
     """The (H, W) mask of one image out of a MASK, (1 or images, H, W) or (H, W), or a Pillow picture.
 
     Raises:
-        MaskError: it holds another number of masks, or is no MASK.
+        MaskError: it holds the wrong number of masks, or is not a MASK.
 
     >>> tuple(mask_of(torch.ones(2, 64, 48), 1, 2, "inpainting mask").shape)
     (64, 48)
     """
     masks = as_mask(masks)
     masks = masks[None] if masks.ndim == 2 else masks
-    if masks.ndim == 4 and masks.shape[1] == 1:  # some hosts' nodes hand on (B, 1, H, W)
+    if masks.ndim == 4 and masks.shape[1] == 1:  # some nodes pass (B, 1, H, W)
         masks = masks[:, 0]
     if masks.ndim != 3:
         raise MaskError(f"the {name} has the shape (masks, height, width), got {tuple(masks.shape)}")
@@ -47,7 +47,7 @@ def mask_to_score(mask: MaskLike, name: str) -> Tensor:
     """One mask, (H, W) in 0-1, with an inside and an outside.
 
     Raises:
-        MaskError: it is more than one mask, has other values, is empty, or covers everything.
+        MaskError: it is not one mask, has values outside 0-1, is empty, or covers everything.
     """
     out = as_mask(mask)
     while out.ndim > 2 and out.shape[0] == 1:

@@ -14,7 +14,7 @@ def points_of(text: str) -> list[Point]:
     """Points in pixels from JSON: [[x, y], ...] or [{"x": x, "y": y}, ...]; nothing means no points.
 
     Raises:
-        I2AMError: something else.
+        I2AMError: the text is anything else.
 
     >>> points_of('[[120, 80], {"x": 64, "y": 200}]')
     [(120.0, 80.0), (64.0, 200.0)]
@@ -28,7 +28,7 @@ def points_of(text: str) -> list[Point]:
 
 
 def _pairs(found: object) -> list[Point]:
-    """Points from parsed JSON; what is none raises the TypeError, ValueError or KeyError that it meets."""
+    """Points from parsed JSON; anything else raises TypeError, ValueError or KeyError."""
     if not isinstance(found, list):
         raise TypeError
     pairs = [(p["x"], p["y"]) if isinstance(p, dict) else tuple(p) for p in found]

@@ -1,4 +1,4 @@
-"""Whether two pictures can belong together, by their shapes."""
+"""Whether two pictures can belong together, judging by their shapes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from ..errors import I2AMError
 from .resample import Size
 
 MOST_STRETCH = 1.5
-"""Pictures may be squashed (512 x 512 for a picture shown as 512 x 384); a larger change of shape is another picture."""
+"""Pictures may be squashed (512 x 512 for a picture shown as 512 x 384); a larger change of aspect ratio is another picture."""
 
 
 def check_shape(what: str, size: Size, expected: Size, of: str) -> None:
-    """Refuse a picture or mask whose shape (H, W) cannot be that of what it is to meet; (0, 0) is an unknown one.
+    """Refuse a picture or mask whose shape (H, W) cannot match the expected one; (0, 0) means unknown.
 
     Raises:
-        I2AMError: the ratios of their sides differ by more than `MOST_STRETCH`, with both sizes.
+        I2AMError: the aspect ratios differ by more than `MOST_STRETCH`; names both sizes.
 
     >>> check_shape("mask", (64, 64), (64, 48), "generated image")
     >>> check_shape("mask", (48, 64), (64, 48), "generated image")  # doctest: +ELLIPSIS

@@ -28,7 +28,7 @@ def common_grid(maps: AttributionMaps, picture: str, choice: Choice = EVERYTHING
 
 
 def reference_grid(maps: AttributionMaps, reference: int = 0) -> TokenGrid:
-    """The largest grid that any recorded layer sees of a reference; 0 x 0 where its tokens have no places."""
+    """The largest grid that any recorded layer sees of a reference; 0 x 0 if its tokens have no places."""
     return max((x.references[reference].grid for x in maps.layers), key=lambda g: g.placed)
 
 

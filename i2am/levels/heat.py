@@ -17,10 +17,12 @@ FLAT = 1e-3
 """A map with (max - min) / mean below this is flat: shown as zeros, never as amplified noise."""
 ORDERS = ("resize", "min-max", "both")
 """What comes first when a map is brought to a picture; see the row "order" of the presets in DESIGN 4."""
+MOST_VALUES = 2**30
+"""Of all panels at picture size: more would end the process instead of this one map."""
 UNMASKED = "the authors also multiply this map by the reference mask: give it to see theirs"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Heat:
     """One or several raw maps on one picture.
 
@@ -81,6 +83,15 @@ class Heat:
         if self.order not in ORDERS:
             raise I2AMError(f"order is one of {', '.join(ORDERS)}, got {self.order!r}")
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Heat):
+            return NotImplemented
+        names = [name for name in self.__dataclass_fields__ if name != "values"]
+        return torch.equal(self.values, other.values) and all(getattr(self, n) == getattr(other, n) for n in names)
+
+    def __hash__(self) -> int:
+        return hash((self.side, self.level, self.labels, tuple(self.values.shape)))
+
     def panel(self, index: int) -> Heat:
         """One panel as a heat of its own."""
         return self.panels([index])
@@ -124,6 +135,12 @@ def fit(heat: Heat, size: Size | None = None) -> Tensor:
 def _fitted(values: Tensor, heat: Heat, size: Size | None) -> Tensor:
     size = heat.size if size is None else size
     left, top, right, bottom = box_of(heat.rect, size)
+    most = len(values) * max(size[0] * size[1], (bottom - top) * (right - left))
+    if most > MOST_VALUES:
+        raise I2AMError(
+            f"{len(values)} map(s) on a picture of {size[1]} x {size[0]} take {most * 4 / 1e9:.0f} GB; choose fewer at a time, "
+            f"or a smaller picture"
+        )
     out = torch.zeros(len(values), *size)
     inner = bicubic(values, (max(1, bottom - top), max(1, right - left)), clamped=heat.clamped)
     # a rectangle may reach beyond the picture (padding): keep the part inside
@@ -133,10 +150,10 @@ def _fitted(values: Tensor, heat: Heat, size: Size | None) -> Tensor:
 
 
 def times_mask(heat: Heat, mask: Tensor) -> Heat:
-    """Raw maps times a mask (H, W) of the picture, brought to their grid: the authors' G2R (official preset).
+    """Raw maps times a mask (H, W) of the picture, resized to their grid: the authors' G2R (official preset).
 
-    The mask is resized by plain bicubic, which overshoots, as theirs is; where the grid covers a part of the picture, by the
-    area of each cell. A flat map stays as it is: multiplied by a mask, it would show the mask.
+    The mask is resized by plain bicubic, which overshoots, as in their code; if the grid covers part of the picture only,
+    by its area in each cell. A flat map stays as it is: multiplied by a mask, it would show the mask.
     """
     flat = torch.tensor(normalise(heat).flat).view(-1, 1, 1)
     grid = (heat.values.shape[1], heat.values.shape[2])
@@ -151,7 +168,7 @@ def times_mask(heat: Heat, mask: Tensor) -> Heat:
 def normalise(heat: Heat, size: Size | None = None, scale: str = "each") -> Normalised:
     """Min-max to 0-1 at picture size (eq. 8), in the heat's own `order`, each panel alone or all on one scale.
 
-    Flat panels become zeros. The raw range is that of the maps as they are min-maxed first: at picture size or at their own.
+    Flat panels become zeros. The raw range is that of the first min-max: at picture size, or at the maps' own.
 
     Raises:
         I2AMError: ``scale`` is neither "each" nor "shared".

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import UnavailableError
 
 THRESHOLD = 0.4
-"""Pictures and scores keep what is strictly above this part of the range (eq. 9)."""
+"""Pictures and scores keep what is strictly above this fraction of the range (eq. 9)."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Preset:
         middle: whether the middle block's layers belong to "all layers".
         invert_r2g: whether pictures and IMACS_g of R2G, R2G-balanced and mass use 1 - min-max. The mirror, which the
             authors do not have, is never inverted.
-        official_layers: whether, in a run that has such layers (`Layout.official`), maps over the reference are made from
-            those that the authors' code uses, and maps on the generated image only from those not `Layout.beside`.
+        official_layers: whether, in a run that has `Layout.official` layers, maps over the reference are made from those
+            alone, and maps on the generated image leave out `Layout.beside` layers.
         masked_g2r: whether G2R pictures are multiplied by the reference mask, if given, and IMACS_r uses that, not eq. 17.
         colours: name of the colour map.
         order: what comes first when a map is brought to a picture, see `heat.Heat`.
@@ -61,7 +61,7 @@ PRESETS = {
 
 
 def preset_of(name: str) -> Preset:
-    """The preset with a name.
+    """The preset called ``name``.
 
     Raises:
         UnavailableError: there is none of that name.

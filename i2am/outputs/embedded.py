@@ -1,4 +1,4 @@
-"""The maps that a page holds: what could not be had, and what had to be coarsened to keep it small."""
+"""The maps embedded in a page, with what is unavailable and what had to be coarsened to keep the page small."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FINE = 8_000_000
 
 
 MOST = 48_000_000
-"""Patch maps that would take more bytes are coarsened, which the page then says."""
+"""Patch maps that would take more bytes are coarsened, and the page says so."""
 
 
 class Embedded:
-    """The arrays that the page holds, with what could not be had and what had to be coarsened."""
+    """The arrays embedded in a page, with what is unavailable and what had to be coarsened."""
 
     def __init__(self, maps: AttributionMaps, branch: str, image: int, fine: int, most: int) -> None:
         self.maps, self.branch, self.image = maps, branch, image
@@ -45,9 +45,9 @@ class Embedded:
             self._embed_marginals(reference)
         bits = self._embed_pairwise(fine, most)
         self.quantisation = (
-            "The numbers in this page are rounded: each row of a map is stored as whole numbers with a scale of its own, "
+            "The numbers in this page are rounded: each row of a map is stored as integers with a scale of its own, "
             f"16 bits for maps over steps, heads and layers, {bits} bits for patch maps. A patch map's value is off by at "
-            f"most {100 / (2**bits - 1) / 2:.2g} % of its row's highest, tokens without a place not counted."
+            f"most {100 / (2**bits - 1) / 2:.2g} % of its row's highest, not counting tokens without a place."
         )
 
     def groups(self) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ class Embedded:
         ]
 
     def object_under(self, mask: Tensor | None, grid: TokenGrid) -> list[int] | None:
-        """The cells under the mask of the first reference, if their mirror can be had; notes why a mask gives none."""
+        """The cells under the first reference's mask; None if their mirror is unavailable, or if the mask has none: noted."""
         if mask is None or "mirror" in self.unavailable[0]:
             return None
         try:
@@ -80,7 +80,7 @@ class Embedded:
                 continue
             if placed_only:
                 name += "_placed"
-                remarks[side] = "Tokens without a place are left out: they are the rest of what is looked at."
+                remarks[side] = "Tokens without a place are left out; they get the rest of the attention."
             for index, layer in enumerate(self.maps.layers):
                 single = is_single(layer, reference) and not shown.one_key
                 if single or not self.maps.has(name, layer.name, self.branch, reference):
@@ -106,7 +106,7 @@ class Embedded:
         return layer.references[reference].grid.leading
 
     def _placed_only(self, shown: Shown, reference: int) -> bool:
-        """Whether a side must be had over placed tokens only: it says nothing where the reference's tokens are all keys."""
+        """Whether a side is available over placed tokens only, since the reference's tokens are all the keys."""
         choice = Choice(self.branch, reference, self.image)
         try:
             ulam(self.maps, shown.side, choice)
@@ -118,7 +118,7 @@ class Embedded:
         return False
 
     def _grouped(self, values: NDArray[np.float32], reference: int) -> NDArray[np.float32]:
-        """(bins, heads, length) to its mean per group, or to (1, heads, length) where bins lie across groups."""
+        """(bins, heads, length) to its mean per group, or to (1, heads, length) if bins cross group bounds."""
         seen = np.asarray([self.maps.steps_seen(b, reference) for b in self.maps.bins], np.float32)
         groups = [self.maps.groups[i] for i in self.shown]
         if not all(any(start <= a and b <= stop for start, stop in self.maps.groups) for a, b in self.maps.bins):
@@ -130,7 +130,7 @@ class Embedded:
         return np.stack(out)
 
     def _embed_pairwise(self, fine: int, most: int) -> int:
-        """Embed the patch maps, as finely as ``fine`` and ``most`` bytes allow; returns the bits of a value."""
+        """Embed the patch maps, as finely as ``fine`` and ``most`` bytes allow; returns the bits per value."""
         found = [
             (reference, index, layer)
             for reference, missing in enumerate(self.unavailable)
@@ -157,7 +157,7 @@ class Embedded:
         return bits
 
     def _packed_within(self, found: list[tuple[int, int, LayerInfo]], bits: int, heads: bool, groups: bool, limit: int) -> bool:
-        """Embed the patch maps in one way; gives up, with False, where they take more than ``limit`` bytes."""
+        """Embed the patch maps with these settings; returns False as soon as they take more than ``limit`` bytes."""
         self.pairwise, size = [], 0
         for reference, index, layer in found:
             values = self.maps.pairwise(layer.name, self.branch, reference)[self.image, self.shown].numpy()

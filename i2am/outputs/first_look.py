@@ -1,4 +1,4 @@
-"""One sheet that answers the first question of a run: where the reference's information went, and what of it was used."""
+"""One sheet that answers a run's first question: where the reference's information went, and which parts of it were used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..scores.run import ImageScores, score_image
 TALL = 448
 """The height of every picture on the sheet, in pixels."""
 PRINT = 25
-"""The labels' letters: legible where a node shows the sheet at half its size."""
+"""The labels' text size, in pixels: legible when a node shows the sheet at half its size."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def first_look(
         references: the reference pictures, one or one per image; None takes what the recording kept, else grey.
         inpaint_mask: (1 or images, H, W), 1 = repainted; None: what was given at recording, if anything.
         reference_mask: (1 or images, H, W), 1 = the object; or None.
-        choice: what to take of the recording; all of its images are shown, whichever the choice names.
+        choice: what to take of the recording; its image is ignored, and all images are shown.
 
     Raises:
         UnavailableError: the run has no such branch or reference.
@@ -76,7 +76,7 @@ def first_look(
 def _scores(
     maps: AttributionMaps, inpaint: Tensor | None, reference: Tensor | None, choice: Choice, notes: list[str]
 ) -> ImageScores | None:
-    """The scores, in words among the notes; or why there are none."""
+    """The scores, also put into words in the notes; or None, with a note that says why."""
     if inpaint is None and reference is None and maps.inpaint_mask is None:
         notes.append("Connect the masks to score the maps (IMACS).")
         return None
@@ -106,7 +106,7 @@ def _sheet(
 ) -> Image.Image:
     picture = one_of(generated, choice.image, maps.images)
     items = [(_tall(picture), "generated")]
-    missing: dict[str, list[str]] = {}  # what there is none of, by the reason
+    missing: dict[str, list[str]] = {}  # missing maps by reason
     on_generated = {}
     if reference_mask is not None:
         on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, choice, missing)
@@ -132,7 +132,7 @@ def _sheet(
 
 
 def _map(maps: AttributionMaps, side: str, choice: Choice, missing: dict[str, list[str]]) -> Heat | None:
-    """A map, or None and why the run has none."""
+    """A map; or None, with the reason put into ``missing``."""
     try:
         return ulam(maps, side, choice)
     except UnavailableError as error:
@@ -141,7 +141,7 @@ def _map(maps: AttributionMaps, side: str, choice: Choice, missing: dict[str, li
 
 
 def _mirror(maps: AttributionMaps, reference_mask: Tensor, choice: Choice, missing: dict[str, list[str]]) -> Heat | None:
-    """The mirror of the object, or None and why the run has none."""
+    """The mirror of the object; or None, with the reason put into ``missing``."""
     try:
         return mirror_of_object(maps, reference_mask, choice)
     except (MaskError, UnavailableError) as error:
@@ -164,7 +164,7 @@ def _remark(heat: Heat) -> str:
 
 
 def _score_line(letter: str, of: str, s: Score) -> str:
-    """One score in words: "g" or "r", the map that it is of, and the score.
+    """One score in words, given its letter "g" or "r" and the name of its map.
 
     >>> _score_line("g", "R2G", Score(0.5, 0.6, 0.1, auc=0.75, shifted=-0.25))
     'IMACS_g of R2G 0.50 (shifted −0.25), AUC 0.75'

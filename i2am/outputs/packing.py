@@ -1,4 +1,4 @@
-"""Numbers packed for a page: whole numbers of few bits with scales, deflated, in base64."""
+"""Arrays packed for a page: small integers with scales, deflated, in base64."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 
 def pack(values: NDArray[np.floating[Any]], bits: int, leading: int = 0) -> dict[str, Any]:
-    """Values >= 0 of any shape as whole numbers of 8 or 16 bits with float32 scales for each row (the last axis).
+    """Values >= 0 of any shape as integers of 8 or 16 bits with float32 scales for each row (the last axis).
 
     The first ``leading`` values of each row have a scale of their own: a token without a place may hold most of a row, and
-    must not make the others coarse. The numbers are little-endian, row-major, deflated and in base64; the scales are in
-    base64, for each row that of the leading values, where there are any, then that of the others. A value read back is off by
-    at most half its scale: the highest value with the same scale / (2 ** bits - 1) / 2.
+    must not make the others coarse. The integers are little-endian, row-major, deflated and in base64; the scales are in
+    base64, for each row first that of the leading values, if any, then that of the others. A value read back is off by at
+    most half its scale: the highest value with the same scale / (2 ** bits - 1) / 2.
     """
     top = 2**bits - 1
     values = np.maximum(values, 0, dtype=np.float32)

@@ -24,7 +24,7 @@ WIDTH = 470
 """The width of one half of the card, in pixels."""
 PICTURE = 384
 TEXT = 15
-_OURS, _THEIRS = (178, 34, 34), (120, 124, 130)
+_SCORE, _BASELINE = (178, 34, 34), (120, 124, 130)
 _NAMES = {"g": ("IMACS_g", "generated"), "r": ("IMACS_r", "reference")}
 """By the letter of a score, its name and the image that its map lies on."""
 
@@ -36,7 +36,7 @@ def score_card(image: ImageScores, pictures: Mapping[str, Image.Image], threshol
         image: the scores, with their maps and masks.
         pictures: what the map of each score ("g", "r") is drawn on.
         threshold: that of the scores; pictures show what is above it.
-        title: stands above all.
+        title: written above everything.
     """
     halves = [_half(letter, image, pictures.get(letter), threshold) for letter in ("g", "r")]
     items = [(one, "") for one in same_size(halves)]  # of one height, so that both begin at the top
@@ -86,7 +86,7 @@ def _map(heat: Heat, mask: Tensor, picture: Image.Image, threshold: float) -> Im
 
 
 def _number(value: float | None) -> str:
-    """A figure of the card.
+    """A number as the card shows it.
 
     >>> _number(-0.25), _number(None)
     ('−0.250', '–')
@@ -111,9 +111,9 @@ def _scale(out: Image.Image, y: int, score: Score) -> int:
         draw_text(out, (min(max(place(value) - text_width(text, 12) / 2, 0), WIDTH - 14), axis + 6), text, 12, QUIET)
     for other in (score.shifted, score.random):
         if other is not None:
-            draw.line((place(other), axis - 8, place(other), axis + 8), fill=_THEIRS, width=3)
+            draw.line((place(other), axis - 8, place(other), axis + 8), fill=_BASELINE, width=3)
     x = place(score.score)
-    draw.polygon([(x - 7, axis - 16), (x + 7, axis - 16), (x, axis - 2)], fill=_OURS)
+    draw.polygon([(x - 7, axis - 16), (x + 7, axis - 16), (x, axis - 2)], fill=_SCORE)
     return axis + 26
 
 
@@ -150,10 +150,10 @@ def score_cards(
         threshold: that of the scores.
         reference: which reference was scored.
         given: pictures to draw on: "g" one or one per image of the run, "r" the scored reference, one or one per image;
-            where there is none, the recording's thumbnail or grey.
+            if missing, the recording's thumbnail or grey.
 
     Raises:
-        I2AMError: another number of pictures, or a generated one of another shape than was recorded.
+        I2AMError: the number of pictures does not fit, or a generated one has another shape than was recorded.
     """
     cards = []
     for one in images:

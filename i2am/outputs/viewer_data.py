@@ -18,8 +18,8 @@ from ..geometry.layout import TokenGrid
 from ..geometry.resample import area
 from ..levels.available import SINGLE, is_single
 from ..levels.grids import common_grid, reference_grid
-from ..levels.heat import THRESHOLD
 from ..levels.patch import DIFFUSE
+from ..levels.presets import THRESHOLD
 from ..maps.facts import LayerInfo
 from ..maps.kinds import Shown, all_shown
 from ..maps.value import AttributionMaps
@@ -31,7 +31,7 @@ NOTES = (
     "with the same noise, shows causes.",
     "R2G compares generated patches with each other, which the model never does: comparative, not causal. "
     "R2G-balanced and mass stay the same when one vector is added to every key; R2G does not.",
-    "Every map is stretched to its own range, so a diffuse one looks sure too: read its peak and its entropy beside it.",
+    "Every map is stretched to its own range, so a diffuse one looks concentrated too: check its peak and entropy.",
 )
 
 
@@ -53,7 +53,7 @@ def viewer_data(
     """What web/viewer/viewer.js shows, as plain JSON values (its form is described there).
 
     Args:
-        reference_mask: (H, W), 1 = the object on the first reference: the page then starts with where it went.
+        reference_mask: (H, W), 1 = the object on the first reference: the page then opens with where it went.
         fine: patch maps keep 16 bits up to this many bytes.
         most: patch maps that would take more bytes with 8 bits are coarsened, with a note.
 
@@ -63,9 +63,9 @@ def viewer_data(
     if len(references) != len(maps.references):
         raise I2AMError(f"the recording has {len(maps.references)} reference(s), but {len(references)} picture(s) were given")
     embedded = Embedded(maps, branch, image, fine, most)
-    ours = common_grid(maps, "generated")
-    theirs = [reference_grid(maps, i) for i in range(len(references))]
-    objects = [embedded.object_under(reference_mask, theirs[0]), *[None] * (len(references) - 1)]
+    common = common_grid(maps, "generated")
+    grids = [reference_grid(maps, i) for i in range(len(references))]
+    objects = [embedded.object_under(reference_mask, grids[0]), *[None] * (len(references) - 1)]
     return {
         "format": "i2am-viewer",
         "version": 2,
@@ -73,7 +73,7 @@ def viewer_data(
         "threshold": THRESHOLD,
         "diffuse": DIFFUSE,
         "kinds": [_kind(shown) for _, shown in all_shown()],
-        "generated": _picture(generated) | _grid(ours),
+        "generated": _picture(generated) | _grid(common),
         "references": [
             _picture(picture)
             | _grid(grid)
@@ -85,17 +85,17 @@ def viewer_data(
                 "unavailable": embedded.unavailable[i],
                 "remarks": embedded.remarks[i],
             }
-            for i, (picture, reference, grid) in enumerate(zip(references, maps.references, theirs, strict=True))
+            for i, (picture, reference, grid) in enumerate(zip(references, maps.references, grids, strict=True))
         ],
         "layers": [_layer(x) for x in maps.layers],
         "groups": embedded.groups(),
         "marginals": embedded.marginals,
         "pairwise": embedded.pairwise,
-        "truth": None if truth is None else _truth(truth, ours, references[0].size),
+        "truth": None if truth is None else _truth(truth, common, references[0].size),
         "scores": _plain(scores),
         "pictures": [{"name": name} | _picture(picture) for name, picture in (images or {}).items()],
         "run": _run(maps, branch, image),
-        "notes": [*NOTES, *_layer_notes(maps, ours), *map(sentence, maps.notes), *embedded.notes],
+        "notes": [*NOTES, *_layer_notes(maps, common), *map(sentence, maps.notes), *embedded.notes],
         "quantisation": embedded.quantisation,
     }
 
@@ -169,11 +169,12 @@ def _run(maps: AttributionMaps, branch: str, image: int) -> dict[str, Any]:
         "size of the picture": f"{maps.generated_size[1]} × {maps.generated_size[0]}",
         "recording_bytes": maps.nbytes,
     }
-    return {k: _plain(v) for k, v in {**facts, **run.extra}.items() if v is not None and v != ""}
+    others = {k: v for k, v in run.extra.items() if k not in facts}
+    return {k: _plain(v) for k, v in {**facts, **others}.items() if v is not None and v != ""}
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it; numbers that are not finite become None."""
+    """A value as JSON can hold it; numbers that are not finite become None, very large integers text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
@@ -182,9 +183,22 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    if isinstance(value, int | float):
+        return _number(value)
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _number(value: float) -> float | str | None:
+    """A number as JavaScript can hold it.
+
+    >>> _number(0.5), _number(2**60), _number(math.nan)
+    (0.5, '1152921504606846976', None)
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if abs(value) <= 2**53:
+        return value
+    return str(value) if value.bit_length() <= 64 else f"an integer of {value.bit_length()} bits"
 
 
 def _picture(picture: Image.Image) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The picture to draw a map on when none is at hand: the recording's own thumbnail, or a neutral grey."""
+"""The picture to draw a map on when none is given: the recording's own thumbnail, or a neutral grey."""
 
 from __future__ import annotations
 

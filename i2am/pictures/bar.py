@@ -13,7 +13,7 @@ from .lettering import BASELINE, INK, PAPER, QUIET, draw_text, line_height, powe
 
 
 def mix(base: Floats, colour: Floats | tuple[int, int, int], share: Floats) -> Floats:
-    """Colours (H, W, 3) blended with others, of which each pixel takes a share (H, W) in 0-1.
+    """Colours (H, W, 3) blended with others, whose share in each pixel is (H, W) in 0-1.
 
     >>> mix(np.zeros((1, 1, 3), np.float32), (200, 100, 0), np.full((1, 1), 0.5, np.float32)).tolist()
     [[[100.0, 50.0, 0.0]]]

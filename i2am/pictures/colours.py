@@ -35,7 +35,7 @@ def check_colours(name: str) -> None:
     """Refuse a colour map that does not exist.
 
     Raises:
-        I2AMError: with those that do.
+        I2AMError: it does not exist; names those that do.
 
     >>> check_colours("rainbow")
     Traceback (most recent call last):

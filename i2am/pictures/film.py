@@ -1,4 +1,4 @@
-"""All panels of a heat: side by side on one sheet, or one after another as an animation."""
+"""The panels of a heat one after another, as an animation."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def film(pictures: Sequence[Image.Image], heat: Heat, look: Look = AS_IS) -> lis
 
 
 def _palette(frames: Sequence[Image.Image]) -> Image.Image:
-    """256 colours for all frames: the commonest as they are, the others spread over every colour that occurs.
+    """256 colours for all frames: the most frequent ones exactly, the others spread over every colour that occurs.
 
-    A palette by area would leave only a handful of colours to the colour bar and the heat.
+    A palette chosen by area would leave only a handful of colours for the colour bar and the heat.
     """
     pixels = np.concatenate([np.asarray(f).reshape(-1, 3) for f in frames])
     pixels = pixels[:: max(1, len(pixels) // 4_000_000)]
@@ -65,7 +65,7 @@ def _palette(frames: Sequence[Image.Image]) -> Image.Image:
 
 
 def animation(frames: Sequence[Image.Image], path: str | Path, ms: int = 400) -> Path:
-    """Write frames as an endless animation, a GIF or WebP by the suffix of ``path``.
+    """Write frames as a looping animation, a GIF or WebP by the suffix of ``path``.
 
     Args:
         ms: how long each frame stays, in milliseconds; a GIF counts in steps of 10.

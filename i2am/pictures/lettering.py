@@ -1,7 +1,7 @@
-"""Lettering that is legible, and the same, on any machine.
+"""Lettering that is legible, and looks the same, on any machine.
 
-Labels use the TrueType font that Pillow carries. It lacks a few signs that our labels need (–, ×, σ, λ, raised digits …);
-those are drawn here in its proportions.
+Labels use the TrueType font that comes with Pillow. It lacks a few characters that our labels need (–, ×, σ, λ,
+superscript digits …); those are drawn here in its proportions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
 
 PAPER = (255, 255, 255)
 INK = (32, 33, 36)
@@ -23,7 +23,11 @@ QUIET = (95, 99, 104)
 LINE = 1.34
 """The height of a line of text, in units of the text's size."""
 BASELINE = 0.98
-"""How far below the top of its line a text stands, in units of its size."""
+"""How far the baseline lies below the top of its line, in units of the text's size."""
+
+LONGEST_LINE = 600
+"""Characters of a line or a paragraph of text; what is longer is cut."""
+MOST_PARAGRAPHS = 64
 
 _STEM = 0.078
 _Strokes = tuple[float, tuple[tuple[tuple[float, float], ...], ...]]
@@ -38,7 +42,7 @@ def _wave(height: float) -> tuple[tuple[float, float], ...]:
     return tuple((0.07 + 0.44 * i / 16, height + 0.06 * math.sin(2 * math.pi * i / 16)) for i in range(17))
 
 
-# Advance and polylines of each drawn sign, in units of the text's size; y runs up from the baseline.
+# Advance and polylines of each drawn character, in units of the text's size; y runs up from the baseline.
 _DRAWN: dict[str, _Strokes] = {
     "–": (0.54, (((0.06, 0.29), (0.48, 0.29)),)),
     "—": (0.90, (((0.06, 0.29), (0.84, 0.29)),)),
@@ -59,7 +63,7 @@ _RAISED_SIZE, _RAISED_BY = 0.68, 0.36
 
 
 def size_of_text(shorter: float) -> int:
-    """The size of labels, in pixels, that suits a picture whose shorter side is ``shorter`` pixels.
+    """The label size, in pixels, for a picture whose shorter side is ``shorter`` pixels.
 
     >>> size_of_text(64), size_of_text(384), size_of_text(1024)
     (13, 15, 31)
@@ -88,9 +92,9 @@ def _in_font(char: str) -> bool:
 
 
 def _pieces(text: str) -> list[tuple[str, str]]:
-    """Text as runs of (kind, characters): "font", "drawn" (one sign each) or "raised"."""
+    """Text as runs of (kind, characters): "font", "drawn" (one character each) or "raised" (superscript)."""
     runs: list[tuple[str, str]] = []
-    for char in unicodedata.normalize("NFC", text):
+    for char in unicodedata.normalize("NFC", shown(text, LONGEST_LINE).replace("\n", " ")):
         kind = "drawn" if char in _DRAWN else "raised" if char in _RAISED else "font"
         if kind == "font" and not _in_font(char):  # an accented letter is better bare than as an empty box
             bare = "".join(c for c in unicodedata.normalize("NFKD", char) if not unicodedata.combining(c))
@@ -146,7 +150,7 @@ def _draw_sign(image: Image.Image, x: float, baseline: int, sign: str, size: int
 
 
 def draw_text(image: Image.Image, at: tuple[float, float], text: str, size: int, fill: tuple[int, int, int] = INK) -> None:
-    """Draw one line of text into an RGB picture, the left top corner of its line at ``at`` (x, y)."""
+    """Draw one line of text into an RGB picture, the top left corner of its line at ``at`` (x, y)."""
     _draw_on_baseline(image, at[0], round(at[1] + BASELINE * size), text, size, fill)
 
 
@@ -166,7 +170,7 @@ def _draw_on_baseline(image: Image.Image, x: float, baseline: int, text: str, si
 
 
 def _fill(parts: Sequence[str], size: int, width: float) -> list[str]:
-    """Parts joined into as few lines as fit; a part that is wider than a line stands alone."""
+    """Join parts into as few lines as possible; a part wider than a line stands alone."""
     lines: list[str] = []
     for part in parts:
         if lines and text_width((lines[-1] + part).rstrip(), size) <= width:
@@ -177,7 +181,7 @@ def _fill(parts: Sequence[str], size: int, width: float) -> list[str]:
 
 
 def _breakable(word: str, size: int, width: float, marks: Sequence[str] = ("./", "_:,-")) -> list[str]:
-    """A word as parts that fit a line: whole, cut after dots and slashes, after other marks, or anywhere."""
+    """Split a word into parts that fit on a line: whole, or cut after dots and slashes, after other marks, or anywhere."""
     if text_width(word.rstrip(), size) <= width:
         return [word]
     if not marks:
@@ -187,16 +191,17 @@ def _breakable(word: str, size: int, width: float, marks: Sequence[str] = ("./",
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
-    """Break text into lines of at most ``width`` pixels: at spaces, and in longer words where they allow it."""
+    """Break text into lines of at most ``width`` pixels: at spaces, and within words that are longer than that."""
     lines: list[str] = []
-    for paragraph in text.split("\n"):
-        parts = [part for word in re.findall(r"\S+\s*", paragraph) for part in _breakable(word, size, width)]
+    for paragraph in text.split("\n")[:MOST_PARAGRAPHS]:
+        words = re.findall(r"\S+\s*", shown(paragraph, LONGEST_LINE))
+        parts = [part for word in words for part in _breakable(word, size, width)]
         lines += _fill(parts, size, width)
     return [line for line in lines if line]
 
 
 def tick_labels(values: Sequence[float]) -> tuple[list[str], int]:
-    """Numbers as short texts, told apart to a millionth of the largest, and the power of ten they share (or 0).
+    """Numbers as short texts, distinct down to a millionth of the largest, and the power of ten they share (or 0).
 
     >>> tick_labels([0.0, 0.5, 1.0])
     (['0.00', '0.50', '1.00'], 0)
@@ -215,7 +220,7 @@ def tick_labels(values: Sequence[float]) -> tuple[list[str], int]:
 
 
 def power_text(power: int) -> str:
-    """A shared power of ten as text; nothing for 0.
+    """A shared power of ten as text; empty for 0.
 
     >>> power_text(-4)
     '×10⁻⁴'

@@ -1,4 +1,4 @@
-"""How a heat is drawn: what a person may set, what that means for one heat, and the words that go with it."""
+"""How a heat is drawn: the settings, what they mean for one heat, and its caption."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from ..errors import I2AMError
-from ..levels.heat import THRESHOLD, Heat, Normalised
+from ..levels.heat import Heat, Normalised
+from ..levels.presets import THRESHOLD
 from .bar import colour_bar
 from .colours import check_colours, table_of
 
@@ -16,16 +17,16 @@ OPACITY = 0.8
 
 @dataclass(frozen=True)
 class Look:
-    """How to draw a heat, as a person may set it; the heat decides what is left open.
+    """How to draw a heat; what is None is taken from the heat.
 
     Attributes:
-        threshold: hide values up to this part of the range (the paper: 0.4); None takes the heat's own, if any.
+        threshold: hide values up to this fraction of the range (the paper: 0.4); None takes the heat's own, if any.
         colours: a name of `COLOURS`; None takes the heat's own.
         opacity: of the highest value, 0 to 1; lower values are more transparent.
         contour: draw a line at this value of the min-maxed map; True means 0.4, False draws none.
         official: the authors' own blending, picture * 0.7 + jet * 0.5.
-        scale: "each" stretches every panel to its own range, "shared" all to one; None takes the heat's own, else what
-            the drawing function says.
+        scale: "each" stretches every panel to its own range, "shared" all to one; None takes the heat's own, else the
+            drawing function's default.
 
     Raises:
         I2AMError: an unknown colour map or scale, or a number outside of its range.
@@ -34,7 +35,7 @@ class Look:
     0.4
     >>> Look(opacity=2.0)
     Traceback (most recent call last):
-    i2am.errors.I2AMError: opacity is between 0 and 1, got 2.0
+    i2am.errors.I2AMError: opacity must be between 0 and 1, got 2.0
     """
 
     threshold: float | None = None
@@ -46,13 +47,13 @@ class Look:
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold < 1:
-            raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {self.threshold}")
+            raise I2AMError(f"threshold must be a fraction of the map's range, 0 or more and below 1, got {self.threshold}")
         if self.colours is not None:
             check_colours(self.colours)
         if not 0 <= self.opacity <= 1:
-            raise I2AMError(f"opacity is between 0 and 1, got {self.opacity}")
+            raise I2AMError(f"opacity must be between 0 and 1, got {self.opacity}")
         if self.contour_at is not None and not 0 < self.contour_at < 1:
-            raise I2AMError(f"contour is a value between 0 and 1, or True for {THRESHOLD}, got {self.contour}")
+            raise I2AMError(f"contour must be a value between 0 and 1, or True for {THRESHOLD}, got {self.contour}")
         if self.scale not in (None, "each", "shared"):
             raise I2AMError(f"scale is 'each' or 'shared', got {self.scale!r}")
 
@@ -62,7 +63,7 @@ class Look:
         return None if self.contour is False else THRESHOLD if self.contour is True else self.contour
 
     def resolve(self, heat: Heat, scale: str = "shared") -> ResolvedLook:
-        """The look of one heat; ``scale`` is taken where neither the look nor the heat has one."""
+        """The look of one heat; ``scale`` applies if neither the look nor the heat has one."""
         return ResolvedLook(
             threshold=heat.threshold if self.threshold is None else self.threshold,
             colours=self.colours or ("jet" if self.official else heat.colours),
@@ -74,7 +75,7 @@ class Look:
 
 
 AS_IS = Look()
-"""The look that a heat brings along."""
+"""The heat's own look."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ResolvedLook:
 
 
 def caption_of(heat: Heat, panel: int | None, look: ResolvedLook) -> str:
-    """A line that says what a heat shows, then its notes, a line each; panel None speaks of all panels."""
+    """A line that says what a heat shows, then its notes, one per line; panel None describes all panels."""
     words = [heat.level] + [heat.side] * (heat.side != heat.level)
     head = f"{' '.join(words)} on the {heat.picture} image"
     if panel is not None and heat.labels[panel] not in ("", heat.level):
@@ -125,7 +126,7 @@ def caption_of(heat: Heat, panel: int | None, look: ResolvedLook) -> str:
 
 
 def scale_of(normal: Normalised, panel: int, scale: str) -> tuple[float, float, bool]:
-    """The raw low and high that one panel's colours stand for, and whether there is nothing but one value."""
+    """The raw values at both ends of one panel's colours, and whether there is only one value."""
     if scale == "each":
         return normal.low[panel], normal.high[panel], normal.flat[panel]
     return min(normal.low), max(normal.high), all(normal.flat)

@@ -1,4 +1,4 @@
-"""Marks on a picture: cells and pixels by crosshairs, regions by an outline."""
+"""Marks on a picture: crosshairs on cells and pixels, outlines around regions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .lettering import INK, PAPER, draw_text, line_height, size_of_text, text_wi
 
 
 def marked(picture: Image.Image, grid: TokenGrid, *cells: Cell, min_side: int = 384) -> Image.Image:
-    """The picture, enlarged like an overlay, with cells marked by a framed crosshair; several are named (row, column)."""
+    """The picture, enlarged like an overlay, with a framed crosshair on each cell; several are labelled (row, column)."""
     out, _ = enlarge(picture, min_side)
     text = size_of_text(min(out.size))
     for cell in cells:
@@ -24,18 +24,18 @@ def marked(picture: Image.Image, grid: TokenGrid, *cells: Cell, min_side: int = 
         draw_marker(out, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box, "white", text)
     if len(cells) > 1:
         for cell in cells:
-            _name(out, cell_box(grid, *cell, (out.height, out.width)), f"({cell[0]}, {cell[1]})", max(12, text - 2))
+            _label(out, cell_box(grid, *cell, (out.height, out.width)), f"({cell[0]}, {cell[1]})", max(12, text - 2))
     return out
 
 
-def _name(picture: Image.Image, box: tuple[float, float, float, float], name: str, text: int) -> None:
-    """Write a name beside a cell, on the side where there is room."""
-    width, height = round(text_width(name, text)) + 8, line_height(text)
+def _label(picture: Image.Image, box: tuple[float, float, float, float], label: str, text: int) -> None:
+    """Write a label beside a cell, on the side that has room."""
+    width, height = round(text_width(label, text)) + 8, line_height(text)
     right = box[2] + 4 + width <= picture.width
     x = round(box[2] + 4 if right else box[0] - 4 - width)
     y = round(min(max(box[1] - height - 2, 0), picture.height - height))
     ImageDraw.Draw(picture).rounded_rectangle((x, y, x + width, y + height), radius=4, fill=INK)
-    draw_text(picture, (x + 4, y), name, text, PAPER)
+    draw_text(picture, (x + 4, y), label, text, PAPER)
 
 
 def outlined(picture: Image.Image, grid: TokenGrid, cells: Sequence[Cell], min_side: int = 384) -> Image.Image:
@@ -51,16 +51,16 @@ def outlined(picture: Image.Image, grid: TokenGrid, cells: Sequence[Cell], min_s
 def draw_outline(picture: Image.Image, inside: NDArray[np.bool_]) -> Image.Image:
     """The picture with a white line, edged in black, along the border of a region (H, W) of its own size."""
     width = max(2, size_of_text(min(picture.size)) // 6)
-    whole = np.pad(inside, 1, mode="edge")  # the picture's own border is no border of the region
+    whole = np.pad(inside, 1, mode="edge")  # the picture's own border is not a border of the region
     pixels = np.array(picture.convert("RGB"))
     for reach, colour in ((width + 1, 0), (width // 2, 255)):
-        near_in, near_out = _grown(whole, reach), _grown(~whole, reach)
+        near_in, near_out = _dilated(whole, reach), _dilated(~whole, reach)
         pixels[(near_in & near_out)[1:-1, 1:-1]] = colour
     return Image.fromarray(pixels)
 
 
-def _grown(region: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    """A region (H, W) with all pixels that are at most ``reach`` rows and columns away."""
+def _dilated(region: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """A region (H, W) grown by ``reach`` rows and columns on every side."""
     out = region.copy()
     for axis in (0, 1):
         before = out.copy()
@@ -97,16 +97,16 @@ def check_pixel(picture: Image.Image, x: float, y: float) -> None:
     """Refuse a pixel (x, y) that is not on the picture.
 
     Raises:
-        I2AMError: with the pixel and the picture's size.
+        I2AMError: it lies outside; names the pixel and the picture's size.
     """
     if not (0 <= x < picture.width and 0 <= y < picture.height):
-        raise I2AMError(f"pixel ({x:g}, {y:g}) lies outside of the {picture.width} x {picture.height} picture")
+        raise I2AMError(f"pixel ({x:g}, {y:g}) lies outside the {picture.width} x {picture.height} picture; choose one inside")
 
 
 def draw_marker(
     picture: Image.Image, x: float, y: float, box: tuple[float, float, float, float] | None, colour: str, text: int
 ) -> None:
-    """A crosshair that leaves its middle open, or four arms around a box, in ``colour`` with a black edge."""
+    """A crosshair with an open centre, or four arms around a box, in ``colour`` with a black edge."""
     core, arm, gap = max(2, round(text / 5)), round(text * 1.1), round(text * 0.35)
     left, top, right, bottom = (round(v) for v in box or (x - gap, y - gap, x + gap, y + gap))
     cx, cy = round(x) - core // 2, round(y) - core // 2
@@ -145,7 +145,7 @@ def marker(
         colour: any colour name that Pillow knows; the edge is black.
 
     Raises:
-        I2AMError: the pixel lies outside of the picture, or a box or colour that is none.
+        I2AMError: the pixel lies outside of the picture, or the box or colour is invalid.
     """
     check_pixel(picture, x, y)
     if box is not None and not (box[0] < box[2] and box[1] < box[3]):
@@ -153,7 +153,7 @@ def marker(
     try:
         ImageColor.getrgb(colour)
     except ValueError as error:
-        raise I2AMError(f"{colour!r} is no colour; use a name such as 'white' or '#00e5ff'") from error
+        raise I2AMError(f"{colour!r} is not a colour; use a name or code such as 'white' or '#00e5ff'") from error
     out, factor = enlarge(picture, min_side)
     scaled = None if box is None else (box[0] * factor, box[1] * factor, box[2] * factor, box[3] * factor)
     draw_marker(out, (x + 0.5) * factor, (y + 0.5) * factor, scaled, colour, size_of_text(min(out.size)))

@@ -1,4 +1,4 @@
-"""Pictures for the panels of a heat and for the images of a run."""
+"""Which picture belongs to each panel of a heat, and to each image of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
     """A picture for each panel of a heat: one for all, one per image, or one per panel; one panel goes on every picture.
 
     Raises:
-        I2AMError: their numbers do not fit, with both.
+        I2AMError: the numbers do not fit; names both.
     """
     panels, images = len(heat.labels), list(dict.fromkeys(heat.images)) or [0]
     if len(pictures) == 1:
@@ -37,10 +37,10 @@ def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
 
 
 def one_of(pictures: Sequence[T], image: int, images: int) -> T:
-    """The picture of one image of a run, out of one for all or one per image.
+    """The picture of one image of a run, given one for all or one per image.
 
     Raises:
-        I2AMError: there is another number of them.
+        I2AMError: there is any other number of them.
 
     >>> one_of(["first", "second"], 1, 2), one_of(["for all"], 1, 2)
     ('second', 'for all')
@@ -51,7 +51,7 @@ def one_of(pictures: Sequence[T], image: int, images: int) -> T:
 
 
 def same_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """All pictures as RGB, with white added right and below up to the largest."""
+    """All pictures as RGB, padded with white on the right and below to the largest size."""
     size = (max(p.width for p in pictures), max(p.height for p in pictures))
     out = []
     for picture in pictures:
@@ -63,15 +63,15 @@ def same_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
 
 
 def check_pictures(heat: Heat, pictures: Sequence[Image.Image]) -> None:
-    """Refuse pictures of different sizes, or of another shape than the generated image's.
+    """Refuse pictures of different sizes, or of another shape than the generated image.
 
-    A reference's own size is often unknown, so its shape is not judged.
+    A reference's own size is often unknown, so its shape is not checked.
 
     Raises:
-        I2AMError: with the sizes.
+        I2AMError: they do not fit; names the sizes.
     """
     sizes = {(p.height, p.width) for p in pictures}
     if len(sizes) != 1:
-        raise I2AMError(f"pictures of one batch have one size, got {len(sizes)} sizes: {sorted(sizes)}")
+        raise I2AMError(f"pictures of one batch must have one size, got {len(sizes)} sizes: {sorted(sizes)}")
     if heat.picture == "generated":
         check_shape("picture", next(iter(sizes)), heat.size, "recorded generated image")

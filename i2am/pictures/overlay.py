@@ -26,12 +26,12 @@ def overlay(
     marks: Sequence[tuple[float, float]] = (),
     min_side: int = 384,
 ) -> Image.Image:
-    """One panel of a heat over the picture it lies on, with its raw range and what it is.
+    """One panel of a heat over the picture it lies on, with its raw range and a caption.
 
     Args:
         picture: any size; the heat is fitted to it.
         panel: which panel, counted from 0.
-        look: how to draw it; where neither the look nor the heat has a scale, "each": this panel's own range.
+        look: how to draw it; if neither the look nor the heat has a scale, "each": this panel's own range.
         colour_bar: draw the raw range beside the picture.
         caption: write what is shown, and the heat's notes, below.
         marks: pixels (x, y) of ``picture`` to mark.

@@ -28,9 +28,9 @@ def overlays(
     Args:
         pictures: one, one per image or one per panel, of one size.
         heat: whose panels are drawn.
-        look: how to draw them; where neither the look nor the heat has a scale, "shared".
-        colour_bar: with the raw range beside and the caption below, enlarged so that they can be read; without, the
-            pictures keep their size and show nothing but the heat.
+        look: how to draw them; if neither the look nor the heat has a scale, "shared".
+        colour_bar: draw the raw range beside and the caption below, and enlarge pictures so that they can be read;
+            otherwise pictures keep their size and show only the heat.
         tick: called after each panel.
 
     Raises:

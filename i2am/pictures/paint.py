@@ -15,7 +15,7 @@ from .lettering import INK, PAPER, draw_text, line_height, size_of_text, text_wi
 from .look import ResolvedLook
 
 OFFICIAL = (0.7, 0.5)
-"""The shares of picture and colours in the authors' own overlays."""
+"""The weights of picture and colours in the authors' own overlays."""
 FULL, FADE = 0.6, 1.5
 """Opacity grows as (value / FULL) ** FADE up to the value FULL: low values show the picture, high ones their colour."""
 
@@ -38,7 +38,7 @@ def _line_cover(values: Floats, at: float, width: float) -> Floats:
 
 
 def _blend(picture: Floats, values: Floats, look: ResolvedLook, text: int) -> Floats:
-    """Values (H, W) in 0-1 over the part (H, W, 3) of a picture that they cover."""
+    """Blend values (H, W) in 0-1 with the part (H, W, 3) of a picture that they cover."""
     shown = values if look.threshold is None else keep_above(torch.from_numpy(values), look.threshold).numpy()
     colour = colourise(shown, look.colours).astype(np.float32)
     if look.official:
@@ -63,7 +63,7 @@ def _flat_mark(picture: Image.Image, text: int) -> None:
 
 
 def paint(picture: Image.Image, heat: Heat, normal: Normalised, panel: int, look: ResolvedLook) -> Image.Image:
-    """One panel on a picture of the size that the heat was normalised at, without bar and caption."""
+    """One panel on a picture of the size that the heat was normalised at, without bar or caption."""
     text = size_of_text(min(picture.size))
     if normal.flat[panel]:
         out = picture.copy()

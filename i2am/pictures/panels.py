@@ -1,4 +1,4 @@
-"""One sheet of whatever there is: the panels of a heat on their pictures, or pictures alone, with labels."""
+"""One labelled sheet: the panels of a heat on their pictures, or pictures alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .paint import paint
 from .sheet import columns_for, sheet
 
 SHEET_WIDTH = 1440
-"""The width, in pixels, that the pictures of a sheet of panels aim at."""
+"""The width, in pixels, that a row of panels aims at."""
 
 Pictures = Image.Image | Sequence[Image.Image]
 
@@ -37,15 +37,15 @@ def panels(
     Args:
         picture: one, or those of a batch: one per image or one per panel (see `meet`), of one size.
         heat: whose panels are drawn.
-        look: how to draw them. Scale "shared" makes colours comparable between panels; "each" stretches every panel
-            alone and writes its raw range below it, while the bar counts from 0 to 1. Where neither the look nor the
-            heat has a scale, "shared".
-        columns: how many stand in a row; None chooses.
-        title: None says what the heat is.
-        width: the width of a panel in pixels; None chooses by their number.
+        look: how to draw them. Scale "shared" makes colours comparable between panels; "each" stretches every panel to
+            its own raw range and writes that below it, while the bar runs from 0 to 1. If neither the look nor the heat
+            has a scale, "shared".
+        columns: panels per row; None: chosen automatically.
+        title: None: what the heat shows.
+        width: the width of a panel in pixels; None: chosen by their number.
 
     Raises:
-        I2AMError: pictures that do not fit the heat, no column, or no width.
+        I2AMError: the pictures do not fit the heat, or columns or width is below 1.
     """
     resolved = look.resolve(heat)
     heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
@@ -55,7 +55,7 @@ def panels(
     if columns < 1:
         raise I2AMError(f"a sheet needs at least 1 column, got {columns}")
     if width is not None and width < 1:
-        raise I2AMError(f"a panel's width is 1 pixel or more, got {width}")
+        raise I2AMError(f"a panel's width must be 1 pixel or more, got {width}")
     width = width if width is not None else min(384, max(150, SHEET_WIDTH // columns))
     drawn, details, bar = draw_all([_sized(p, width) for p in pictures], heat, resolved)
     head, *notes = caption_of(heat, None, resolved).split("\n")
@@ -100,7 +100,7 @@ def _range_text(low: float, high: float, flat: bool) -> str:
 
 
 def _sized(picture: Image.Image, width: int) -> Image.Image:
-    """The picture as RGB, brought to ``width`` unless it is at most half as wide again already."""
+    """The picture as RGB, resized to ``width`` unless it is already that wide, or up to half as wide again."""
     base, _ = enlarge(picture, 1)
     if width <= base.width <= 1.5 * width:
         return base
@@ -117,18 +117,18 @@ def sheet_of(
     columns: int = 0,
     look: Look = AS_IS,
 ) -> Image.Image:
-    """A heat on its pictures or, where there are none, on grey; or pictures side by side.
+    """A heat on its pictures or, if there are none, on grey; or pictures side by side.
 
     Args:
         heat: its panels are drawn; may be None.
-        pictures: those of a batch, see `meet`; may be None where there is a heat.
-        labels: a line for each panel or picture; empty: the heat's own.
-        title: stands above all; empty: what the heat is.
-        columns: how many stand in a row; 0 chooses.
+        pictures: those of a batch, see `meet`; may be None if there is a heat.
+        labels: one line per panel or picture; empty: the heat's own.
+        title: written above everything; empty: what the heat shows.
+        columns: panels or pictures per row; 0: chosen automatically.
         look: how to draw the heat; see `panels`.
 
     Raises:
-        I2AMError: neither is given, or their numbers or those of the labels do not fit.
+        I2AMError: neither is given, or the numbers of panels, pictures or labels do not match.
     """
     lines = [line.strip() for line in labels.strip().splitlines()]
     if heat is None:

@@ -1,4 +1,4 @@
-"""The map of what a person points at on one picture, a point, several or a region, and that picture with it marked."""
+"""The map of what a person points at on a picture (one point, several, or a region), and that picture with it marked."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ def patch_heat(
         direction: as in `sram`: "reference" points at the generated picture, "generated" at the reference.
         at: pixel (x, y), used where there are neither points nor a region.
         choice: what to take of the recording; see `sram`.
-        points: JSON of several pixels, each with a panel of its own.
-        pictures: the picture pointed at, one or one per image; pixels count in it. None: in the recorded picture's.
-        region: MASK (1 or images, H, W) over that picture; gives the mean over its patches.
+        points: JSON of several pixels; each gets a panel of its own.
+        pictures: the picture pointed at, one or one per image; pixels are in its coordinates. None: in those
+            of the recorded picture.
+        region: MASK (1 or images, H, W) over that picture; its patches are averaged.
         preset: see `ulam`.
 
     Raises:
-        I2AMError: a place outside of what the tokens cover, or pictures and masks that do not fit.
+        I2AMError: the place lies outside of what the tokens cover, or pictures or masks do not fit.
         UnavailableError: as `sram`.
     """
     grid = asked_grid(maps, direction, choice, preset=preset)
@@ -84,8 +85,8 @@ def _picture(
 
 
 def _noted(heat: Heat, unknown: bool) -> Heat:
-    """Say where the place pointed at was read off a stretched grid."""
+    """Add a note if the grid's rectangle was unknown and taken to be the whole picture."""
     if not unknown:
         return heat
-    note = "which part of the picture pointed at the tokens cover is unknown: taken to be all of it"
+    note = "it is unknown which part of this picture the tokens cover: all of it is assumed"
     return replace(heat, notes=(*heat.notes, note))

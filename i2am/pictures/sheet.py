@@ -12,7 +12,7 @@ from .lettering import INK, PAPER, QUIET, draw_text, line_height, size_of_text, 
 
 
 def columns_for(count: int, cell: tuple[float, float]) -> int:
-    """How many columns give ``count`` cells of (width, height) a landscape sheet with few empty places.
+    """The number of columns that sets ``count`` cells of (width, height) on a landscape sheet with few gaps.
 
     >>> columns_for(5, (100, 120)), columns_for(8, (100, 120))
     (3, 4)
@@ -24,7 +24,7 @@ def columns_for(count: int, cell: tuple[float, float]) -> int:
 
 
 def _lines_of(label: str, size: int, width: float) -> list[tuple[str, int, tuple[int, int, int]]]:
-    """A label's lines with size and colour; what follows its first line break is set smaller and quieter."""
+    """A label's lines with size and colour; what follows its first line break is smaller and grey."""
     head, _, detail = label.partition("\n")
     small = max(12, size - 2)
     lines = [(line, size, INK) for line in wrap(head, size, width)]
@@ -32,12 +32,12 @@ def _lines_of(label: str, size: int, width: float) -> list[tuple[str, int, tuple
 
 
 def block(lines: Sequence[tuple[str, int, tuple[int, int, int]]]) -> int:
-    """The height of lines of text set below each other, in pixels."""
+    """The height of lines of text, one below another, in pixels."""
     return sum(line_height(size) for _, size, _ in lines)
 
 
 def set_lines(image: Image.Image, at: tuple[float, float], lines: Sequence[tuple[str, int, tuple[int, int, int]]]) -> None:
-    """Draw lines of (text, size, colour) below each other, from the left top corner ``at``."""
+    """Draw lines of (text, size, colour) one below another, from the top left corner ``at``."""
     x, y = at
     for text, size, fill in lines:
         draw_text(image, (x, y), text, size, fill)
@@ -57,11 +57,11 @@ def sheet(
 
     Args:
         items: pictures with labels; text after a label's first line break is set smaller, as its detail.
-        columns: how many stand in a row; None chooses.
-        title: stands above all.
-        notes: small print below all, one paragraph each.
-        beside: a picture to the right of all, such as a colour bar.
-        text: height of the labels' letters in pixels; None: what suits the pictures' size.
+        columns: pictures per row; None: chosen automatically.
+        title: written above everything.
+        notes: small print below everything, one paragraph each.
+        beside: a picture to the right of the others, such as a colour bar.
+        text: height of the labels' letters in pixels; None: chosen by the pictures' size.
 
     Returns:
         An RGB picture. Its ``info["cells"]`` lists the (left, top, right, bottom) of every picture on it.
@@ -76,7 +76,7 @@ def sheet(
     widest, tallest = max(p.width for p, _ in items), max(p.height for p, _ in items)
     text = text or size_of_text(min(widest, tallest))
     cell = max(widest, 7 * text)
-    # One picture alone: its label may run on below what stands beside it.
+    # A single picture: its label may extend below the picture beside it.
     room = cell if len(items) > 1 or beside is None else cell + beside.width
     labels = [_lines_of(label, text, room) for _, label in items]
     below = [block(lines) for lines in labels]

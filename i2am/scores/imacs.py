@@ -1,4 +1,4 @@
-"""IMACS (eq. 18): does a map lie inside its mask? With its parts, baselines and the pair of both sides."""
+"""IMACS (eq. 18): does a map lie inside its mask? The score with its parts and baselines, for one map or for both sides."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ..geometry.masks import MaskLike, mask_to_score
 from ..geometry.shapes import check_shape
 from ..levels.available import layers_for
 from ..levels.choice import EVERYTHING, Choice
-from ..levels.heat import THRESHOLD, Heat, fit, keep_above, normalise, times_mask
+from ..levels.heat import Heat, fit, keep_above, normalise, times_mask
 from ..levels.marginal import ulam
 from ..levels.masked import masked_g2r
 from ..levels.mirror import mirror_of_object
 from ..levels.patch import pairwise_layers_of
-from ..levels.presets import preset_of
+from ..levels.presets import THRESHOLD, preset_of
 from ..levels.selection import select
 from ..maps.kinds import level_sides
 from ..maps.value import AttributionMaps
 
 SCORED = (*level_sides("generated"), "mirror")
-"""The maps on the generated image that IMACS_g can be taken of; the mirror is that of the reference mask."""
+"""The maps on the generated image that IMACS_g can score; the mirror is that of the reference mask."""
 LAMBDA = 3.0
 SAME = 0.01
-"""Two masks are one where they differ by at most this share of their area: rounding, or another size."""
+"""Two masks count as the same if they differ by at most this share of their area, by rounding or resizing."""
 SHIFTS = 32
 RANDOM_MAPS = 32
 
 
 @dataclass(frozen=True)
 class Score:
-    """One IMACS with what stands behind it; None where the map is flat.
+    """One IMACS score with its parts and baselines; None if the map is flat.
 
     Attributes:
         score: inside - weight * outside.
@@ -49,7 +49,7 @@ class Score:
         shifted: mean score of the same map shifted cyclically (a baseline that keeps its shape).
         random: mean score of maps of independent uniform noise on the map's own grid.
         flat: whether the map was flat and has no score.
-        layers: the layers that it was made of.
+        layers: the layers that the map was made from.
         notes: what a reader must know.
     """
 
@@ -83,7 +83,7 @@ def _eq18(values: Tensor, mask: Tensor, weight: float) -> tuple[Tensor, Tensor, 
 def roc_area(values: Tensor, mask: Tensor) -> float | None:
     """Area under the ROC curve, ties counted half; a pixel counts as inside where the mask is 0.5 or more.
 
-    None where all pixels are inside, or none.
+    None if all pixels are inside, or none are.
 
     >>> roc_area(torch.tensor([0.9, 0.4, 0.6, 0.1]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
     0.75
@@ -98,7 +98,7 @@ def roc_area(values: Tensor, mask: Tensor) -> float | None:
 
 
 def _shifts(values: Tensor) -> Tensor:
-    """The map shifted cyclically by an even spread of offsets other than none."""
+    """The map shifted cyclically by evenly spread offsets, zero left out."""
     height, width = values.shape
     count = int(SHIFTS**0.5) + 1  # along each axis
     offsets = [(height * i // count, width * j // count) for i in range(count) for j in range(count) if i or j]
@@ -130,11 +130,11 @@ def imacs(
         weight: lambda.
         threshold: values of the min-maxed map not above it count as 0.
         name: what to call the mask in errors.
-        layers: names that the score carries.
+        layers: names of layers to store in the score.
 
     Raises:
-        MaskError: the mask or its complement is empty, or it is no (H, W) mask.
-        I2AMError: lambda is negative or no number, or the threshold is no part of the range.
+        MaskError: the mask or its complement is empty, or it is not an (H, W) mask.
+        I2AMError: lambda is negative or not finite, or the threshold is not in [0, 1).
 
     >>> heat = Heat(torch.tensor([[[4.0, 2.0, 0.0, 0.0]]]), "R2G", "generated", "ULAM", ("all steps",), (1, 4))
     >>> score = imacs(heat, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
@@ -142,16 +142,16 @@ def imacs(
     (0.75, 0.0, 0.75)
     """
     if not 0 <= weight < float("inf"):
-        raise I2AMError(f"lambda weighs what lies outside the mask: 0 or more, such as {LAMBDA:g}, got {weight:g}")
+        raise I2AMError(f"lambda weighs what lies outside the mask: it must be 0 or more, such as {LAMBDA:g}, got {weight:g}")
     if not 0 <= threshold < 1:
-        raise I2AMError(f"threshold is a part of the range, 0 or more and below 1, got {threshold:g}")
+        raise I2AMError(f"threshold must be a fraction of the map's range, 0 or more and below 1, got {threshold:g}")
     if len(heat.values) != 1:
         raise UnavailableError(f"IMACS scores one map, got {len(heat.values)} panels; choose one with Heat.panel")
     mask = mask_to_score(mask, name)
     size = (mask.shape[0], mask.shape[1])
     normal = normalise(heat, size)
     if normal.flat[0]:
-        return Score(None, None, None, weight, flat=True, layers=layers, notes=("the map is flat: it has no score",))
+        return Score(None, None, None, weight, flat=True, layers=layers, notes=("the map is flat, so it has no score",))
     kept = keep_above(normal.values, threshold)
     score, inside, outside = (float(t) for t in _eq18(kept, mask, weight))
     shown = normal.values[0]
@@ -189,7 +189,7 @@ def score_generated(
     selection = select(maps, preset_of(preset), choice, side="SRAM" if side == "mirror" else side)
     if side == "mirror":
         if reference_mask is None:
-            raise UnavailableError("the mirror shows where the object went, and needs the reference mask to know the object")
+            raise UnavailableError("the mirror shows where the object went, so it needs the reference mask: give one")
         heat = mirror_of_object(maps, mask_to_score(reference_mask, "reference mask"), choice, preset=preset)
         layers = pairwise_layers_of(maps, selection, "mirror")
     else:
@@ -223,7 +223,7 @@ def score_reference(
         layers = tuple(x.name for x in layers_for(maps, select(maps, rules, choice, side="G2R"), "G2R"))
     else:
         inside = None if inpaint_mask is None else mask_to_score(inpaint_mask, "inpainting mask")
-        if inside is not None and maps.inpaint_mask is not None and _same(maps, inside, choice.image):
+        if inside is not None and maps.inpaint_mask is not None and _is_recorded(maps, inside, choice.image):
             inside = None
         heat, layers = masked_g2r(maps, inside, choice, preset=preset)
     score = imacs(heat, reference, weight=weight, threshold=threshold, name="reference mask", layers=layers)
@@ -261,8 +261,8 @@ def imacs_pair(
         reference_mask: (H, W), 1 = the object.
         choice: what to take of the recording.
         preset: see `ulam`; "official" scores R2G inverted and G2R times the reference mask.
-        side: which map on the generated image, "R2G", "R2G-balanced", "mass" or "mirror": that of the reference mask.
-        placed_only: that map over the reference's placed tokens only.
+        side: which map on the generated image, "R2G", "R2G-balanced", "mass" or "mirror" (that of the reference mask).
+        placed_only: take that map over the reference's placed tokens only.
         weight: lambda.
         threshold: values of the min-maxed map not above it count as 0.
 
@@ -286,7 +286,7 @@ def imacs_pair(
     return {"g": g, "r": r}
 
 
-def _same(maps: AttributionMaps, mask: Tensor, image: int) -> bool:
+def _is_recorded(maps: AttributionMaps, mask: Tensor, image: int) -> bool:
     """Whether the mask is the one given at recording."""
     kept = maps.inpaint_mask
     assert kept is not None

@@ -1,4 +1,4 @@
-"""IMACS of one image of a run from whatever masks there are, what could not be scored, and why."""
+"""IMACS of one image of a run with whatever masks there are; what could not be scored, and why."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from torch import Tensor
 from ..errors import MaskError, UnavailableError
 from ..geometry.masks import mask_of
 from ..levels.choice import EVERYTHING, Choice
-from ..levels.heat import THRESHOLD, Heat
+from ..levels.heat import Heat
+from ..levels.presets import THRESHOLD
 from ..maps.value import AttributionMaps
 from .imacs import LAMBDA, Score, score_generated, score_reference
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """What one image of a batch scored: by the letter of its IMACS, "g" on the generated image and "r" on the reference.
+    """The scores of one image of a batch, by letter: "g" for IMACS_g on the generated image, "r" for IMACS_r on the reference.
 
     Attributes:
         image: which image, from 0.
-        scores: "g" and "r"; one that could not be had is None, with the reason as a note.
-        heats: the map behind each score, where there is one.
-        masks: (H, W), the mask that each of these was scored against.
+        scores: "g" and "r"; a score that is unavailable is None, with the reason as a note.
+        heats: the map behind each score that there is.
+        masks: (H, W), the mask that each of these maps was scored against.
     """
 
     image: int
@@ -44,7 +45,7 @@ def score_image(
     weight: float = LAMBDA,
     threshold: float = THRESHOLD,
 ) -> ImageScores:
-    """Score one image of a run with the masks that there are.
+    """Score one image of a run with whatever masks there are.
 
     Args:
         maps: a recording.
@@ -52,7 +53,7 @@ def score_image(
         reference_mask: MASK (1 or images, H, W), 1 = the object; or None.
         choice: what to take of the recording, and which image of the batch to score.
         side: which map on the generated image.
-        placed_only: that map over the reference's placed tokens only.
+        placed_only: take that map over the reference's placed tokens only.
         preset: see `ulam`.
         weight: lambda.
         threshold: values of the min-maxed map not above it count as 0.
@@ -76,7 +77,7 @@ def score_image(
         raise MaskError("IMACS needs a mask: connect the inpainting mask, the reference mask, or both")
 
     found: dict[str, tuple[Score, Heat]] = {}
-    missing: dict[str, str] = {}  # why there is no score; where one map is unavailable, the other still has its own
+    missing: dict[str, str] = {}  # why a score is missing; if one map is unavailable, the other is still scored
     if inside is None:
         missing["g"] = "no inpainting mask was given"
     else:

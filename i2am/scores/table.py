@@ -10,20 +10,20 @@ from .run import ImageScores
 
 
 def mean_of(images: Sequence[ImageScores], letter: str) -> float:
-    """The mean of IMACS_g or IMACS_r, by its letter, over the images that have a score; NaN where none has."""
+    """The mean of IMACS_g or IMACS_r, by its letter, over the images that have a score; NaN if none has."""
     known = [score for x in images if (score := x.scores[letter].score) is not None]
     return sum(known) / len(known) if known else math.nan
 
 
 def scores_text(images: Sequence[ImageScores], about: str = "") -> str:
-    """All scores as a table in text: what it is of, a line per score, their means where there are several, and the notes."""
+    """All scores as a text table: a heading, a line per score, their means if there are several images, and the notes."""
     several = len(images) > 1
     lines = [about] * bool(about)
     lines += score_table({f"image {x.image}" if several else "": dict(x.scores) for x in images})
     for letter in ("g", "r"):
         mean = mean_of(images, letter)
         if math.isnan(mean):
-            lines.append(f"IMACS_{letter} is handed on as NaN (not a number): there is no score")
+            lines.append(f"IMACS_{letter} is output as NaN (not a number): there is no score")
         elif several:
             lines.append(f"IMACS_{letter} mean: {mean:.3f}")
     return "\n".join(lines)

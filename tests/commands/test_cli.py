@@ -147,6 +147,42 @@ def test_score_prints_and_writes_the_scores(run: Path, tmp_path: Path, capsys: p
     assert again["g"]["score"] == pytest.approx(scores["g"]["inside"] - scores["g"]["outside"])
 
 
+def test_masks_mean_what_a_person_means(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same scores from 0 and 255, 0 and 1, 16 bits and the transparency; a photo is refused by name."""
+    inpaint = np.array(Image.open(run / "inpaint.png"))
+    forms = {
+        "255": Image.fromarray(inpaint),
+        "1": Image.fromarray(inpaint // 255),
+        "16": Image.fromarray(inpaint.astype(np.uint16) * 257),
+        "alpha": Image.fromarray(np.dstack([inpaint * 0] * 3 + [inpaint])),
+    }
+    scores = []
+    for name, picture in forms.items():
+        picture.save(tmp_path / f"{name}.png")
+        given = ["--inpaint-mask", str(tmp_path / f"{name}.png"), "--reference-mask", str(run / "garment.png")]
+        assert main(["score", str(run / "maps.safetensors"), *given, "--json", str(tmp_path / "scores.json")]) == 0
+        scores.append(json.loads((tmp_path / "scores.json").read_text()))
+    assert all(one == scores[0] for one in scores)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
+    given = ["--inpaint-mask", str(tmp_path / "photo.png"), "--reference-mask", str(run / "garment.png")]
+    assert main(["score", str(run / "maps.safetensors"), *given]) == 2
+    assert "photo.png is a picture in colours, not a mask" in capsys.readouterr().err
+
+
+def test_show_turns_a_photo_as_its_exif_data_says(run: Path, tmp_path: Path) -> None:
+    shown = np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(shown).save(tmp_path / "upright.png")
+    Image.fromarray(np.rot90(shown)).save(tmp_path / "turned.png", exif=exif)
+    drawn = []
+    for name in ("upright", "turned"):
+        asked = ["show", str(run / "maps.safetensors"), "--level", "ulam", "--image", str(tmp_path / f"{name}.png")]
+        assert main([*asked, "--out", str(tmp_path / "out.png")]) == 0
+        drawn.append(Image.open(tmp_path / "out.png").tobytes())
+    assert drawn[0] == drawn[1]
+
+
 SCORE = ["score", "{maps}", "--inpaint-mask", "{run}/inpaint.png", "--reference-mask", "{run}/garment.png"]
 BAD = {
     "missing file": (["show", "{run}/none.safetensors", "--level", "ulam"], "there is no file"),
@@ -154,7 +190,7 @@ BAD = {
     "unknown layer": (["show", "{maps}", "--level", "ulam", "--layers", "nope*"], "no recorded layer matches 'nope*'"),
     "unknown head": (["show", "{maps}", "--level", "hlam", "--heads", "9"], "heads 0 to 3"),
     "steps outside": (["show", "{maps}", "--level", "ulam", "--steps", "2:9"], "steps 0 to 4"),
-    "steps no group": (["show", "{maps}", "--level", "sram", "--at", "1,1", "--steps", "0:1"], "no union"),
+    "steps no group": (["show", "{maps}", "--level", "sram", "--at", "1,1", "--steps", "0:1"], "not a union"),
     "too many groups": (["show", "{maps}", "--level", "tlam", "--groups", "9"], "1 to 4"),
     "uncond": (["show", "{maps}", "--level", "ulam", "--branch", "uncond"], "was not recorded"),
     "reference": (["show", "{maps}", "--level", "ulam", "--reference", "1"], "does not exist"),

@@ -80,3 +80,20 @@ def example() -> AttributionMaps:
 def described(maps: AttributionMaps) -> dict[str, Any]:
     """All that maps say of themselves, but for their tensors."""
     return {name: getattr(maps, name) for name in (*FIELDS, "nbytes", "pairwise_heads")}
+
+
+def assert_equal(a: AttributionMaps, b: AttributionMaps) -> None:
+    """Both say the same and hold the same, of the same types."""
+    assert described(a) == described(b)
+    assert type(a.run.timesteps) is type(b.run.timesteps) is tuple
+    assert a._tensors.keys() == b._tensors.keys()
+    for key, tensor in a._tensors.items():
+        assert tensor.dtype == b._tensors[key].dtype
+        assert torch.equal(tensor, b._tensors[key]), key
+    assert (a.inpaint_mask is None) == (b.inpaint_mask is None)
+    if a.inpaint_mask is not None:
+        assert torch.equal(a.inpaint_mask, b.inpaint_mask)
+    assert a.thumbnails.keys() == b.thumbnails.keys()
+    for name, picture in a.thumbnails.items():
+        assert b.thumbnails[name].dtype == torch.uint8
+        assert torch.equal(picture, b.thumbnails[name])

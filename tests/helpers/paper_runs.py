@@ -1,12 +1,14 @@
-"""Small runs of the paper's models: their pictures, what stands behind the noise, and DDIM, by the families' descriptions."""
+"""Small runs of the paper's models by the families' descriptions: pictures, what stands behind the noise, DDIM and PLMS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import paper_models as paper
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 SIDE = 128  # pixels of the small runs; the families' own sizes take minutes here
@@ -62,11 +64,31 @@ def channels_of(family: str, vae: Encode, given: dict[str, Tensor]) -> tuple[Ten
     return torch.cat([latents, cells[:, None]], 1), latents if family == "dci-vton" else torch.zeros(1, 4, 16, 16)
 
 
+def resized(family: str, shown: Tensor, side: int = SIDE) -> Tensor:
+    """A picture (1, h, w, 3) of 8 bits at another size, as the family's authors resize it."""
+    if shown.shape[1:3] == (side, side):
+        return shown
+    if family == "dci-vton":
+        pixels = Image.fromarray((shown[0] * 255).round().byte().numpy()).resize((side, side), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(pixels))[None] / 255
+    if family == "stableviton":  # OpenCV's linear: the four nearest pixels, in 8 bits
+        grown = torch.nn.functional.interpolate(shown.movedim(-1, 1), (side, side), mode="bilinear")
+        return (grown * 255).round().movedim(1, -1) / 255
+    return shown
+
+
+def seen(family: str, shown: Tensor) -> Tensor:
+    """What the image encoder sees of a reference (1, 56, 56, 3) without a mask: (1, 3, 56, 56)."""
+    if family in ("paint-by-example", "custom"):  # at its own size already
+        return shown.movedim(-1, 1)
+    at_size = resized(family, shown).movedim(-1, 1)
+    return torch.nn.functional.interpolate(at_size, (SIZES.picture, SIZES.picture), mode="bilinear")
+
+
 def on_vae(vae: Encode, shown: Tensor) -> Tensor:
-    """A picture of another size as scaled latents."""
-    resized = torch.nn.functional.interpolate(shown.movedim(-1, 1), (SIDE, SIDE), mode="bilinear", antialias=True)
+    """StableVITON's garment, of another size, as scaled latents."""
     with torch.inference_mode():
-        return vae(resized.clamp(0, 1).movedim(1, -1)) * SCALE
+        return vae(resized("stableviton", shown)) * SCALE
 
 
 def predicted(state: dict[str, Tensor], x: Tensor, t: int, context: Tensor, garment: Tensor | None) -> Tensor:
@@ -86,15 +108,38 @@ def ddim(
     garment: Tensor | None,
     first: int | None = None,
     last: float = 1.0,
+    plms: bool = False,
 ) -> Tensor:
-    """DDIM with eta 0 over timesteps 901, 801, … 1, from the start noised to ``first`` and to ``last`` as the end's ᾱ."""
+    """DDIM with eta 0 over timesteps 901, 801, … 1, from the start noised to ``first`` and to ``last`` as the end's ᾱ.
+
+    With ``plms`` the step goes along a mix of the noise of up to four steps, and the first one along the mean of the noise
+    here and where it would lead.
+    """
     alphas = state["alphas_cumprod"].double()
     steps = list(range(1, 1000, 1000 // STEPS))[::-1]
     begin = alphas[steps[0] if first is None else first]
     z = begin.sqrt() * start + (1 - begin).sqrt() * noise
-    for i, t in enumerate(steps):
+
+    def guided(z: Tensor, t: int) -> Tensor:
         model = [predicted(state, torch.cat([z.float(), known], 1), t, c, garment) for c in contexts]
-        eps = model[1] + cfg * (model[0] - model[1])
+        return model[1] + cfg * (model[0] - model[1])
+
+    past: list[Tensor] = []
+    for i, t in enumerate(steps):
+        eps = used = guided(z, t)
         a, after = alphas[t], alphas[steps[i + 1]] if i + 1 < len(steps) else torch.tensor(last)
-        z = after.sqrt() * (z - (1 - a).sqrt() * eps) / a.sqrt() + (1 - after).sqrt() * eps
+
+        def moved(eps: Tensor, z: Tensor = z, a: Tensor = a, after: Tensor = after) -> Tensor:
+            return after.sqrt() * (z - (1 - a).sqrt() * eps) / a.sqrt() + (1 - after).sqrt() * eps
+
+        if plms and len(past) == 0:
+            used = (eps + guided(moved(eps), steps[i + 1])) / 2
+        elif plms and len(past) == 1:
+            used = (3 * eps - past[-1]) / 2
+        elif plms and len(past) == 2:
+            used = (23 * eps - 16 * past[-1] + 5 * past[-2]) / 12
+        elif plms:
+            used = (55 * eps - 59 * past[-1] + 37 * past[-2] - 9 * past[-3]) / 24
+        past.append(eps)
+        z = moved(used)
     return z

@@ -75,11 +75,11 @@ def test_the_objects_mask_adds_where_it_went(drawn: Drawn) -> None:
     score, _ = score_generated(run().maps, INSIDE, OBJECT, side="mirror")
     assert score.score is not None
     told = [line for line in drawn.notes if line.startswith("IMACS_g of the mirror")]
-    assert len(told) == 2  # one an image of the batch, and none without the object's mask
+    assert len(told) == 2  # one per image of the batch, and none without the object's mask
     assert told[0].startswith(f"IMACS_g of the mirror {score.score:.2f} ".replace("-", "−"))
     first_look(Run(heads=None).maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
     assert drawn.labels[-1] == without
-    assert any(line.startswith("no mirror: none of the layers has pairwise maps") for line in drawn.notes)
+    assert any(line.startswith("no mirror: none of the chosen layers has pairwise maps") for line in drawn.notes)
 
 
 def test_a_mask_given_at_recording_is_enough() -> None:

@@ -136,7 +136,7 @@ def test_an_unknown_rectangle_is_said() -> None:
     )
     object.__setattr__(unknown := maps.with_thumbnails({}), "layers", layers)
     heat, _ = patch_heat(unknown, "generated", (1, 1))
-    assert any("picture pointed at the tokens cover is unknown" in note for note in heat.notes)
+    assert any("unknown which part of this picture the tokens cover" in note for note in heat.notes)
 
 
 def test_the_mirror_of_an_object_is_the_mean_over_its_patches() -> None:

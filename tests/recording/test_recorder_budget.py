@@ -396,13 +396,36 @@ def test_steps_out_of_order_or_twice_are_refused() -> None:
         recorder.end_step(0)
 
 
-def test_a_layer_that_was_not_there_in_every_step_is_refused() -> None:
+def test_a_layer_that_was_not_there_in_every_step_is_left_out_with_a_note() -> None:
     recorder = Recorder(LAYOUT, steps=2)
     for step, layers in enumerate([NETWORK, NETWORK[:2]]):
         for layer in layers:
             recorder.observe(layer.name, layer.grid, step, "cond", *(t[:1] for t in call(0, "cond", layer)), scale=0.5)
         recorder.end_step(step)
-    with pytest.raises(RecordingError, match="'up', branch 'cond' was seen in 1 steps, others in 2"):
+    maps = recorder.finish()
+    assert [x.name for x in maps.layers] == [x.name for x in NETWORK[:2]]
+    assert {key[1] for key in maps._tensors} == {x.name for x in NETWORK[:2]}
+    assert [n for n in maps.notes if "not computed in all steps" in n and n.endswith(": up")]
+
+
+def test_a_branch_that_was_not_there_in_every_step_is_left_out_with_a_note() -> None:
+    recorder, layer = Recorder(LAYOUT, steps=2, branches=("uncond", "cond")), NETWORK[0]
+    for step, branches in enumerate([("uncond", "cond"), ("cond",)]):
+        for branch in branches:
+            recorder.observe(layer.name, layer.grid, step, branch, *(t[:1] for t in call(0, branch, layer)), scale=0.5)
+        recorder.end_step(step)
+    maps = recorder.finish()
+    assert (maps.branches, maps.null_branches, maps.recorded) == (("cond",), (), (0, 1))
+    assert {key[2] for key in maps._tensors} == {"cond"}
+    assert [n for n in maps.notes if "'uncond' was left out: it was evaluated in 1 of 2 steps" in n]
+
+
+def test_a_run_of_which_nothing_is_complete_is_refused() -> None:
+    recorder = Recorder(LAYOUT, steps=2)
+    for step, layer in enumerate(NETWORK[:2]):
+        recorder.observe(layer.name, layer.grid, step, "cond", *(t[:1] for t in call(0, "cond", layer)), scale=0.5)
+        recorder.end_step(step)
+    with pytest.raises(RecordingError, match=r"no layer was computed in all 2 steps.*DeepCache"):
         recorder.finish()
 
 

@@ -75,8 +75,8 @@ def test_a_map_that_is_refused_leaves_the_other_its_score() -> None:
     text = scores_text([found], "λ 3")
     assert text.startswith("λ 3\n")
     assert "IMACS_r: G2R of branch 'uncond' is refused" in text
-    assert "IMACS_r is handed on as NaN" in text
-    assert "IMACS_g is handed on as NaN" not in text
+    assert "IMACS_r is output as NaN" in text
+    assert "IMACS_g is output as NaN" not in text
     assert math.isnan(mean_of([found], "r"))
 
 

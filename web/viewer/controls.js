@@ -41,14 +41,14 @@ function check(label, title, change) {
   return { row: el("div", { class: "i2am-check", title }, input, el("label", { for: id }, label)), input };
 }
 
-/** How many heads were recorded apart, 0 if none. */
+/** How many heads were recorded separately, 0 if none. */
 function headCount(data) {
   const shapes = [...data.pairwise, ...data.marginals].map((entry) => entry.values.shape[1]);
   const most = Math.max(0, ...shapes);
   return most > 1 ? most : 0;
 }
 
-/** The layers' names without the dotted words at their end that all of them share, as ".transformer_blocks.0". */
+/** The layers' names without the dotted suffix that all of them share, such as ".transformer_blocks.0". */
 export function layerNames(data) {
   const parts = data.layers.map((layer) => layer.name.split("."));
   const least = Math.min(...parts.map((p) => p.length)) - 1;

@@ -1,10 +1,10 @@
 /**
- * Arrays as they travel in a page: quantised whole numbers with scales for each row, deflated, in base64.
+ * Arrays as a page embeds them: quantised integers with scales for each row, deflated, in base64.
  *
- * A packed array is {shape, leading, dtype: "uint8" | "uint16", scales, data}. `data` holds the whole numbers, row-major,
- * little-endian (as every browser's machine is) and deflated (zlib); `scales` holds float32 for every row (the last
- * axis), not deflated: where `leading` is above 0 one for its first `leading` values and one for the others, else one;
- * value = number × scale. Browsers inflate only asynchronously: `inflate(data)` does it for all arrays of a viewer's data,
+ * A packed array is {shape, leading, dtype: "uint8" | "uint16", scales, data}. `data` holds the integers, row-major,
+ * little-endian (as every machine with a browser is) and deflated (zlib); `scales` holds float32 for every row (the last
+ * axis), not deflated: if `leading` is above 0, one for its first `leading` values and one for the others, else one;
+ * value = integer × scale. Browsers inflate only asynchronously: `inflate(data)` does it for all arrays of a viewer's data,
  * once, in place.
  */
 

@@ -1,9 +1,10 @@
 /**
- * The maps of one recording, reduced to what is looked at: ULAM and its filters, SRAM and its mirror.
+ * The maps of one recording, reduced to what is looked at: ULAM and the other levels, SRAM and its mirror.
  *
- * Grids are [rows, columns]; maps are Float32Array, row-major. The same definitions as in i2am/levels/ (preset "default"): layers are resized to the common grid, scaled by their token counts and averaged
- * over layers and heads, never renormalised; a query of the common grid on a coarser layer is the bilinear mix of that
- * layer's rows, so that SRAM's mean over all queries is G2R; time groups are averaged per step.
+ * Grids are [rows, columns]; maps are Float32Array, row-major. The definitions are those of i2am/levels/ (preset "default"):
+ * layers are resized to the common grid, scaled by their token counts and averaged over layers and heads, never
+ * renormalised; a query of the common grid on a coarser layer is the bilinear mix of that layer's rows, so that SRAM's mean
+ * over all queries is G2R; time groups are averaged over their steps.
  */
 
 import { Packed } from "./decode.js";
@@ -28,13 +29,13 @@ export class Maps {
     this.object = {};
   }
 
-  /** The sides that can be chosen for a picture, those recorded for any reference alone. */
+  /** The sides that can be chosen for a picture: those recorded for any reference. */
   sidesOf(picture) {
     const lie = this.data.kinds.filter((kind) => kind.picture === picture && kind.asked !== "patch");
     return lie.map((kind) => kind.side).filter((side) => this.data.references.some((_, i) => this.hasSide(side, i)));
   }
 
-  /** The side that a picture opens with: of those that there are the one of lowest rank; undefined: there is none. */
+  /** The side that a picture opens with: the recorded one of the lowest rank; undefined if there is none. */
   firstSide(picture) {
     const rank = (side) => this.kinds.get(side).rank;
     return this.sidesOf(picture).sort((a, b) => rank(a) - rank(b))[0];
@@ -56,7 +57,7 @@ export class Maps {
 
   /** The indices of the chosen layers (−1: all) that have an array for the chosen time group and head. */
   layersWith(recorded, { layer, group, head, reference }) {
-    if (group >= 0 && !this.data.references[reference].steps[group]) return []; // it was not attended to
+    if (group >= 0 && !this.data.references[reference].steps[group]) return []; // the reference was not attended to
     return this.data.layers.map((_, i) => i).filter((i) => {
       const array = (layer < 0 || layer === i) && recorded(i);
       if (!array) return false;
@@ -66,7 +67,7 @@ export class Maps {
     });
   }
 
-  /** The layers of a patch map. Where patch maps were kept as their mean over heads, the choice of a head is left aside. */
+  /** The layers of a patch map. If patch maps were kept as their mean over heads, the choice of a head is ignored. */
   pairwiseLayers(state) {
     const { head, ...rest } = state;
     return this.layersWith((i) => this.pair(state.reference, i), { ...rest, head: this.headsOfPairs() ? head : -1 });
@@ -77,7 +78,7 @@ export class Maps {
     return this.data.pairwise.some((entry) => entry.values.shape[1] > 1);
   }
 
-  /** [group, weight] of the chosen time group, or of all, each weighted by the recorded steps that attended to the reference. */
+  /** [group, weight] of the chosen time group, or of all, weighted by their recorded steps that attended to the reference. */
   groupWeights(state, count) {
     if (count === 1) return [[0, 1]];
     if (state.group >= 0) return [[state.group, 1]];
@@ -109,7 +110,7 @@ export class Maps {
     const onReference = kind.picture === "reference";
     const grid = onReference ? this.data.references[state.reference].grid : this.grid;
     const resize = RESIZE[kind.resize];
-    // heads that were kept as their mean count as many as they were
+    // a mean over heads counts as many heads as it was taken over
     const heads = layers.map((i) => (state.head < 0 ? this.data.layers[i].heads : 1));
     const total = new Float32Array(cells(grid));
     let unplaced = 0;
@@ -135,7 +136,7 @@ export class Maps {
 
   /**
    * SRAM (eq. 16): the row of A^r at generated patch (row, column), or its mean over a region of rows × columns patches
-   * from there on: {values, grid, layers, unplaced}, or null.
+   * that starts there: {values, grid, layers, unplaced}, or null.
    */
   sram(state, row, column, rows = 1, columns = 1) {
     const layers = this.pairwiseLayers(state);
@@ -161,8 +162,8 @@ export class Maps {
   }
 
   /**
-   * The mirror: the column of A^r at reference patch (row, column), made to sum to 1 over the generated picture, or the mean
-   * of these over a region of rows × columns patches from there on.
+   * The mirror: the column of A^r at reference patch (row, column), normalised to sum to 1 over the generated picture, or the
+   * mean of these over a region of rows × columns patches that starts there.
    */
   mirror(state, row, column, rows = 1, columns = 1) {
     return this.mirrorOf(state, region(row, column, rows, columns));
@@ -191,7 +192,7 @@ export class Maps {
     return { values, grid: this.grid, layers, unplaced: 0 };
   }
 
-  /** The column of A^r at a reference patch, as it is. */
+  /** The column of A^r at a reference patch, not normalised. */
   columnOf(state, layers, patch) {
     const { grid } = this.data.references[state.reference];
     const total = new Float32Array(cells(this.grid));
@@ -228,7 +229,7 @@ function addTo(out, values, weight) {
   for (let i = 0; i < out.length; i++) out[i] += weight * values[i];
 }
 
-/** Every [row, column] of rows × columns patches from (row, column) on. */
+/** Every [row, column] of the rows × columns patches that start at (row, column). */
 function region(row, column, rows, columns) {
   return Array.from({ length: rows * columns }, (_, i) => [row + Math.floor(i / columns), column + (i % columns)]);
 }
@@ -240,7 +241,7 @@ function tapsOf([row, column], grid, common) {
   return rows.flatMap(([y, wy]) => columns.map(([x, wx]) => [y * grid[1] + x, wy * wx])).filter(([, weight]) => weight > 0);
 }
 
-/** Peak cell, peak as a multiple of uniform, entropy in nats and the most that it could be, of a map ≥ 0. */
+/** Peak cell, peak as a multiple of uniform, entropy in nats and its maximum, of a map ≥ 0. */
 export function statistics(map) {
   const { values, grid } = map;
   const whole = Math.max(sum(values), TINY);

@@ -36,7 +36,7 @@ export function writeHash(state, start) {
   return out.join("&");
 }
 
-/** Builds the viewer of a page from its JSON element and keeps it and the address hash together. */
+/** Builds the viewer of a page from its JSON element and keeps it and the address hash in step. */
 export async function startPage(element, json) {
   let data;
   try {

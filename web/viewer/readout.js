@@ -3,8 +3,8 @@
 import { el, isRegion, percent, place, times } from "./dom.js";
 import { MARK_COLOURS } from "./stage.js";
 
-const HINT = "Point at a patch of either picture to see its other half, or drag over several. Click or tap pins it, " +
-  "Esc lets go, arrow keys move it.";
+const HINT = "Point at a patch of either picture to see its map on the other, or drag over several. Click or tap to pin it; " +
+  "Esc clears it, arrow keys move it.";
 
 function figure(label, value, title) {
   return el("div", { class: "i2am-figure", title }, el("dd", {}, value), el("dt", {}, label));
@@ -85,8 +85,8 @@ export function createReadout(hasTruth) {
       pinned ? el("span", { class: "i2am-tag i2am-quiet" }, "pinned") : "",
     );
     figures.append(
-      figure("peak, of uniform", times(found.ratio), "The highest patch, as a multiple of a map spread evenly"),
-      figure(`entropy, of ${found.most.toFixed(1)} nats`, found.entropy.toFixed(2), "0: one patch alone; most: spread evenly"),
+      figure("peak, of uniform", times(found.ratio), "The highest patch, as a multiple of a uniform map"),
+      figure(`entropy, of ${found.most.toFixed(1)} nats`, found.entropy.toFixed(2), "0: a single patch; at most: spread evenly"),
     );
     if (other === "reference" && data.references[state.reference].leading) {
       const title = "Share of its attention that goes to tokens without a place in the reference picture";
@@ -94,7 +94,8 @@ export function createReadout(hasTruth) {
     }
     if (truth) {
       const far = distance(truth, found);
-      figures.append(figure("patches from the true place", far.toFixed(1), "The larger of rows and columns; + marks the true place"));
+      const title = "The larger of the distances in rows and in columns; + marks the true place";
+      figures.append(figure("patches from the true place", far.toFixed(1), title));
     }
     if (state.layer < 0 && map.layers.length < data.layers.length) {
       figures.append(figure(`of ${data.layers.length} layers have patch maps`, map.layers.length));

@@ -1,11 +1,11 @@
-/** Resizing of small grids: bilinear as in i2am/geometry/resample.py, bicubic as torch interpolates with align_corners=False. */
+/** Resizing small grids: bilinear as in i2am/geometry/resample.py, bicubic as torch does with align_corners=False. */
 
 const hat = (x) => Math.max(0, 1 - Math.abs(x));
 const hatUntil = (x) => (x < 0 ? Math.max(0, 1 + x) ** 2 / 2 : 1 - Math.max(0, 1 - x) ** 2 / 2);
 
 /**
  * For every output place: the input places it mixes and their weights, bilinear. Every input place has the same total
- * weight: at whole ratios the interpolant is taken at the output's centres, else averaged over its cells.
+ * weight: at whole ratios the interpolant is sampled at the output's centres, else averaged over its cells.
  */
 export function linearTaps(input, output) {
   const width = Math.ceil(input / output) + 2;

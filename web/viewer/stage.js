@@ -1,11 +1,11 @@
-/** One picture on a canvas, with a heat over it and marks on its patches; tells which patch the pointer is on. */
+/** One picture on a canvas, with a heat over it and marks on its patches; reports which patch the pointer is on. */
 
 import { table } from "./colours.js";
 import { range } from "./maths.js";
 import { bicubic } from "./resize.js";
 
 const FINEST = 256; // longest side, in pixels, at which a smooth heat is coloured before the canvas scales it up
-const FULL = 0.6; // opacity grows as (value / FULL) ** FADE up to FULL: low values show the picture, as in i2am/pictures/paint.py
+const FULL = 0.6; // opacity grows as (value / FULL) ** FADE up to FULL, as in i2am/pictures/paint.py: low values show the picture
 const FADE = 1.5;
 const INK = "rgba(12, 14, 18, 0.85)";
 /** The colour of each mark; every mark has a dark edge, so that it shows on any picture. */
@@ -22,7 +22,7 @@ function rgba(look) {
   return new Uint32Array(out.buffer);
 }
 
-/** The heat as a coloured canvas of its own, with the range of its patches, which is what the colours span. */
+/** The heat as a coloured canvas of its own, and the value range of its patches, which the colours span. */
 export function colourHeat(heat, look, size) {
   const whole = Math.max(...size);
   const to = look.smooth ? size.map((n) => Math.max(1, Math.round((n * FINEST) / whole))) : heat.grid;
@@ -52,7 +52,7 @@ export class Stage {
    * @param picture {src, width, height, grid, rect} with grid = [rows, columns] and rect = [left, top, right, bottom]
    *   as fractions of the picture, or null where it is unknown (then the whole picture is taken)
    * @param on {move, leave, press, drag}: move and press are given {row, column}, or null outside of the grid; drag is given
-   *   the region {row, column, rows, columns} over which a mouse or pen was dragged so far
+   *   the region {row, column, rows, columns} that a mouse or pen was dragged over so far
    */
   constructor(canvas, picture, on) {
     this.canvas = canvas;
@@ -77,7 +77,7 @@ export class Stage {
     this.show(picture);
   }
 
-  /** Puts another picture on this stage. */
+  /** Shows another picture. */
   show(picture) {
     this.picture = picture;
     this.rect = picture.rect ?? [0, 0, 1, 1];
@@ -104,7 +104,7 @@ export class Stage {
     this.drag = from && { from, region: null };
   }
 
-  /** Tells of the region dragged over so far, and returns whether there is one. */
+  /** Reports the region dragged over so far, and returns whether there is one. */
   dragged(event) {
     if (!this.drag || !(event.buttons & 1)) return false;
     const { from } = this.drag;
@@ -120,7 +120,10 @@ export class Stage {
     return true;
   }
 
-  /** Shows {heat, look, marks}; marks are [{kind: "query" | "peak" | "truth", row, column, and rows, columns of a region}]. Returns the raw range. */
+  /**
+   * Shows {heat, look, marks}, with marks [{kind: "query" | "peak" | "truth", row, column, and rows, columns of a region}].
+   * Returns the raw range.
+   */
   update(view) {
     const { width, height } = this.picture;
     const [left, top, right, bottom] = this.rect;

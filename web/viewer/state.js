@@ -1,4 +1,4 @@
-/** What is looked at: the state of a viewer, and what of it a recording can show. */
+/** What is looked at: the state of a viewer, and which states a recording can show. */
 
 import { COLOUR_MAPS } from "./colours.js";
 
@@ -21,7 +21,7 @@ export function initialState(data, maps) {
   };
 }
 
-/** `state` with every part that does not exist in `data` taken from `fallback` instead; a patch that does not is dropped. */
+/** `state`, but what does not exist in `data` is taken from `fallback`; a patch outside of the grid is dropped. */
 export function checked(data, state, fallback) {
   const within = (value, low, high) => Number.isInteger(value) && low <= value && value < high;
   const lies = (side, picture) =>

@@ -89,7 +89,7 @@ function facts(table) {
   return el("dl", { class: "i2am-facts" }, ...flatten(table).map(row));
 }
 
-/** A table's own values, and its inner tables folded away. */
+/** A table's own values, with its inner tables collapsed. */
 function summary(table) {
   const inner = Object.entries(table).filter(([, v]) => isTable(v));
   const own = Object.entries(table).filter(([, v]) => !isTable(v));
@@ -98,7 +98,7 @@ function summary(table) {
   return [facts(Object.fromEntries(own)), more];
 }
 
-/** The scores, or null where there are none; what `run` tells already is not repeated. */
+/** The scores, or null if there are none; what `run` says already is not repeated. */
 export function createScores(scores, run) {
   if (!scores || !Object.keys(scores).length) return null;
   const { imacs, ...rest } = scores;
@@ -109,7 +109,7 @@ export function createScores(scores, run) {
       el(
         "p",
         { class: "i2am-small" },
-        "IMACS compares a map with a mask: high when the map lies inside of it. The baselines score the same map ",
+        "IMACS compares a map with a mask: high when the map lies inside it. The baselines score the same map ",
         "shifted, and a random one. Figures of the preset “paper” are not comparable with the paper's table.",
       ),
     );
@@ -123,7 +123,7 @@ export function createScores(scores, run) {
   return section;
 }
 
-/** Further pictures with their names, or null where there are none. */
+/** Further pictures with their names, or null if there are none. */
 export function createPictures(pictures) {
   if (!pictures.length) return null;
   const figures = pictures.map(({ name, src, width, height }) =>

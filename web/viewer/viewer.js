@@ -14,7 +14,7 @@
  *   references  [{name, src, width, height, grid, rect, leading, steps, object, unavailable, remarks}]
  *               steps: for each group, in how many of its recorded steps the reference was attended to
  *               object: null, or the cells of grid that the object's mask covers, whose mirror is the side "object"
- *               unavailable: {side, "SRAM" or "mirror": reason}; remarks: {side: sentence to show beside it}
+ *               unavailable: {side, "SRAM" or "mirror": reason}; remarks: {side: sentence to show with it}
  *   layers      [{name, grid, heads, middle, references: [{grid, leading}]}] in network order
  *   groups      [{start, stop, steps, label}] time groups: half-open step range, how many of its steps were recorded
  *   marginals   [{side, reference, layer, values}]  values: packed (groups or 1, heads or 1, cells), see decode.js
@@ -106,12 +106,12 @@ class Viewer {
     this.options.onChange?.(this.state);
   }
 
-  /** Pins a patch, as a click does, or a region of rows × columns patches from it on, as dragging does. */
+  /** Pins a patch, as a click does, or a region of rows × columns patches that starts there, as dragging does. */
   pin(picture, row, column, rows = 1, columns = 1) {
     this.set({ query: { picture, row, column, rows, columns }, pinned: true });
   }
 
-  /** Lets go of the patch, as Esc does. */
+  /** Clears the patch, as Esc does. */
   clear() {
     if (this.state.query) this.set({ query: null, pinned: false });
   }
@@ -208,7 +208,7 @@ class Viewer {
     return `No ${this.kind(side).title}${where} was kept for this choice. Choose another layer, time or head.`;
   }
 
-  /** What a map is and what it was narrowed to: "R2G · TLAM, steps 0–9" or "SRAM · head 3". */
+  /** What a map is and what it is restricted to: "R2G · TLAM, steps 0–9" or "SRAM · head 3". */
   level(map) {
     const { group, layer, head } = this.state;
     const ofPatch = this.kind(map.side).asked !== "";
@@ -266,7 +266,7 @@ class Viewer {
     const kind = name === "generated" ? "Generated picture" : "Reference picture";
     const several = name === "reference" && this.data.references.length > 1;
     parts.heading.textContent = several ? `${kind}: ${this.data.references[reference].name}` : kind;
-    const help = this.canLookUp() ? "Arrow keys choose a patch, with Shift a region, Escape lets go." : "";
+    const help = this.canLookUp() ? "Arrow keys choose a patch, with Shift a region; Escape clears it." : "";
     parts.canvas.classList.toggle("i2am-still", !this.canLookUp());
     parts.canvas.setAttribute("aria-label", `${kind}, ${picture.grid[0]} by ${picture.grid[1]} patches. ${help}`);
     const empty = !map || Boolean(map.missing);

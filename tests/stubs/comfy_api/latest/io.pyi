@@ -1,11 +1,17 @@
 # comfy_api/latest/_io.py, which the host also offers under this name; ids and tooltips default to None there
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from torch import Tensor
 
 from .ui import UIOutput
+
+class FolderType(str, Enum):
+    input = "input"
+    output = "output"
+    temp = "temp"
 
 class Input:
     def __init__(

@@ -4,10 +4,17 @@ from typing import Any
 
 from torch import Tensor
 
-from .io import ComfyNode
+from .io import ComfyNode, FolderType
 
 class UIOutput(ABC):  # _UIOutput there
     @abstractmethod
+    def as_dict(self) -> dict[str, Any]: ...
+
+class SavedResult(dict[str, str]):
+    def __init__(self, filename: str, subfolder: str, type: FolderType) -> None: ...
+
+class SavedImages(UIOutput):
+    def __init__(self, results: list[SavedResult], is_animated: bool = False) -> None: ...
     def as_dict(self) -> dict[str, Any]: ...
 
 class PreviewImage(UIOutput):

@@ -3,6 +3,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+def optimized_attention(q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Tensor: ...
+def optimized_attention_masked(q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Tensor: ...
+
 class SpatialTransformer(torch.nn.Module):
     def __init__(
         self,

@@ -45,6 +45,7 @@ def test_a_picture_handed_over_unopened_is_turned_too(tmp_path: Path) -> None:
     assert torch.equal(got, torch.from_numpy(np.rot90(PIXELS, -1).copy())[None] / 255)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_exif_data_that_is_broken_turns_nothing(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
     assert np.array_equal(np.array(open_picture(tmp_path / "a.png")), PIXELS)

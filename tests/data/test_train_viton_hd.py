@@ -185,7 +185,7 @@ def test_without_data_or_extras_it_says_what_to_give(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["--out", str(tmp_path)]) == 2
-    assert "--small for a try" in capfd.readouterr().err
+    assert "--small to try it" in capfd.readouterr().err
     monkeypatch.setattr(errors, "find_spec", lambda name: None if name == "accelerate" else object())
     assert main(["--small", "--out", str(tmp_path)]) == 2
     assert capfd.readouterr().err == ("i2am: training needs accelerate, not installed here; run: pip install 'i2am[train]'\n")

@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from host_tests import tiny
@@ -42,14 +43,25 @@ def _saved(b: Bench, change: Callable[[bytes], bytes]) -> Prompt:
     return b.file("maps.safetensors [output]")
 
 
-def _newer(whole: bytes) -> bytes:
-    """The same maps file as version 3 would write it."""
-    size = struct.unpack("<Q", whole[:8])[0]
-    header = json.loads(whole[8 : 8 + size])
-    about = json.loads(header["__metadata__"]["i2am"]) | {"version": 3}
-    header["__metadata__"]["i2am"] = json.dumps(about)
-    changed = json.dumps(header).encode()
-    return struct.pack("<Q", len(changed)) + changed + whole[8 + size :]
+def _described(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    """A maps file with another description."""
+
+    def changed(whole: bytes) -> bytes:
+        size = struct.unpack("<Q", whole[:8])[0]
+        header = json.loads(whole[8 : 8 + size])
+        about = json.loads(header["__metadata__"]["i2am"])
+        change(about)
+        header["__metadata__"]["i2am"] = json.dumps(about)
+        new = json.dumps(header).encode()
+        return struct.pack("<Q", len(new)) + new + whole[8 + size :]
+
+    return changed
+
+
+def _with_nan(whole: bytes) -> bytes:
+    """A maps file whose first number is NaN."""
+    start = 8 + struct.unpack("<Q", whole[:8])[0]
+    return whole[:start] + struct.pack("<f", float("nan")) + whole[start + 4 :]
 
 
 def _foreign(b: Bench) -> Prompt:
@@ -579,7 +591,27 @@ CASES: dict[str, Case] = {
     "newer file": Case(
         "loaded a maps file written by a newer version of this pack",
         "I2AM_LoadMaps", r"has version 3 of the maps format, this I2AM reads versions 1 to 2; update I2AM",
-        lambda b: _saved(b, _newer),
+        lambda b: _saved(b, _described(lambda about: about.update(version=3))),
+    ),
+    "file that says too much": Case(
+        "loaded a maps file from a stranger that says it has a thousand million heads",
+        "I2AM_LoadMaps", r"damaged \(layers\.0\.heads is 1000000000, expected less than or equal to 1024\); save them again",
+        lambda b: _saved(b, _described(lambda about: about["layers"][0].update(heads=10**9))),
+    ),
+    "file with NaN": Case(
+        "loaded a maps file in which a number is NaN",
+        "I2AM_LoadMaps", r"holds I2AM maps, but the tensor '.*' holds NaN or infinity; record them again",
+        lambda b: _saved(b, _with_nan),
+    ),
+    "load by a long name": Case(
+        "pasted a text of 5,000 letters as the file's name",
+        "I2AM_LoadMaps", r"the file name 'x{20}…' has 5000 characters; give at most 255 bytes between two slashes",
+        lambda b: b.file("x" * 5000),
+    ),
+    "save by a long name": Case(
+        "pasted a text of 5,000 letters as the prefix of Save Maps",
+        "I2AM_SaveMaps", r"the file name prefix 'x{20}…' has 5000 characters; give at most 200 bytes between two slashes",
+        lambda b: b.alone("I2AM_SaveMaps", filename_prefix="x" * 5000),
     ),
 }  # fmt: skip
 

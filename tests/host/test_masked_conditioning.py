@@ -139,7 +139,7 @@ def test_the_weights_are_the_hosts(lib: Any) -> None:
 
 def test_mask_bounds_are_refused_with_their_remedy(lib: Any) -> None:
     positive = masked(tiny.positive(), left_half(), where="mask bounds")
-    with pytest.raises(lib.errors.LayoutError, match=r"limited to an area.*set_cond_area 'default'"):
+    with pytest.raises(lib.errors.LayoutError, match=r"limited to an area.*set_cond_area to 'default'"):
         run(lib, positive)
 
 

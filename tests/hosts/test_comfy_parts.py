@@ -22,7 +22,7 @@ from i2am.hosts.comfy.steps import BY_SIGMA, Steps
 from i2am.hosts.comfy.unet import UNet, layer_name
 
 HOSTS = Path(i2am.__file__).parent / "hosts"
-MAY_KNOW = {"unet.py", "kernels.py", "kinds.py", "ipadapter.py", "processors.py"}
+MAY_KNOW = {"unet.py", "kernels.py", "kinds.py", "ipadapter.py"}
 """Files that may know of U-Nets, beside the loaders."""
 OF_A_UNET = ("unet", "u-net", "attn1", "attn2", "input_blocks", "activations_shape", "mid_block")
 OF_ONE_MODEL = ("warp", "garment", "stableviton")

@@ -68,6 +68,18 @@ def test_a_network_that_cannot_be_watched_is_refused_before_the_run(wrap: Callab
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in inner.modules())
 
 
+@pytest.mark.parametrize(("wrap", "text"), [WRAPPED[1], WRAPPED[4]])
+def test_a_network_that_is_compiled_inside_is_refused_at_its_first_evaluation(wrap: Callable[[Any], None], text: str) -> None:
+    def compile_and_run(pipe: Any) -> None:
+        wrap(pipe)
+        run(pipe)
+
+    pipe = pipeline()
+    with pytest.raises(RecordingError, match=text), recording_of(pipe):
+        compile_and_run(pipe)
+    torch._dynamo.reset()
+
+
 def test_what_the_messages_advise_works() -> None:
     for wrap, back in ((compile_whole, "_orig_mod"), (parallel, "module")):
         pipe = pipeline()

@@ -15,10 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from i2am.errors import MapsFileError
+from i2am.geometry.layout import Layout, TokenGrid
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam, ulam
 from i2am.levels.patch import sram
 from i2am.maps import file as files
+from i2am.maps.facts import LayerInfo, RunInfo
+from i2am.maps.kinds import tensor_kinds
 from i2am.maps.value import AttributionMaps
 
 # ---------------------------------------------------------------------------------------------------- round trip
@@ -277,3 +280,35 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MapsFileError, match="nowhere"):
         example().save(tmp_path / "nowhere" / "maps.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_larger_than_any_is_saved_and_read(tmp_path: Path) -> None:
+    """As many layers as SDXL has, eight references, both branches, a thousand steps, and all that a recording may hold."""
+    layout = Layout.of(*[TokenGrid(2, 2, 1, picture=(4000, 6000))] * 8)
+    layers = tuple(
+        LayerInfo(f"down_blocks.{i}.attentions.0.transformer_blocks.0.attn2", TokenGrid(2, 2), 20, False, 40, layout.references)
+        for i in range(70)
+    )
+    last = {"queries": (4,), "tokens": (5,), "pairs": (4, 5)}
+    tensors = {
+        (name, layer.name, branch, reference): torch.rand(1, 5, 1, *last[kind.along]).to(getattr(torch, kind.dtype))
+        for name, kind in tensor_kinds().items()
+        for layer in layers
+        for branch in ("cond", "uncond")
+        for reference in range(8)
+    }
+    ranges = tuple((a, a + 200) for a in range(0, 1000, 200))
+    maps = AttributionMaps(
+        tensors,
+        layers=layers,
+        references=layout.references,
+        branches=("cond", "uncond"),
+        images=1,
+        run=RunInfo(1000, tuple(map(float, range(1000))), tuple(1 / (i + 3) for i in range(1001)), (2,) * 1000),
+        bins=ranges,
+        groups=ranges,
+        recorded=tuple(range(1000)),
+        generated_size=(4096, 6144),
+        notes=("no pairwise maps of " + ", ".join(x.name for x in layers),) * 4,
+    )
+    assert_equal(maps, AttributionMaps.load(maps.save(tmp_path / "maps.safetensors")))

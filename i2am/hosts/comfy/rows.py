@@ -124,10 +124,13 @@ class Conditionings:
             if carried is not None:
                 self._carried[branch] = carried
         if chosen is None and limited:
+            by_mask = any(entry.get("set_area_to_bounds") for entry in entries)
+            remedy = (
+                "set set_cond_area to 'default' where its mask is set" if by_mask else "leave out the node that sets the area"
+            )
             raise LayoutError(
                 f"the {branch} conditioning's reference tokens are limited to an area of the picture, and only those for the "
-                f"whole of it can be recorded; leave out the node that sets the area, or give ConditioningSetMask the "
-                f"set_cond_area 'default'"
+                f"whole of it can be recorded; {remedy}"
             )
         if chosen is None:
             raise self._network.no_reference(branch, lengths)
@@ -138,7 +141,10 @@ class Conditionings:
 
     def _is_part(self, entry: dict[str, Any]) -> bool:
         """Whether the model is called with a part of the latent."""
-        return "area" in entry and tuple(entry["area"]) != (*self._size, 0, 0)
+        if "area" not in entry:
+            return False
+        height, width, *corner = entry["area"]
+        return height < self._size[0] or width < self._size[1] or any(corner)
 
     @cached_property
     def _widths(self) -> set[int]:

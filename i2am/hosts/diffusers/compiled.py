@@ -9,8 +9,12 @@ from torch import nn
 from ...errors import RecordingError
 
 
-def refuse_compiled(network: nn.Module) -> None:
+def refuse_compiled(network: nn.Module, place: str) -> None:
     """Refuse a network that is compiled or wrapped, as a whole or in part.
+
+    Args:
+        network: the network.
+        place: where a pipeline holds it, for the error's text.
 
     Raises:
         RecordingError: it is; names the part.
@@ -18,12 +22,12 @@ def refuse_compiled(network: nn.Module) -> None:
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise RecordingError(
             f"this network is wrapped in a {type(network).__name__}, which runs copies of it that cannot be watched; record "
-            f"and run the one inside: pipeline.unet = pipeline.unet.module"
+            f"and run the one inside: {place} = {place}.module"
         )
     if hasattr(network, "_orig_mod"):
         raise RecordingError(
-            "this network is compiled (torch.compile), and compiled code cannot be watched; record and run the one it was made "
-            "from: pipeline.unet = pipeline.unet._orig_mod"
+            f"this network is compiled (torch.compile), and compiled code cannot be watched; record and run the one it "
+            f"was made from: {place} = {place}._orig_mod"
         )
     for name, module in network.named_modules():
         if _is_compiled(module):
@@ -35,7 +39,7 @@ def refuse_compiled(network: nn.Module) -> None:
 
 
 def _is_compiled(module: Any) -> bool:
-    own_forward = vars(module).get("forward")  # set by pipeline.unet.forward = torch.compile(pipeline.unet.forward)
+    own_forward = vars(module).get("forward")  # network.forward = torch.compile(network.forward)
     return (
         hasattr(module, "_orig_mod")
         or getattr(module, "_compiled_call_impl", None) is not None

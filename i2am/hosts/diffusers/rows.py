@@ -77,4 +77,4 @@ class Branches:
 
 
 def _is_pipeline(model: Any) -> bool:
-    return hasattr(model, "unet") and hasattr(model, "scheduler")
+    return hasattr(model, "scheduler")

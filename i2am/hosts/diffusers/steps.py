@@ -90,7 +90,7 @@ class Scheduled:
         if not self._is_at(counted + self._shift, time):
             raise RecordingError(
                 f"the model was called at timestep {time:g}, but its {type(self._scheduler).__name__} is at another; record "
-                f"the bare U-Net and give the `timesteps` of your own loop"
+                f"the bare network and give the `timesteps` of your own loop"
             )
         return counted + self._shift
 
@@ -102,7 +102,7 @@ class Scheduled:
         if not self._is_at(nearest, time):
             raise RecordingError(
                 f"the model was called at timestep {time:g}, which is not among those of its {type(self._scheduler).__name__}; "
-                f"record the bare U-Net and give the `timesteps` of your own loop"
+                f"record the bare network and give the `timesteps` of your own loop"
             )
         return nearest
 
@@ -128,7 +128,7 @@ def _steps_by_position(scheduler: Any, timesteps: list[float]) -> list[int]:
         return list(range(count))
     raise RecordingError(
         f"the {type(scheduler).__name__} has {count} timesteps for {known} steps, in an order that is not known; use another "
-        f"scheduler, or record the bare U-Net and give the `timesteps` of your own loop"
+        f"scheduler, or record the bare network and give the `timesteps` of your own loop"
     )
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
 from ..attention import Attention
-from .adapters import adapters_of, softmaxes_of
 from .attended import Attended
 from .compiled import refuse_compiled
+from .ipadapter import adapters_of, softmaxes_of
 from .network import Evaluation, Given, Network, Observe
 from .watching import Call, Grids, watch_attention, watch_grids
 
@@ -40,7 +40,7 @@ class UNet:
         unet = getattr(model, "unet", model)
         if not isinstance(unet, nn.Module):
             return None
-        refuse_compiled(unet)
+        refuse_compiled(unet, "pipeline.unet")
         return cls(unet) if all(hasattr(unet, part) for part in ("conv_in", "down_blocks", "up_blocks")) else None
 
     def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:

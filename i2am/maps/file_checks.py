@@ -88,7 +88,7 @@ def _check_keys(facts: Facts, keys: Set[Key]) -> None:
     missing: Key | None = next(((kind, *s) for s in sorted(slots) for kind in needed if (kind, *s) not in keys), None)
     if missing or not slots:
         raise ValueError(f"there is no tensor {name_of(missing)!r:.70}" if missing else "there is no tensor of any layer")
-    unknown = next((key for key in keys if key[0] not in kinds or key[1:] not in slots), None)
+    unknown = next((key for key in sorted(keys) if key[0] not in kinds or key[1:] not in slots), None)
     if unknown:
         raise ValueError(f"there is a tensor {name_of(unknown)!r:.60}, which is not described")
 

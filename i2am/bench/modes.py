@@ -118,7 +118,7 @@ class Recorded(Mode):
         self.recording: DiffusersRecording = record(
             self.model, run.layout, steps=run.schedule, images=run.images, generated_size=run.generated_size, **options
         )
-        for name in ("_before", "_observe"):  # all that the host does besides calling the original processor
+        for name in ("_before", "_observe"):  # what the host does at an evaluation and at a layer
             setattr(self.recording, name, self.clock.timed(getattr(self.recording, name)))
 
     def __enter__(self) -> Recorded:

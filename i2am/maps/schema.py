@@ -71,7 +71,8 @@ class _Grid(_Part):
         if self.rect is not None:
             width, height = self.rect[2] - self.rect[0], self.rect[3] - self.rect[1]
             if min(width, height) < 1e-4 or width * height > MOST_STRETCH or max(map(abs, self.rect)) > MOST_STRETCH:
-                raise ValueError(f"a rectangle of {width:.3g} x {height:.3g}, expected at most {MOST_STRETCH} of its picture")
+                edges = ", ".join(f"{x:.3g}" for x in self.rect)
+                raise ValueError(f"a rectangle ({edges}), expected one with an area, within {MOST_STRETCH} of its picture")
         return self
 
     def value(self) -> TokenGrid:

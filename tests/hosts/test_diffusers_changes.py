@@ -234,6 +234,8 @@ def test_no_torch_function_mode_is_left(error: type[BaseException], caught: str)
             with pytest.raises(error):
                 run(pipe)
             handle.remove()
+            if error is RuntimeError:  # an interrupt passes hooks by: its mode goes with the next attention
+                assert depth() == 0
             out = run(pipe)
             assert depth() == 0
             assert torch.equal(out, run(pipe))

@@ -105,6 +105,18 @@ def test_norms_are_those_of_real_attention_whatever_reaches_the_projection(unet:
             assert_close(maps.grouped("norm", LAYERS[0], branch)[:, step].double(), stated, 1e-5, f"{branch}, step {step}")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_norms_are_free_of_a_shorter_formats_rounding(unet: UNet2DConditionModel, dtype: torch.dtype) -> None:
+    run, layout = Run(images=2, dtype=dtype), Layout.of(TokenGrid(5, 5, 1))
+    with Seen(unet.to(dtype)) as seen:
+        _, maps = recorded(unet, run, layout=layout)
+    for step in range(len(TIMES)):
+        part = seen.rows(LAYERS[0], step, "cond", run)
+        q, k, v = (part[name].double() for name in ("to_q", "to_k", "to_v"))
+        stated = ((q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(-1) @ v).norm(dim=-1)
+        assert_close(maps.grouped("norm", LAYERS[0])[:, step].double(), stated, 1e-5, f"step {step}")
+
+
 def test_a_processor_that_is_a_module_is_chained(unet: UNet2DConditionModel) -> None:
     run, plain = Run(), Run()(unet)
     module = Learned()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -120,12 +121,13 @@ class Embedded:
     def _grouped(self, values: NDArray[np.float32], reference: int) -> NDArray[np.float32]:
         """(bins, heads, length) to its mean per group, or to (1, heads, length) if bins cross group bounds."""
         seen = np.asarray([self.maps.steps_seen(b, reference) for b in self.maps.bins], np.float32)
+        edges = [start for start, _ in self.maps.bins]
         groups = [self.maps.groups[i] for i in self.shown]
-        if not all(any(start <= a and b <= stop for start, stop in self.maps.groups) for a, b in self.maps.bins):
+        if not {start for start, _ in self.maps.groups} <= set(edges):
             groups = [(0, self.maps.run.steps)]
         out = []
         for start, stop in groups:
-            inside = [i for i, (a, b) in enumerate(self.maps.bins) if start <= a and b <= stop]
+            inside = slice(bisect_left(edges, start), bisect_left(edges, stop))
             out.append(np.tensordot(seen[inside], values[inside], 1) / max(seen[inside].sum(), 1))
         return np.stack(out)
 

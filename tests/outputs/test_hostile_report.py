@@ -6,15 +6,21 @@ import json
 import math
 import re
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_case import PICTURES, picture, read, record
 
+from i2am.geometry.layout import Layout, TokenGrid
+from i2am.maps.bounds import MOST_STEPS
+from i2am.maps.facts import LayerInfo, RunInfo
+from i2am.maps.kinds import tensor_kinds
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.page import page_of
 from i2am.outputs.report import report_of_run, write_report
@@ -144,3 +150,22 @@ def test_numbers_that_javascript_would_round_are_text(maps: AttributionMaps, tmp
     object.__setattr__(seeded, "run", replace(seeded.run, seed=2**64 - 1, extra={"small": -(2**53), "large": 2**53 + 1}))
     run = harmless(write_report(tmp_path / "r.html", seeded, *PICTURES))["run"]
     assert (run["seed"], run["small"], run["large"]) == ("18446744073709551615", -(2**53), "9007199254740993")
+
+
+def test_as_many_steps_as_a_file_may_have_are_shown_in_seconds(tmp_path: Path) -> None:
+    steps, layout = MOST_STEPS, Layout.of(TokenGrid(1, 2))
+    layers = tuple(LayerInfo(name, TokenGrid(1, 1), 1, False, 3, layout.references) for name in ("a", "b"))
+    last = {"queries": (1,), "tokens": (2,)}
+    tensors = {
+        (name, layer.name, "cond", 0): torch.rand(1, steps, 1, *last[kind.along])
+        for name, kind in tensor_kinds("step").items()
+        for layer in layers
+    }
+    each = tuple((step, step + 1) for step in range(steps))
+    facts: dict[str, Any] = {"branches": ("cond",), "images": 1, "bins": each, "groups": each, "recorded": tuple(range(steps))}
+    maps = AttributionMaps(
+        tensors, layers=layers, references=layout.references, run=RunInfo(steps), generated_size=(64, 48), **facts
+    )
+    start = time.thread_time()
+    harmless(write_report(tmp_path / "r.html", maps, PICTURES[0], PICTURES[1][:1]))
+    assert time.thread_time() - start < 15

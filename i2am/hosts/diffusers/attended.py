@@ -127,7 +127,7 @@ def _kind(func: Callable[..., Any]) -> str | None:
 
 
 def _of_sdpa(given: dict[str, Any], out: Tensor) -> Attended:
-    q, k, v, out = (t.detach() for t in (given["query"], given["key"], given["value"], out))
+    q, k, v, out = (t.detach() if t.requires_grad else t for t in (given["query"], given["key"], given["value"], out))
     scale, mask = given.get("scale"), given.get("attn_mask")
     scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
     mask = None if mask is None else mask.detach()

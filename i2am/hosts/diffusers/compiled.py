@@ -39,9 +39,7 @@ def refuse_compiled(network: nn.Module, place: str) -> None:
 
 
 def _is_compiled(module: Any) -> bool:
-    own_forward = vars(module).get("forward")  # network.forward = torch.compile(network.forward)
-    return (
-        hasattr(module, "_orig_mod")
-        or getattr(module, "_compiled_call_impl", None) is not None
-        or hasattr(own_forward, "_torchdynamo_orig_callable")
-    )
+    own = vars(module)  # lookups by getattr would take long where a module lacks a name
+    in_place = own.get("_compiled_call_impl") is not None
+    own_forward = own.get("forward")  # network.forward = torch.compile(network.forward)
+    return in_place or "_orig_mod" in own["_modules"] or hasattr(own_forward, "_torchdynamo_orig_callable")

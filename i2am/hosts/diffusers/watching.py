@@ -57,8 +57,9 @@ def watch_attention(modules: Mapping[nn.Module, Callable[[Call], None]], stack: 
 
         def before(called: nn.Module, _args: Any, kwargs: dict[str, Any], of: _Of[Callable[[Call], None]] = of) -> None:
             if of(called) is not None:
-                leave()
-                call = Call(called, dict(kwargs), Watch())
+                if running:
+                    leave()
+                call = Call(called, kwargs, Watch())
                 call.watch.__enter__()
                 running.append(call)
 
@@ -86,8 +87,9 @@ def _held(module: nn.Module, then: T, stack: ExitStack, anywhere: bool = False) 
     stack.callback(held.clear)
 
     def of(called: nn.Module) -> T | None:
-        here = anywhere or threading.get_ident() == thread
-        return held[0] if held and here and called is own() else None
+        if held and called is own() and (anywhere or threading.get_ident() == thread):
+            return held[0]
+        return None
 
     return of
 
@@ -109,11 +111,12 @@ class Grids:
 
 
 def watch_grids(network: nn.Module, paths: list[str], stack: ExitStack) -> Grids:
-    """Note the grids of the modules around these paths, until the stack closes."""
+    """Note the grids of the modules around the attentions at these paths, until the stack closes."""
     grids = Grids()
-    around = {".".join(parts[:end]) for parts in (path.split(".") for path in paths) for end in range(1, len(parts) + 1)}
+    # an attention and the block that it is part of take sequences
+    around = {".".join(parts[:end]) for parts in (path.split(".") for path in paths) for end in range(1, len(parts) - 1)}
     for path, module in network.named_modules():
-        if path not in around:
+        if path not in around or isinstance(module, nn.ModuleList):
             continue
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any], path: str = path) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import I2AMError
+from ..geometry.mask_pictures import DAMAGED, SIXTEEN, upright
 
 WHITE = "white"
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error)
-"""What Pillow raises over files that are not whole or not what they say."""
-SIXTEEN = 65535
-"""White in 16 bits."""
+ORIENTATION = 0x0112
+"""The EXIF tag."""
+MOST_PIXELS = 89_478_485
+"""Of a picture: beyond them Pillow warns that it may be made to fill the memory."""
 
 
 def read_upright(path: Path) -> Image.Image:
@@ -25,8 +26,15 @@ def read_upright(path: Path) -> Image.Image:
     Raises:
         I2AMError: the file is missing, is no picture, is not whole or is too large to open safely; names it.
     """
+    if path.is_dir():
+        raise I2AMError(f"{path} is a folder; give a picture file")
     try:
         with Image.open(path) as file:
+            if file.width * file.height > MOST_PIXELS:
+                raise I2AMError(
+                    f"{path} is too large to open safely ({file.width} x {file.height} pixels; the most is "
+                    f"{MOST_PIXELS / 1e6:.0f} million); give a smaller picture"
+                )
             file.load()
             return upright(file)
     except FileNotFoundError:
@@ -39,12 +47,18 @@ def read_upright(path: Path) -> Image.Image:
         raise I2AMError(f"{path} cannot be read as a picture ({error}); it is damaged or not whole: save it again") from error
 
 
-def upright(picture: Image.Image) -> Image.Image:
-    """A picture turned as its EXIF data says; data that cannot be read turns nothing."""
+def without_warnings() -> None:
+    """Keep Pillow from warning of large pictures in this whole process: `read_upright` refuses them in words of its own."""
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def is_turned(path: Path) -> bool:
+    """Whether a picture file is to be turned as its EXIF data says; one that cannot be read is not."""
     try:
-        return ImageOps.exif_transpose(picture)
-    except DAMAGED:
-        return picture.copy()
+        with Image.open(path) as file:
+            return file.getexif().get(ORIENTATION, 1) != 1
+    except (*DAMAGED, Image.DecompressionBombError):
+        return False
 
 
 def open_picture(path: Path, background: str = WHITE) -> Image.Image:

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from i2am.data.checks import check_masks
-from i2am.data.masks import mask_tensor, mask_values, open_hands, open_mask
+from i2am.data.masks import mask_tensor, open_hands, open_mask
 from i2am.errors import I2AMError, MaskError
+from i2am.geometry.mask_pictures import mask_values
+from i2am.geometry.masks import as_mask, mask_of, mask_to_score
 
 INSIDE = np.zeros((30, 20), bool)
 INSIDE[5:20, 4:15] = True
@@ -58,10 +60,17 @@ FORMS = {
 def test_every_form_means_the_same(tmp_path: Path, form: str) -> None:
     picture = FORMS[form]
     assert np.array_equal(mask_values(picture), INSIDE.astype(np.float32))
+    for read in (as_mask(picture), mask_to_score(picture, "mask"), mask_of(picture, 0, 1, "mask")):
+        assert torch.equal(read, torch.from_numpy(INSIDE).float())
     name = tmp_path / ("mask.tiff" if picture.mode in ("F", "I") else "mask.png")
     picture.save(name)
     assert np.array_equal(np.array(open_mask(name)), WHITE)
     assert torch.equal(mask_tensor(open_mask(name)), torch.from_numpy(INSIDE).float()[None])
+
+
+def test_the_library_refuses_a_photo_as_a_mask_by_name() -> None:
+    with pytest.raises(MaskError, match="the inpainting mask is a picture in colours, not a mask"):
+        mask_to_score(Image.fromarray(PHOTO), "inpainting mask")
 
 
 def test_a_jpeg_of_a_mask_and_a_soft_one_stay_shades(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""i2am/train/viton_hd.py and the command line: what is read of a folder, and what is said about a wrong one."""
+"""A folder as training samples and on the command line: what is read of it, and what is said about a wrong one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ pytest.importorskip("transformers")
 import train_case as case
 
 from i2am.data.demo_folder import write_demo_folder
-from i2am.data.viton_hd import VitonHD, read_pairs
+from i2am.data.kinds import open_data_set
+from i2am.data.training import TrainingPairs
 from i2am.drawn.draw import draw_pairs
 from i2am.drawn.spec import PICTURE, draw_pair
 from i2am.errors import DatasetError
@@ -40,12 +41,16 @@ def folder(drawn: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(drawn, tmp_path / "viton-hd"))
 
 
+def names_of(folder: Path) -> list[str]:
+    return [pair.name for pair in open_data_set(folder).pairs("paired", "train")]
+
+
 # ------------------------------------------------------------------------------------------------------- the folder
 
 
 def test_a_sample_is_the_pair_that_was_drawn(drawn: Path) -> None:
     pair = draw_pairs([draw_pair(1)])
-    got = VitonHD(drawn, (128, 64), 56, masks=True)[1]
+    got = TrainingPairs(drawn, (128, 64), 56, masks=True)[1]
     for name, picture in (("person", pair.person), ("agnostic", pair.agnostic), ("densepose", pair.densepose)):
         assert got[name].shape == (3, 128, 64)
         assert float((got[name] - to_size(picture.movedim(1, -1), (128, 64))[0]).abs().mean()) < 0.02, name
@@ -60,11 +65,11 @@ def test_a_sample_is_the_pair_that_was_drawn(drawn: Path) -> None:
 
 def test_masks_are_read_only_where_they_are_needed_and_a_missing_cloth_mask_is_all_cloth(folder: Path) -> None:
     shutil.rmtree(folder / "train" / "cloth-mask")
-    assert bool((VitonHD(folder, case.SIZE, masks=True)[0]["cloth_mask"] == 1).all())
+    assert bool((TrainingPairs(folder, case.SIZE, masks=True)[0]["cloth_mask"] == 1).all())
     shutil.rmtree(folder / "train" / "agnostic-mask")
-    assert "inpaint_mask" not in VitonHD(folder, case.SIZE)[0]
-    with pytest.raises(DatasetError, match=r"no folder agnostic-mask .*the attention losses need the masks"):
-        VitonHD(folder, case.SIZE, masks=True)
+    assert "inpaint_mask" not in TrainingPairs(folder, case.SIZE)[0]
+    with pytest.raises(DatasetError, match=r"inpaint_mask\): 3 of 3.*agnostic-mask.*the attention losses need the masks"):
+        TrainingPairs(folder, case.SIZE, masks=True)
 
 
 def test_other_names_and_endings_and_the_test_split_are_known(folder: Path) -> None:
@@ -72,47 +77,47 @@ def test_other_names_and_endings_and_the_test_split_are_known(folder: Path) -> N
     for path in (folder / "train" / "cloth").iterdir():
         Image.open(path).save(path.with_suffix(".png"))
         path.unlink()
-    assert len(VitonHD(folder, case.SIZE)) == 3
-    assert VitonHD(folder, case.SIZE)[2]["cloth"].shape == (3, 224, 224)
-    assert len(VitonHD(folder, case.SIZE, split="test")) == 1
+    assert len(TrainingPairs(folder, case.SIZE)) == 3
+    assert TrainingPairs(folder, case.SIZE)[2]["cloth"].shape == (3, 224, 224)
+    assert len(TrainingPairs(folder, case.SIZE, split="test")) == 1
 
 
 def test_training_is_paired_whatever_the_pairs_file_says_second(folder: Path) -> None:
-    before = VitonHD(folder, case.SIZE)[0]
-    names = read_pairs(folder)
+    before = TrainingPairs(folder, case.SIZE)[0]
+    names = names_of(folder)
     text = f"{names[0]}.jpg {names[2]}.jpg\n\n{names[1]}.jpg\n{names[0]}.jpg {names[1]}.jpg\n"
     (folder / "train_pairs.txt").write_text(text, encoding="utf-8")
-    assert read_pairs(folder) == names[:2]
-    assert torch.equal(VitonHD(folder, case.SIZE)[0]["cloth"], before["cloth"])
+    assert names_of(folder) == names[:2]
+    assert torch.equal(TrainingPairs(folder, case.SIZE)[0]["cloth"], before["cloth"])
 
 
 def test_pictures_and_masks_that_are_none_are_named_when_they_are_read(folder: Path) -> None:
-    name = read_pairs(folder)[0]
+    name = names_of(folder)[0]
     mask = folder / "train" / "agnostic-mask" / f"{name}_mask.png"
     for shade, said in ((0, "all black"), (255, "all white")):
         Image.new("L", (96, 128), shade).save(mask)
         with pytest.raises(DatasetError, match=f"{name}_mask.png is {said}"):
-            VitonHD(folder, case.SIZE, masks=True)[0]
+            TrainingPairs(folder, case.SIZE, masks=True)[0]
     (folder / "train" / "image" / f"{name}.jpg").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=f"{name}.jpg cannot be read as a picture"):
-        VitonHD(folder, case.SIZE)[0]
+    with pytest.raises(DatasetError, match=f"{name}.jpg is not a picture that can be read"):
+        TrainingPairs(folder, case.SIZE)[0]
 
 
 def test_pictures_are_turned_and_contiguous_and_masks_may_hold_0_and_1(folder: Path) -> None:
-    name, before = read_pairs(folder)[0], VitonHD(folder, case.SIZE, masks=True)[0]
+    name, before = names_of(folder)[0], TrainingPairs(folder, case.SIZE, masks=True)[0]
     person = folder / "train" / "image" / f"{name}.jpg"
     stored, exif = Image.open(person).transpose(Image.Transpose.ROTATE_90), Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     stored.save(person, quality=100, subsampling=0, exif=exif)
     mask = folder / "train" / "agnostic-mask" / f"{name}_mask.png"
     Image.open(mask).convert("L").point(lambda x: int(x >= 128)).save(mask)
-    after = VitonHD(folder, case.SIZE, masks=True)[0]
+    after = TrainingPairs(folder, case.SIZE, masks=True)[0]
     assert float((after["person"] - before["person"]).abs().mean()) < 0.01
     assert torch.equal(after["inpaint_mask"], before["inpaint_mask"])
     assert all(value.is_contiguous() for value in after.values())
     Image.new("RGB", (96, 128), (200, 30, 30)).save(mask)
     with pytest.raises(DatasetError, match=f"{name}_mask.png is a picture in colours, not a mask"):
-        VitonHD(folder, case.SIZE, masks=True)[0]
+        TrainingPairs(folder, case.SIZE, masks=True)[0]
 
 
 def test_an_error_from_another_process_is_told_in_one_line() -> None:
@@ -153,11 +158,11 @@ def no_vision(folder: Path) -> list[str]:
     ("spoil", "words"),
     [
         (lambda f: ["--data", str(f / "nowhere")], "there is no folder"),
-        (lambda f: ["--data", str(f / "train")], "no train_pairs.txt in .*give that folder"),
-        (lacking_folder, r"no folder image-densepose \(densepose\); it holds: agnostic-mask, "),
-        (lacking_picture, "lacks 1 pictures that the pairs file names: cloth/"),
+        (lambda f: ["--data", str(f / "train")], "is no data set .*looks like VITON-HD: give that folder"),
+        (lacking_folder, r"missing \(densepose\): 3 of 3; first 00000000_00: there is no .*image-densepose/00000000_00.jpg"),
+        (lacking_picture, r"missing \(reference\): 1 of 3; first .*cloth/"),
         (empty_pairs, "names no pair"),
-        (long_line, "line 1 holds 3 words"),
+        (long_line, "line 1, .* holds 3 names; expected"),
         (lambda f: ["--size", "500", "384"], "500 x 384 does not divide by 64; take for example 512 384"),
         (lambda f: ["--rate", "0"], "--rate is 0; expected more than 0"),
         (lambda f: ["--drop", "2"], "--drop is 2; expected 0 to 1"),
@@ -228,3 +233,16 @@ def test_files_go_to_a_checkpoint_and_stay_as_they_are(folder: Path, tmp_path: P
     assert after[case.FIRST].dtype == torch.float16
     assert bool((after[case.FIRST][:, 4:] != 0).any())
     assert all(torch.equal(value, before[key]) for key, value in read_weights(start).items())
+
+
+def test_a_list_of_ones_own_says_whom_to_train_on(folder: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    names = [path.stem for path in sorted((folder / "train" / "image").iterdir())]
+    (folder / "mine.txt").write_text(f"# some\n{names[2]}.jpg {names[2]}.jpg\n{names[0]}.jpg {names[0]}.jpg\n")
+    data = TrainingPairs(folder, case.SIZE, kind="viton-hd", pair_list=Path("mine.txt"))
+    assert [pair.person for pair in data.pairs] == [names[2], names[0]]
+    (folder / "mine.txt").write_text(f"{names[2]}.jpg {names[2]}.jpg\n{names[0]}.jpg {names[1]}.jpg\n")
+    start = ["--start", "x", "--out", str(tmp_path / "out"), "--size", "64", "64", "--pair-list", "mine.txt"]
+    assert main(["--data", str(folder), *start]) == 2
+    assert f"gives 1 of 2 persons another's garment, first {names[0]}+{names[1]}" in capfd.readouterr().err
+    assert main(["--small", *start]) == 2
+    assert "--pair-list is of a data set: give its folder by --data" in capfd.readouterr().err

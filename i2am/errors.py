@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+LIBRARY = "i2am"
+"""Where the library offers the classes of this file."""
 LONGEST = 4000
 """Characters of a text that is shown."""
 # C0 and C1 controls except tab and line feed, line and paragraph separators, marks that turn the direction of writing, and
@@ -21,14 +23,33 @@ def shown(text: object, longest: int = LONGEST) -> str:
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 
 
+def in_lines(error: object) -> str:
+    r"""An error's text for a terminal, ready to be shown: a list keeps its lines, and all but the first are set in.
+
+    >>> in_lines("2 pairs cannot be used:\nmissing:  1\n\nno mask: 1\n")
+    '2 pairs cannot be used:\n  missing: 1\n  no mask: 1'
+    """
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    return shown("\n  ".join(line for line in lines if line))
+
+
 class I2AMError(ValueError):
     """Base class of this library's errors; the message says what was seen, what was expected and what to do.
 
-    Its text is as `shown` leaves it: names out of files and graphs may stand in it.
+    Its text is as `shown` leaves it: names out of files and graphs may stand in it. Hosts write a class's module before the
+    message, so a person reads "i2am.LayoutError", and not the path of the folder that the host loaded the library from.
     """
+
+    def __init_subclass__(cls, **given: object) -> None:
+        super().__init_subclass__(**given)
+        if cls.__module__ == __name__:
+            cls.__module__ = LIBRARY
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(shown(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+I2AMError.__module__ = LIBRARY
 
 
 class LayoutError(I2AMError):

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..errors import I2AMError, MaskError
+from ..errors import I2AMError, LayoutError, MaskError
 from .layout import WHOLE, TokenGrid
+from .masks import check_finite
 from .points import Point
 from .resample import Size, area
+from .thinning import weights_of
 
 Cell = tuple[int, int]
 
@@ -18,14 +20,15 @@ Cell = tuple[int, int]
 def cells_at(points: Sequence[Point], size: Size, grid: TokenGrid) -> list[Cell]:
     """The (row, column) cells under pixels (x, y) of an (H, W) picture, in order, without duplicates.
 
-    A grid whose rectangle is unknown is taken to cover the whole picture, as it is drawn.
+    A grid whose rectangle is unknown is taken to cover the whole picture, as when it is drawn.
 
     Raises:
-        LayoutError: a point lies outside of what the tokens cover.
+        LayoutError: a point lies outside of what the tokens cover, or the tokens have no place.
 
     >>> cells_at([(5, 5), (40, 60), (47, 63)], (64, 48), TokenGrid(4, 3))
     [(0, 0), (3, 2)]
     """
+    _check_places(grid)
     on_picture = replace(grid, picture=size, rect=grid.rect or WHOLE)
     return list(dict.fromkeys(on_picture.cell_of(x, y) for x, y in points))
 
@@ -34,16 +37,25 @@ def cells_under(region: Tensor, grid: TokenGrid, name: str = "region") -> list[C
     """The cells that a painted region (H, W) in 0-1 covers by half or more; if there are none, those it covers most.
 
     Raises:
-        MaskError: the region, called ``name``, is empty, or lies outside of what the tokens cover.
+        LayoutError: the tokens have no place.
+        MaskError: the region, called ``name``, is empty, holds NaN, or lies outside of what the tokens cover.
     """
+    _check_places(grid)
+    check_finite(region, name)
     if not float(region.max()) > 0:
         raise MaskError(f"the {name} is empty: no pixel of it is 1; paint the patches that you mean")
     share = area(region.clamp(0, 1)[None], (grid.rows, grid.columns), grid.rect or WHOLE)[0]
+    share = share / weights_of(grid).view_as(share)  # of a cell that reaches beyond the tokens, what holds some
     most = float(share.max())
     if not most > 0:
         raise MaskError(f"the {name} lies outside of the part of the picture that the tokens cover; paint inside it")
     found: list[list[int]] = (share >= min(0.5, most)).nonzero().tolist()
     return [(a, b) for a, b in found]
+
+
+def _check_places(grid: TokenGrid) -> None:
+    if not grid.placed:
+        raise LayoutError(f"none of the {grid.leading} tokens has a place in the picture, so no cells can be chosen")
 
 
 def cell_box(grid: TokenGrid, row: int, column: int, size: tuple[int, int]) -> tuple[float, float, float, float]:

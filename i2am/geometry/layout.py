@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import index
+from typing import Any
 
 from ..errors import LayoutError
 
@@ -10,6 +14,10 @@ Rect = tuple[float, float, float, float]
 WHOLE: Rect = (0.0, 0.0, 1.0, 1.0)
 OFFICIAL = ("always", "over time")
 """Whether the authors' code uses a layer for all its maps on the reference, or only for those by time group (TLAM)."""
+EXAMPLE = "Layout.of(TokenGrid(16, 16, leading=1))"
+"""A layout as error messages write it."""
+PROMPT = 77
+"""Tokens of a piece of a text prompt as CLIP reads it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,8 @@ class TokenGrid:
 
     0 rows and 0 columns mean that no token has a place, as with an adapter's learned queries.
     ``picture`` is the (H, W) of the picture that the grid lies on, ``rect`` the part of it that the grid
-    covers as fractions (left, top, right, bottom); ``rect`` None means unknown.
+    covers as fractions (left, top, right, bottom); ``rect`` None means unknown. ``edge`` is how much of a whole cell the last
+    row and the last column hold: less than 1 where the cells are blocks of tokens that reach beyond them.
     """
 
     rows: int
@@ -26,8 +35,18 @@ class TokenGrid:
     leading: int = 0
     picture: tuple[int, int] | None = None
     rect: Rect | None = WHOLE
+    edge: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
+        try:
+            whole = (index(self.rows), index(self.columns), index(self.leading), *map(index, self.picture or (0, 0)))
+        except TypeError:
+            whole = ()
+        if len(whole) != 5:
+            raise LayoutError(
+                f"a token grid's rows, columns and leading tokens are whole numbers, and its picture is (height, width) in "
+                f"whole pixels or None, got {self.rows!r}, {self.columns!r}, {self.leading!r} and {self.picture!r}"
+            )
         placeless = self.rows == self.columns == 0 and self.leading > 0
         if not placeless and (self.rows < 1 or self.columns < 1 or self.leading < 0):
             raise LayoutError(
@@ -37,7 +56,11 @@ class TokenGrid:
         if self.rect is not None:
             left, top, right, bottom = self.rect
             if not (left < right and top < bottom):
-                raise LayoutError(f"a grid's rectangle is (left, top, right, bottom) with left < right, got {self.rect}")
+                raise LayoutError(
+                    f"a grid's rectangle is (left, top, right, bottom) with left < right and top < bottom, got {self.rect}"
+                )
+        if not all(0 < share <= 1 for share in self.edge):
+            raise LayoutError(f"a grid's last row and column hold more than 0 and at most 1 of a whole cell, got {self.edge}")
 
     @property
     def placed(self) -> int:
@@ -92,6 +115,20 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Keys that follow each other and belong to no reference: a text's, or the generated picture's own."""
+
+    name: str
+    start: int
+    tokens: int
+
+    @property
+    def stop(self) -> int:
+        """One past its last key."""
+        return self.start + self.tokens
+
+
+@dataclass(frozen=True)
 class Layout:
     """What the keys and queries of each recorded call stand for.
 
@@ -101,6 +138,7 @@ class Layout:
         query_start: number of queries before the generated tokens (joint sequences).
         beside: the keys do not come from the conditioning; both branches of guidance see the same ones.
         official: when the authors' released code uses such a layer for its maps on the reference: see `OFFICIAL`; "": never.
+        rest: what the other keys of softmax 0 are, where they are known (joint sequences); keys in none of them are nobody's.
     """
 
     references: tuple[Reference, ...]
@@ -108,10 +146,16 @@ class Layout:
     query_start: int = 0
     beside: bool = False
     official: str = ""
+    rest: tuple[Stretch, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.references:
             raise LayoutError("a layout needs at least one reference")
+        if min(self.query_start, *(r.start for r in self.references)) < 0:
+            raise LayoutError(
+                f"keys and queries are counted from 0, but the layout starts at query {self.query_start} and at keys "
+                f"{', '.join(str(r.start) for r in self.references)}"
+            )
         if self.official not in ("", *OFFICIAL):
             raise LayoutError(f"official is '' or one of {', '.join(OFFICIAL)}, got {self.official!r}")
         softmax, end = 0, 0
@@ -127,12 +171,27 @@ class Layout:
         own = self._end(0)
         if self.keys is not None and self.keys < own:
             raise LayoutError(f"the references reach to key {own}, but the layout says {self.keys} keys")
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        taken = [(r.start, r.stop, r.name) for r in self.references if not r.softmax]
+        end = 0
+        for start, stop, name in sorted([*taken, *((x.start, x.stop, x.name) for x in self.rest)]):
+            if start < end or stop > self.key_count:
+                raise LayoutError(f"{name!r}, keys {start} to {stop} of {self.key_count}, overlaps another or reaches too far")
+            end = stop
 
     @classmethod
     def of(cls, *grids: TokenGrid) -> Layout:
-        """References that follow one another and make up all the keys."""
+        """References that follow one another and make up all the keys.
+
+        Raises:
+            LayoutError: one of them is no `TokenGrid`.
+        """
         references, start = [], 0
         for i, grid in enumerate(grids):
+            if not isinstance(grid, TokenGrid):
+                raise LayoutError(f"a layout is made of token grids, such as {EXAMPLE}, got a {type(grid).__name__}")
             references.append(Reference(grid, start, "reference" if len(grids) == 1 else f"reference {i + 1}"))
             start += grid.tokens
         return cls(tuple(references))
@@ -158,7 +217,16 @@ class Layout:
         if all(r.softmax == softmax == 0 for r in self.references):
             return self
         own = tuple(replace(r, softmax=0) for r in self.references if r.softmax == softmax)
-        return replace(self, references=own, keys=self.keys if softmax == 0 else None)
+        return replace(self, references=own, keys=self.keys if softmax == 0 else None, rest=() if softmax else self.rest)
+
+    def in_order(self) -> tuple[Reference, ...]:
+        """The references as if their keys came first, one after the other: the same in all calls, whatever their text."""
+        found, start, softmax = [], 0, 0
+        for r in self.references:
+            start, softmax = (start if r.softmax == softmax else 0), r.softmax
+            found.append(replace(r, start=start))
+            start += r.grid.tokens
+        return tuple(found)
 
     def check(self, layer: str, keys: int) -> None:
         """Refuse a call whose number of keys is not what the layout says.
@@ -174,16 +242,47 @@ class Layout:
             )
 
 
+def layout_for(layout: Layout | Callable[[str], Layout]) -> Callable[[str], Layout]:
+    """From the name of a layer to its layout, where all layers have one or a function gives each its own.
+
+    Raises:
+        LayoutError: ``layout`` is neither, or (when it is called) the function's answer is no `Layout`.
+
+    >>> layout_for(Layout.of(TokenGrid(2, 3)))("mid_block").key_count
+    6
+    """
+    if not (callable(layout) or isinstance(layout, Layout)):
+        raise _no_layout("the layout", layout)
+
+    def of(layer: str) -> Layout:
+        own: Any = layout(layer) if callable(layout) else layout
+        if not isinstance(own, Layout):
+            raise _no_layout(f"the layout function's answer for layer {layer!r}", own)
+        return own
+
+    return of
+
+
+def _no_layout(name: str, got: object) -> LayoutError:
+    return LayoutError(f"{name} is a {type(got).__name__}, expected a Layout, such as {EXAMPLE}")
+
+
 def suggest(tokens: int) -> str:
     """A guess at the grid behind a token count, for error messages only.
 
     >>> suggest(257)
     '; 257 tokens often mean 16 x 16 and 1 leading'
+    >>> suggest(281)
+    '; 281 tokens may mean 20 x 14 and 1 leading'
     """
     if tokens == 1:
         return "; a single token is 1 x 1 and 0 leading"
-    for leading in (0, 1):
-        rows = round((tokens - leading) ** 0.5)
-        if rows > 1 and rows * rows == tokens - leading:
-            return f"; {tokens} tokens often mean {rows} x {rows} and {leading} leading"
+    if tokens % PROMPT == 0:
+        return ""
+    for longest, often in ((1.0, "often"), (1.5, "may")):
+        for leading in (0, 1):
+            for columns in range(math.isqrt(tokens - leading), 1, -1):
+                rows, rest = divmod(tokens - leading, columns)
+                if not rest and rows <= longest * columns:
+                    return f"; {tokens} tokens {often} mean {rows} x {columns} and {leading} leading"
     return ""

@@ -8,19 +8,28 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import MaskError
+from .mask_pictures import mask_values, upright
 
 MaskLike = Tensor | np.ndarray | Image.Image
 
 
-def as_mask(mask: MaskLike) -> Tensor:
-    """A mask as a float tensor: arrays as they are, a Pillow picture's brightness as 0-1.
+def as_mask(mask: MaskLike, name: str = "mask") -> Tensor:
+    """A mask as a float tensor: arrays as they are; a Pillow picture as what it means, see `mask_values`.
+
+    Raises:
+        MaskError: it is a picture that is no mask, it cannot be told what it means, or it is of another type.
 
     >>> as_mask(Image.new("L", (3, 1), 255))
     tensor([[1., 1., 1.]])
     """
     if isinstance(mask, Image.Image):
-        mask = np.asarray(mask.convert("L"), dtype=np.float32) / 255
-    return torch.as_tensor(mask).detach().float().cpu()
+        mask = mask_values(upright(mask), name)
+    try:
+        return torch.as_tensor(mask).detach().float().cpu()
+    except (TypeError, ValueError) as error:
+        raise MaskError(
+            f"the {name} is a {type(mask).__name__}, expected a Pillow picture, an array or a tensor; Image.open reads a file"
+        ) from error
 
 
 def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
@@ -32,7 +41,7 @@ def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
     >>> tuple(mask_of(torch.ones(2, 64, 48), 1, 2, "inpainting mask").shape)
     (64, 48)
     """
-    masks = as_mask(masks)
+    masks = as_mask(masks, name)
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim == 4 and masks.shape[1] == 1:  # some nodes pass (B, 1, H, W)
         masks = masks[:, 0]
@@ -43,19 +52,40 @@ def mask_of(masks: MaskLike, image: int, images: int, name: str) -> Tensor:
     return masks[image if len(masks) > 1 else 0]
 
 
+def check_finite(mask: Tensor, name: str) -> None:
+    """Refuse a mask with values that are no numbers.
+
+    Raises:
+        MaskError: it holds NaN or infinity.
+    """
+    if not bool(torch.isfinite(mask).all()):
+        raise MaskError(f"the {name} holds NaN or infinity, expected values from 0 to 1; look at the node or code that made it")
+
+
+def check_range(mask: Tensor, name: str) -> None:
+    """Refuse a mask with values outside of 0 to 1.
+
+    Raises:
+        MaskError: it has such values, or NaN.
+    """
+    check_finite(mask, name)
+    low, high = float(mask.min()), float(mask.max())
+    if low < 0 or high > 1:
+        raise MaskError(f"the {name} holds values from {low:g} to {high:g}, expected 0 to 1: scale it")
+
+
 def mask_to_score(mask: MaskLike, name: str) -> Tensor:
     """One mask, (H, W) in 0-1, with an inside and an outside.
 
     Raises:
         MaskError: it is not one mask, has values outside 0-1, is empty, or covers everything.
     """
-    out = as_mask(mask)
+    out = as_mask(mask, name)
     while out.ndim > 2 and out.shape[0] == 1:
         out = out[0]
     if out.ndim != 2:
         raise MaskError(f"the {name} is one mask of shape (H, W), got {tuple(out.shape)}")
-    if float(out.min()) < 0 or float(out.max()) > 1:
-        raise MaskError(f"the {name} holds values from {float(out.min()):g} to {float(out.max()):g}, expected 0 to 1: scale it")
+    check_range(out, name)
     if not float(out.sum()) > 0:
         raise MaskError(f"the {name} is empty: no pixel is 1, so there is no inside to score")
     if not float((1 - out).sum()) > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
 
 Point = tuple[float, float]
 
@@ -23,8 +23,8 @@ def points_of(text: str) -> list[Point]:
         return []
     try:
         return _pairs(json.loads(text))
-    except (ValueError, TypeError, KeyError, OverflowError):
-        raise I2AMError(f"expected points as JSON in pixels, such as [[120, 80], [64, 200]], got {text!r}") from None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        raise I2AMError(f"points is {shown(text, 100)!r}; expected JSON in pixels, such as [[120, 80], [64, 200]]") from None
 
 
 def _pairs(found: object) -> list[Point]:

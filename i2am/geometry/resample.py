@@ -12,7 +12,7 @@ Size = tuple[int, int]
 
 
 def bicubic(maps: Tensor, size: Size, clamped: bool = True) -> Tensor:
-    """(P, h, w) to (P, *size), bicubic and clamped at 0, as the paper resizes marginal maps; or as it overshoots.
+    """(P, h, w) to (P, *size), bicubic; clamped at 0, as the paper resizes marginal maps, or with its overshoots.
 
     >>> wide = bicubic(torch.tensor([[[0.0, 0.0, 1.0]]]), (1, 6))
     >>> tuple(wide.shape), float(wide.min())

@@ -1,4 +1,4 @@
-"""Whether two pictures can belong together, judging by their shapes."""
+"""Whether two pictures can belong together, by their aspect ratios."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_shape(what: str, size: Size, expected: Size, of: str) -> None:
     >>> check_shape("mask", (64, 64), (64, 48), "generated image")
     >>> check_shape("mask", (48, 64), (64, 48), "generated image")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    i2am.errors.I2AMError: the mask is 64 x 48 pixels, but the generated image is 48 x 64: another shape, so they cannot ...
+    i2am.I2AMError: the mask is 64 x 48 pixels, but the generated image is 48 x 64: another shape, so they cannot ...
     """
     if min(expected) < 1:
         return

@@ -52,7 +52,7 @@ def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_on
         return selection.layers
     layers = multi_token(maps, selection, side)
     if not shown.every_key:
-        whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys_of(selection.reference)]
+        whole = [x for x in layers if selection.reference_of(x).grid.tokens == x.keys_of(selection.reference, selection.branch)]
         whole = [x for x in whole if not (placed_only and selection.reference_of(x).grid.leading)]
         if whole:
             raise UnavailableError(

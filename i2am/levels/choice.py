@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from operator import index
+from typing import Any
 
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
 from ..maps.facts import Range
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The part of a recording that a map is made from; by default all of it, in the conditional branch.
+    """The part of a recording that a map is made from; by default all that the run offers, in the conditional branch.
 
     Lists become tuples, so that a choice can be compared and hashed.
 
@@ -20,12 +22,13 @@ class Choice:
         branch: half of classifier-free guidance, "cond" or "uncond".
         reference: which reference of the run, counted from 0.
         image: which image of the batch, counted from 0.
-        layers: layer names or globs, one or several; None means all layers of the preset.
+        layers: layer names or globs, one or several; None means the preset's layers of the run's default ones, which are all
+            unless its model says otherwise (`RunInfo.default_layers`).
         heads: head numbers, counted from 0; None means all heads.
         steps: half-open range (first, stop), 0 being the noisiest; None means all steps.
 
     Raises:
-        I2AMError: ``steps`` is not a pair.
+        I2AMError: something is of another type, such as a number where names are expected, or ``steps`` is not a pair.
 
     >>> Choice(layers="up_blocks.*", heads=[3, 0]) == Choice(layers=("up_blocks.*",), heads=(3, 0))
     True
@@ -41,19 +44,79 @@ class Choice:
     steps: Range | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.branch, str):
+            raise I2AMError(f"the branch of a choice is a name, 'cond' or 'uncond', got {shown(repr(self.branch), 100)}")
+        numbers = {name: _number(name, getattr(self, name)) for name in ("reference", "image")}
         layers = (self.layers,) if isinstance(self.layers, str) else self.layers
-        for name, value in (("layers", layers), ("heads", self.heads), ("steps", self.steps)):
-            object.__setattr__(self, name, None if value is None else tuple(value))
+        several = {
+            name: _several(name, value) for name, value in (("layers", layers), ("heads", self.heads), ("steps", self.steps))
+        }
+        for name, value in {**numbers, **several}.items():
+            object.__setattr__(self, name, value)
         if self.steps is not None and len(self.steps) != 2:
-            raise I2AMError(f"steps are a half-open range (first, stop), such as (0, 10), got {self.steps}")
+            raise _wrong("steps", self.steps)
 
     def on_image(self, image: int) -> Choice:
         """The same choice on another image of the batch."""
         return replace(self, image=image)
 
 
+EXPECTED = {
+    "layers": "several, such as 'up_blocks.*' or ('double.0', 'single.*'), names or globs",
+    "heads": "several, such as (0, 3), whole numbers",
+    "steps": "several, such as (0, 10), a half-open range (first, stop) of whole numbers",
+    "reference": "one number, counted from 0, such as 1 for the second",
+    "image": "one number, counted from 0",
+}
+"""What the fields of a choice are, in words."""
+
+
+def _wrong(name: str, value: object) -> I2AMError:
+    verb = "are" if name.endswith("s") else "is"
+    return I2AMError(f"the {name} of a choice {verb} {EXPECTED[name]}, got {shown(repr(value), 100)}")
+
+
+def _number(name: str, value: Any) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise _wrong(name, value) from None
+    if isinstance(value, bool):
+        raise _wrong(name, value)
+    return number
+
+
+def _several(name: str, value: Any) -> tuple[Any, ...] | None:
+    """Several names or numbers as a tuple; None: all."""
+    if value is None:
+        return None
+    if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
+        raise _wrong(name, value)
+    found = tuple(value)
+    try:
+        return tuple(_name(x) for x in found) if name == "layers" else tuple(_number(name, x) for x in found)
+    except (I2AMError, TypeError):
+        raise _wrong(name, value) from None
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return str(value)
+
+
+def check_choice(choice: object) -> None:
+    """Refuse what is no choice, such as the number of a reference alone.
+
+    Raises:
+        I2AMError: names what was given.
+    """
+    if not isinstance(choice, Choice):
+        raise I2AMError(f"what to take of a recording is a Choice, such as Choice(reference=1), got {shown(repr(choice), 100)}")
+
+
 EVERYTHING = Choice()
-"""All layers, heads and steps of the first reference and image, in the conditional branch."""
+"""The default layers, all heads and steps of the first reference and image, in the conditional branch."""
 
 
 def choice_of(
@@ -94,7 +157,7 @@ def heads_of(text: str) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in parts) or None
     except ValueError:
-        raise I2AMError(f"expected head numbers such as 0,2,5, got {text!r}") from None
+        raise I2AMError(f"heads is {shown(text, 100)!r}; expected numbers such as 0,2,5") from None
 
 
 def steps_of(text: str) -> Range | None:
@@ -110,6 +173,8 @@ def steps_of(text: str) -> Range | None:
         return None
     found = re.fullmatch(r"\s*([+-]?\d{1,9})\s*(?::\s*([+-]?\d{1,9})\s*)?", text)
     if found is None:
-        raise I2AMError(f"expected steps first:stop, such as 0:10 (step 10 is not included; 0 is the noisiest), got {text!r}")
+        raise I2AMError(
+            f"steps is {shown(text, 100)!r}; expected first:stop, such as 0:10 (step 10 is not included; 0 is the noisiest)"
+        )
     first = int(found[1])
     return first, first + 1 if found[2] is None else int(found[2])

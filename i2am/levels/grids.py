@@ -37,6 +37,18 @@ def selected_reference_grid(selection: Selection) -> TokenGrid:
     return max((selection.reference_of(x).grid for x in selection.layers), key=lambda g: g.placed)
 
 
+def name_of_reference(maps: AttributionMaps, reference: int) -> str:
+    """What a map of one of several references is said to be of: its name, with its number where others share that; else ''."""
+    names = [r.name for r in maps.references]
+    name = names[reference]
+    return "" if len(names) == 1 else f"{name} ({reference + 1})" if names.count(name) > 1 else name
+
+
+def is_sized(grid: TokenGrid) -> bool:
+    """Whether the size of the picture that a grid lies on is known; `picture_size` makes up another."""
+    return grid.picture is not None and min(grid.picture) > 0
+
+
 def picture_size(grid: TokenGrid) -> Size:
     """The picture's (H, W); if unknown, 8 pixels per token, or 224 x 224 for tokens without places.
 
@@ -45,4 +57,4 @@ def picture_size(grid: TokenGrid) -> Size:
     """
     if not grid.placed:
         return grid.picture or (224, 224)
-    return grid.picture if grid.picture and min(grid.picture) > 0 else (grid.rows * 8, grid.columns * 8)
+    return grid.picture if grid.picture and is_sized(grid) else (grid.rows * 8, grid.columns * 8)

@@ -33,6 +33,8 @@ class Heat:
         level: "ULAM", "TLAM", "HLAM", "LLAM" or "SRAM".
         labels: one label per panel.
         size: (H, W) of the picture in pixels.
+        sized: of a reference, whether that was recorded; else it is made up from the tokens' grid, and the picture may have
+            another shape.
         rect: the part of the picture that the grid covers, as fractions; None: unknown.
         notes: what a reader must know, such as "comparative, not causal".
         unplaced: per panel, the share that went to tokens without a place (G2R, SRAM; else empty).
@@ -43,9 +45,12 @@ class Heat:
         order: "resize": the raw map is resized to the picture, then min-maxed; "min-max": min-maxed at its own size, then
             resized (eqs. 7 to 9); "both": min-maxed, resized and min-maxed again (official preset).
         clamped: whether resizing clamps at 0 what bicubic overshoots.
+        edge: how much of a whole cell the last row and the last column hold, as in `TokenGrid`; shares alone say it.
+        parts: how many panels, one after another, add up to 1, as shares do; 0: each stands alone.
         threshold: the fraction of the range above which pictures show it; None: all of it. The values stay raw.
         scale: how pictures stretch its panels, "each" to its own range or all to one "shared" range; None leaves it to
             the drawing function.
+        of: the reference that the map is of, where the run has several; empty: it has one, or the map is of all.
     """
 
     values: Tensor
@@ -65,6 +70,10 @@ class Heat:
     scale: str | None = None
     order: str = "resize"
     clamped: bool = True
+    parts: int = 0
+    edge: tuple[float, float] = (1.0, 1.0)
+    of: str = ""
+    sized: bool = False
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or len(self.values) != len(self.labels):
@@ -104,7 +113,19 @@ class Heat:
             labels=tuple(self.labels[i] for i in indices),
             unplaced=tuple(self.unplaced[i] for i in indices) if self.unplaced else (),
             images=tuple(self.images[i] for i in indices) if self.images else (),
+            parts=self.parts if self._whole(indices) else 0,
         )
+
+    def _whole(self, indices: Sequence[int]) -> bool:
+        """Whether panels are all parts of something, perhaps several times."""
+        count = self.parts
+        sets = [list(indices[i : i + count]) for i in range(0, len(indices), count)] if count else []
+        return bool(sets) and all(one[0] % count == 0 and one == list(range(one[0], one[0] + count)) for one in sets)
+
+    def split(self) -> list[Heat]:
+        """The heats of those panels that add up to 1, such as one per time group; without parts this heat alone."""
+        step = self.parts or len(self.labels)
+        return [self.panels(range(i, i + step)) for i in range(0, len(self.labels), step)]
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..errors import UnavailableError
-from ..geometry.layout import WHOLE, Rect
+from ..errors import UnavailableError, shown
 from ..geometry.masks import MaskLike, mask_of
-from ..geometry.resample import bicubic, bilinear, even_ranges
+from ..geometry.resample import bicubic, bilinear
 from ..geometry.shapes import check_shape
 from ..maps.facts import LayerInfo, Range
 from ..maps.kinds import Kind, Shown, level_sides, shown_as
 from ..maps.value import AttributionMaps
 from .available import SINGLE, is_single, layers_for
 from .choice import EVERYTHING, Choice
-from .grids import common_grid, picture_size, selected_reference_grid
+from .cut import cut_notes
+from .grids import common_grid, is_sized, name_of_reference, picture_size, selected_reference_grid
 from .heat import UNMASKED, Heat, times_mask
 from .presets import preset_of
 from .selection import select
-from .steps import steps_label, time_mean
+from .share import SHARES, split_of
+from .steps import steps_label, time_groups, time_mean
 
 CLAMPED = (
     "the authors clamp the map of each token at 0 as they resize it; here it is the mean over tokens, which differs a little"
@@ -29,22 +31,45 @@ CLAMPED = (
 _RESIZE = {"bicubic": bicubic, "bilinear": bilinear}
 
 
+ELSEWHERE = {
+    "share": "share(maps) gives it for all references, the text and the picture together",
+    "which reference": "which_reference(maps) gives it for all references together",
+    "SRAM": "sram(maps, (row, column)) gives it for a generated patch",
+    "mirror": "sram(maps, (row, column), 'generated') gives it for a patch of the reference, mirror_of_object(maps, mask) for "
+    "an object",
+    "object": "mirror_of_object(maps, mask) gives it",
+}
+"""Maps that are no levels of one reference, and what gives them."""
+
+
 def _kind_of(side: str) -> tuple[Kind, Shown]:
     sides = level_sides()
-    if side not in sides:
-        raise UnavailableError(f"there is no side {side!r}; there are {', '.join(sides)}")
-    return shown_as(side)
+    if side in sides:
+        return shown_as(side)
+    if isinstance(side, str) and side in ELSEWHERE:
+        raise UnavailableError(f"{side} is no map that the levels have: {ELSEWHERE[side]}; theirs are {', '.join(sides)}")
+    near = [x for x in (*sides, *ELSEWHERE) if isinstance(side, str) and x.lower() == side.lower().replace("_", " ")]
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    raise UnavailableError(f"there is no side {shown(repr(side), 100)}; {meant}there are {', '.join(sides)}")
 
 
 class _Builder:
     """Resizes one side's maps of a selection to the common grid, head by head."""
 
     def __init__(
-        self, maps: AttributionMaps, side: str, choice: Choice, *, preset: str, placed_only: bool, over_time: bool = False
+        self,
+        maps: AttributionMaps,
+        side: str,
+        choice: Choice,
+        *,
+        preset: str,
+        placed_only: bool,
+        over_time: bool = False,
+        one_by_one: bool = False,
     ) -> None:
         kind, self.shown = _kind_of(side)
         self.maps, self.side, self.preset = maps, side, preset_of(preset)
-        self.selection = select(maps, self.preset, choice, side=side, over_time=over_time)
+        self.selection = select(maps, self.preset, choice, side=side, over_time=over_time, one_by_one=one_by_one)
         self.layers = layers_for(maps, self.selection, side, placed_only)
         self.on_reference = kind.along == "tokens"
         self.common = selected_reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")
@@ -90,7 +115,7 @@ class _Builder:
 
     def heat(self, level: str, values: list[Tensor], labels: list[str], shares: list[float]) -> Heat:
         """Panels on the common grid as a heat, with the notes that readers need."""
-        notes = [*self.shown.notes, *self.maps.notes]
+        notes = [*self.shown.notes, *cut_notes(self.maps, self.side, self.selection, self.layers), *self.maps.notes]
         if self.shown.one_key:
             if any(is_single(x, self.selection.reference) for x in self.layers):
                 notes.insert(0, SINGLE)
@@ -100,7 +125,7 @@ class _Builder:
             notes.append(UNMASKED)
         if self.preset.invert_r2g and self._clamps_means():
             notes.append(CLAMPED)
-        rect: Rect | None = self.common.rect if self.on_reference else WHOLE
+        rect = self.common.rect
         if rect is None:
             notes.append("which part of the picture the tokens cover is unknown")
         return Heat(
@@ -109,7 +134,9 @@ class _Builder:
             picture="reference" if self.on_reference else "generated",
             level=level,
             labels=tuple(labels),
+            of=name_of_reference(self.maps, self.selection.reference),
             size=picture_size(self.common),
+            sized=is_sized(self.common),
             rect=rect,
             notes=tuple(notes),
             unplaced=tuple(shares) if self.on_reference else (),
@@ -163,23 +190,17 @@ def tlam(
 ) -> Heat:
     """The head-integrated maps: one panel per time group (half-open, as even as possible), each the mean over its steps.
 
+    With fewer steps than groups there is one panel per step, and a note says so.
+
     Raises:
-        UnavailableError: as `ulam`; or there are fewer steps than groups; or memory was short at recording and a
-            group is not a union of the step ranges that were kept.
+        UnavailableError: as `ulam`; or ``groups`` is less than 1; or memory was short at recording and a group is not a
+            union of the step ranges that were kept.
     """
     b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only, over_time=True)
-    start, stop = b.selection.steps
-    if choice.steps is None:  # a run that started late or stopped early
-        start = next(a for a, b in maps.bins if a <= maps.recorded[0] < b)
-        stop = next(b for a, b in maps.bins if a <= maps.recorded[-1] < b)
-    if not 1 <= groups <= stop - start:
-        which = "recorded" if choice.steps is None else "chosen"
-        raise UnavailableError(
-            f"{groups} time groups were asked for; the {which} steps {start} to {stop} can be split into 1 to {stop - start}"
-        )
-    ranges = [(start + lo, start + hi) for lo, hi in even_ranges(stop - start, groups)]
+    ranges, notes = time_groups(maps, b.selection, groups, choice.steps is not None)
     values, shares = zip(*(b.mean(r) for r in ranges), strict=True)
-    return b.heat("TLAM", list(values), [steps_label(maps, r) for r in ranges], list(shares))
+    heat = b.heat("TLAM", list(values), [steps_label(maps, r) for r in ranges], list(shares))
+    return replace(heat, notes=(*heat.notes, *notes))
 
 
 def hlam(
@@ -204,7 +225,10 @@ def hlam(
         if not found:
             raise UnavailableError(f"none of the layers that have {side} maps has a head {head}; choose others")
         if any(len(p) != len(has) for p, _, has in found):
-            raise UnavailableError("marginal maps were kept only as their mean over heads; record again with more memory")
+            raise UnavailableError(
+                "the memory budget was too short for single heads: maps were kept as their mean over heads; raise budget_mb on "
+                "I²AM Record, or budget in Python, and run again"
+            )
         values.append(torch.stack([p[has.index(head)] for p, _, has in found]).mean(0))
         shares.append(float(torch.stack([s[has.index(head)] for _, s, has in found]).mean()))
         few = "" if len(found) == len(b.layers) else f" ({len(found)} layers)"
@@ -222,10 +246,12 @@ def llam(
 ) -> Heat:
     """The maps per layer: one panel per layer in network order, the mean over steps and heads.
 
+    Without a choice of layers also those that the run's default leaves out of means.
+
     Raises:
         UnavailableError: as `ulam`.
     """
-    b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only)
+    b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only, one_by_one=True)
     found = [b.panels(x, b.selection.steps) for x in b.layers]
     labels = [f"{x.name} · {x.grid.rows}×{x.grid.columns}" for x in b.layers]
     return b.heat("LLAM", [p.mean(0) for p, _ in found], labels, [float(s.mean()) for _, s in found])
@@ -259,7 +285,7 @@ def level_of(
     Args:
         maps: a recording.
         level: "ULAM", "TLAM", "HLAM" or "LLAM".
-        side: see `ulam`.
+        side: see `ulam`; or "share" or "which reference", see `share.split_of`.
         choice: what to take of the recording.
         groups: time groups of TLAM; other levels ignore it.
         preset: see `ulam`.
@@ -273,6 +299,8 @@ def level_of(
     """
     if level not in LEVELS:
         raise UnavailableError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
+    if side in SHARES:
+        return split_of(maps, level, side, choice, groups=groups, preset=preset)
     if level == "TLAM":
         heat = tlam(maps, side, choice, groups=groups, preset=preset, placed_only=placed_only)
     else:

@@ -7,8 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..errors import UnavailableError
+from ..errors import MaskError, UnavailableError
+from ..geometry.layout import WHOLE
 from ..geometry.masks import mask_to_score
+from ..geometry.pooling import spread_cells
 from ..geometry.resample import area, bicubic, bilinear
 from ..maps.facts import LayerInfo
 from ..maps.value import AttributionMaps
@@ -16,7 +18,7 @@ from .available import layers_for
 from .choice import EVERYTHING, Choice
 from .heat import Heat
 from .marginal import ulam
-from .patch import pairwise_of
+from .patch import names_of, pairwise_layers_of, pairwise_of
 from .presets import preset_of
 from .selection import Selection, select
 from .steps import time_mean
@@ -31,6 +33,7 @@ def masked_g2r(
     layers with pairwise maps. Returns the heat and the names of the layers used.
 
     Raises:
+        MaskError: the mask given here says nothing: see `mask_to_score`.
         UnavailableError: neither is possible.
     """
     rules = preset_of(preset)
@@ -41,30 +44,33 @@ def masked_g2r(
     if not recorded:
         if inpaint_mask is None:
             raise UnavailableError("eq. 17 needs the inpainting mask: give it here or at recording")
-        with_pairs = maps.pairwise_layers(selection.branch, selection.reference)
-        layers = [x for x in layers if x.name in with_pairs]
-        if not layers:
+        if not maps.pair_layers(selection.branch, selection.reference):
             raise UnavailableError("no layer has pairwise maps, and no inpainting mask was given at recording; record with one")
+        layers = list(pairwise_layers_of(maps, selection, "G2R"))
     # like the levels: a mean over layers and heads, resized to the common grid
     resize = bilinear if rules.scaled else bicubic
     total, share, heads = torch.zeros(heat.values.shape[-2:]), 0.0, 0
     for layer in layers:
-        grid = selection.reference_of(layer).grid
         if recorded:
+            grid = selection.reference_of(layer).grid
             column = time_mean(maps, "g2r_masked", layer, selection, selection.steps).mean(0)
         else:
             assert inpaint_mask is not None
-            column = _pairwise_column(maps, layer, selection, inpaint_mask)
+            grid = maps.layers[0].references[selection.reference].grid if layer.cells else selection.reference_of(layer).grid
+            column = spread_cells(_pairwise_column(maps, layer, selection, inpaint_mask)[None], grid, layer.cells)[0]
         scale = grid.placed / heat.values[0].numel() if rules.scaled else 1.0
         placed = column[grid.leading :].reshape(1, grid.rows, grid.columns) * scale
         count = len(selection.heads_of(layer))
         total += resize(placed, (heat.values.shape[1], heat.values.shape[2]))[0] * count
         share += float(column[: grid.leading].sum()) * count
         heads += count
-    return replace(heat, values=(total / heads)[None], unplaced=(share / heads,)), tuple(x.name for x in layers)
+    return replace(heat, values=(total / heads)[None], unplaced=(share / heads,)), names_of(maps, layers)
 
 
 def _pairwise_column(maps: AttributionMaps, layer: LayerInfo, selection: Selection, mask: Tensor) -> Tensor:
     """(S,): the rows of A^r of the chosen steps and heads, weighted by the mask's area in each cell."""
-    cells = area(mask_to_score(mask, "inpainting mask")[None], (layer.grid.rows, layer.grid.columns)).flatten()
+    size = layer.grid.rows, layer.grid.columns
+    cells = area(mask_to_score(mask, "inpainting mask")[None], size, layer.grid.rect or WHOLE).flatten()
+    if not float(cells.sum()) > 0:
+        raise MaskError("the inpainting mask lies outside of the part of the picture that the tokens cover")
     return cells / cells.sum() @ pairwise_of(maps, selection, layer)

@@ -6,7 +6,7 @@ from ..geometry.cells import cells_under
 from ..geometry.masks import MaskLike, mask_of
 from ..geometry.shapes import check_shape
 from ..maps.value import AttributionMaps
-from .choice import EVERYTHING, Choice
+from .choice import EVERYTHING, Choice, check_choice
 from .heat import Heat
 from .patch import asked_grid, sram
 
@@ -29,6 +29,7 @@ def mirror_of_object(
         MaskError: the mask does not fit the run, is empty or lies outside of what the tokens cover.
         UnavailableError: as `sram`.
     """
+    check_choice(choice)
     mask = mask_of(reference_mask, choice.image, maps.images, "reference mask")
     grid = asked_grid(maps, "generated", choice, preset=preset)
     if grid.picture is not None:

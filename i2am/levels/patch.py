@@ -6,18 +6,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from operator import index
 
 import torch
 from torch import Tensor
 
-from ..errors import UnavailableError
+from ..errors import UnavailableError, shown
 from ..geometry.layout import TokenGrid
 from ..geometry.resample import bilinear, bilinear_rows
-from ..maps.facts import LayerInfo
+from ..geometry.thinning import weights_of
+from ..maps.facts import TOGETHER, LayerInfo
 from ..maps.value import AttributionMaps
 from .available import is_single, multi_token
 from .choice import EVERYTHING, Choice
-from .grids import common_grid, picture_size
+from .cut import pooled_notes
+from .grids import common_grid, is_sized, name_of_reference, picture_size
 from .heat import Heat
 from .presets import preset_of
 from .selection import Selection, select
@@ -75,13 +78,17 @@ def sram(
     pairs, rules = _Pairwise.of(maps, direction, choice, preset), preset_of(preset)
     cells = _cells(at, pairs.asked, direction)
     of = pairs.rows if direction == "reference" else pairs.columns
-    values, shares = of(cells) if each else _mean(of, cells)
+    values, shares = of(cells) if each else _mean(of, cells, pairs.asked)
     notes = tuple(_concentration(v) for v in values) if direction == "reference" else ()
     one_note = notes if len(values) == 1 else ()
     labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
     if len(notes) > 1:
         labels = [f"{label}: {note}" for label, note in zip(labels, notes, strict=True)]
-    left_out = [x.name for x in pairs.selection.layers if x not in pairs.layers and not is_single(x, choice.reference)]
+    used = names_of(maps, pairs.layers)
+    left_out = [x.name for x in pairs.selection.layers if x.name not in used and not is_single(x, choice.reference)]
+    about = [*pooled_notes(maps, pairs.selection, pairs.layers), *maps.notes]
+    if left_out:
+        about.append(f"without pairwise maps, left out: {', '.join(left_out)}")
     shown_on = pairs.reference if direction == "reference" else pairs.generated
     return Heat(
         values=values,
@@ -90,31 +97,47 @@ def sram(
         level="SRAM",
         labels=tuple(labels),
         size=picture_size(shown_on),
+        sized=is_sized(shown_on),
         rect=shown_on.rect,
-        notes=(*one_note, *maps.notes, *((f"without pairwise maps, left out: {', '.join(left_out)}",) if left_out else ())),
+        notes=(*one_note, *about),
         unplaced=tuple(shares.tolist()) if direction == "reference" else (),
         colours=rules.colours,
         threshold=rules.threshold,
         order=rules.order,
         queries=tuple(cells),
+        of=name_of_reference(maps, pairs.selection.reference),
     )
 
 
 def pairwise_layers_of(maps: AttributionMaps, selection: Selection, what: str) -> tuple[LayerInfo, ...]:
     """The chosen layers that have pairwise maps of more than one token, which ``what`` ("SRAM" or "mirror") is made from.
 
+    They are as their pairwise maps see them, and may be one for all; see `AttributionMaps.pair_layers`.
+
     Raises:
-        UnavailableError: none has.
+        UnavailableError: none has, or some of the layers were chosen where the pairwise maps of all were kept together.
     """
-    usable = multi_token(maps, selection, what)
-    names = maps.pairwise_layers(selection.branch, selection.reference)
-    layers = tuple(x for x in usable if x.name in names)
+    usable = {x.name for x in multi_token(maps, selection, what)}
+    found = maps.pair_layers(selection.branch, selection.reference)
+    if [x.name for x in found] == [TOGETHER]:
+        if len(selection.layers) == len(maps.layers):
+            return found
+        maps.pairwise(selection.layers[0].name, selection.branch, selection.reference)  # says that it has none of its own
+    names = [x.name for x in found]
+    layers = tuple(x for x in found if x.name in usable)
     if not layers:
         raise UnavailableError(
             f"none of the chosen layers has pairwise maps, which {what} needs (layers with pairwise maps: "
-            f"{', '.join(names) or 'none'}); record again with pairwise switched on"
+            f"{', '.join(names) or 'none'}); set detail to pairwise on I²AM Record, or pairwise in Python, "
+            f"and run again"
         )
     return layers
+
+
+def names_of(maps: AttributionMaps, layers: Sequence[LayerInfo]) -> tuple[str, ...]:
+    """The names of the layers that a map over pairs is made from."""
+    together = any(x.name == TOGETHER for x in layers)
+    return tuple(x.name for x in (maps.layers if together else layers))
 
 
 def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) -> list[Cell]:
@@ -126,10 +149,14 @@ def _cells(at: Cell | Sequence[Cell] | Tensor, grid: TokenGrid, direction: str) 
                 f"{tuple(at.shape)}"
             )
         cells: list[Cell] = [(int(a), int(b)) for a, b in at.nonzero().tolist()]
-    elif len(at) == 2 and isinstance(at[0], Integral):
-        cells = [(int(at[0]), int(at[1]))]  # type: ignore[call-overload, arg-type]
     else:
-        cells = [(int(a), int(b)) for a, b in at]  # type: ignore[misc]
+        try:
+            one = len(at) == 2 and isinstance(at[0], Integral)
+            cells = [(index(a), index(b)) for a, b in ([at] if one else at)]  # type: ignore[arg-type, misc, list-item]
+        except (TypeError, ValueError) as error:
+            raise UnavailableError(
+                f"a patch is (row, column) in whole numbers, and several are a list of such, got {shown(str(at))}"
+            ) from error
     if not cells:
         raise UnavailableError(f"no patch was given; the {which} picture has {grid.rows} rows and {grid.columns} columns")
     for a, b in cells:
@@ -157,14 +184,16 @@ def pairwise_of(maps: AttributionMaps, selection: Selection, layer: LayerInfo) -
     return (values[groups].mean(1) * count.view(-1, 1, 1)).sum(0) / count.sum()
 
 
-def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell]) -> tuple[Tensor, Tensor]:
-    """The mean map, (1, rows, columns), and unplaced share, (1,), over cells, in blocks."""
+def _mean(of: Callable[[list[Cell]], tuple[Tensor, Tensor]], cells: list[Cell], grid: TokenGrid) -> tuple[Tensor, Tensor]:
+    """The mean map, (1, rows, columns), and unplaced share, (1,), over cells of a grid, in blocks; each token counts once."""
+    weights = weights_of(grid)[[a * grid.columns + b for a, b in cells]]
     values, shares = [], []
     for start in range(0, len(cells), BLOCK):
         of_some, unplaced = of(cells[start : start + BLOCK])
-        values.append(of_some.sum(0, keepdim=True))
-        shares.append(unplaced.sum(0, keepdim=True))
-    return torch.cat(values).sum(0, keepdim=True) / len(cells), torch.cat(shares).sum(0, keepdim=True) / len(cells)
+        own = weights[start : start + BLOCK]
+        values.append(torch.tensordot(own, of_some, 1)[None])
+        shares.append((own * unplaced).sum(0, keepdim=True))
+    return torch.cat(values).sum(0, keepdim=True) / weights.sum(), torch.cat(shares).sum(0, keepdim=True) / weights.sum()
 
 
 @dataclass(frozen=True)
@@ -188,11 +217,13 @@ class _Pairwise:
             UnavailableError: as `sram`.
         """
         if direction not in ("reference", "generated"):
-            raise UnavailableError(f"direction is 'reference' or 'generated', got {direction!r}")
+            named = "; give a choice by name: choice=Choice(…)" if isinstance(direction, Choice) else ""
+            raise UnavailableError(f"direction is 'reference' or 'generated', got {shown(repr(direction), 200)}{named}")
         rules = preset_of(preset)
         selection = select(maps, rules, choice, side="SRAM")
         layers = pairwise_layers_of(maps, selection, "SRAM" if direction == "reference" else "mirror")
-        generated = common_grid(maps, "generated")
+        pooled = [x.grid for x in layers if x.cells]
+        generated = max(pooled, key=lambda g: g.placed) if pooled else common_grid(maps, "generated")
         reference = max((selection.reference_of(x).grid for x in layers), key=lambda g: g.placed)
         asked = generated if direction == "reference" else reference
         return cls(maps, selection, layers, rules.scaled, generated, reference, asked)
@@ -203,8 +234,12 @@ class _Pairwise:
         total, share = torch.zeros(len(cells), common.rows, common.columns), torch.zeros(len(cells))
         for layer, weight in self._weighted():
             grid = self.selection.reference_of(layer).grid
-            mix = bilinear_rows(cells, (layer.grid.rows, layer.grid.columns), (generated.rows, generated.columns))
-            row = mix @ pairwise_of(self.maps, self.selection, layer)  # (Q, S)
+            pairs = pairwise_of(self.maps, self.selection, layer)
+            if (layer.grid.rows, layer.grid.columns) == (generated.rows, generated.columns):
+                row = pairs[[a * generated.columns + b for a, b in cells]]  # (Q, S)
+            else:
+                mix = bilinear_rows(cells, (layer.grid.rows, layer.grid.columns), (generated.rows, generated.columns))
+                row = mix @ pairs
             share += weight * row[:, : grid.leading].sum(1)
             placed = row[:, grid.leading :].reshape(-1, grid.rows, grid.columns)
             total += weight * self._scale(grid) * bilinear(placed, (common.rows, common.columns))

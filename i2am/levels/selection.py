@@ -11,7 +11,7 @@ from ..geometry.layout import Reference
 from ..maps.facts import LayerInfo, Range
 from ..maps.kinds import over_reference
 from ..maps.value import AttributionMaps
-from .choice import EVERYTHING, Choice
+from .choice import EVERYTHING, Choice, check_choice
 from .presets import Preset
 
 
@@ -42,6 +42,7 @@ def select(
     *,
     side: str = "R2G",
     over_time: bool = False,
+    one_by_one: bool = False,
 ) -> Selection:
     """Check a choice against what was recorded, for maps of a side.
 
@@ -51,18 +52,24 @@ def select(
         choice: what to take of the recording.
         side: "R2G", "R2G-balanced", "mass", "G2R", "SRAM" or "mirror".
         over_time: the maps are by time group (TLAM), for which the official preset has layers of its own.
+        one_by_one: every layer is shown apart (LLAM), so also those that a run's default leaves out of the mean.
 
     Raises:
         UnavailableError: something chosen does not exist; names what does.
+        I2AMError: ``choice`` is none.
     """
+    check_choice(choice)
     branch, reference, image = choice.branch, choice.reference, choice.image
     if branch not in maps.branches:
         raise UnavailableError(f"branch {branch!r} was not recorded; recorded: {', '.join(maps.branches)}")
-    if not 0 <= reference < len(maps.references):
-        raise UnavailableError(f"reference {reference} does not exist; the run had {len(maps.references)}, counted from 0")
+    check_reference(maps, reference)
     if not 0 <= image < maps.images:
         raise UnavailableError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
-    chosen = _attending(maps, _layers(maps, preset, choice.layers, side, over_time), branch, reference)
+    if choice.layers is None:
+        layers = _default_layers(maps.layers if one_by_one else maps.default_layers, preset, side, over_time)
+    else:
+        layers = _named(maps, choice.layers)
+    chosen = _attending(maps, layers, branch, reference)
     heads = None if choice.heads is None else tuple(dict.fromkeys(choice.heads))
     if heads is not None:
         most = max(x.heads for x in chosen)
@@ -79,17 +86,28 @@ def select(
     return Selection(chosen, heads, (start, stop), branch, reference, image)
 
 
-def _layers(
-    maps: AttributionMaps, preset: Preset, patterns: Sequence[str] | None, side: str, over_time: bool
-) -> tuple[LayerInfo, ...]:
-    if patterns is None:
-        theirs = ("always", "over time") if over_time else ("always",)
-        own = tuple(x for x in maps.layers if preset.official_layers and x.official in theirs)
-        if own and over_reference(side):
-            return own
-        kept = (x for x in maps.layers if not (own and x.beside))
-        chosen = tuple(x for x in kept if preset.middle or not x.middle)
-        return chosen or maps.layers
+def check_reference(maps: AttributionMaps, reference: int) -> None:
+    """Refuse the number of a reference that the run did not have.
+
+    Raises:
+        UnavailableError: it is one; says how many there were.
+    """
+    if not 0 <= reference < len(maps.references):
+        raise UnavailableError(f"reference {reference} does not exist; the run had {len(maps.references)}, counted from 0")
+
+
+def _default_layers(layers: tuple[LayerInfo, ...], preset: Preset, side: str, over_time: bool) -> tuple[LayerInfo, ...]:
+    """Those of the run's default layers that a preset takes for a side."""
+    theirs = ("always", "over time") if over_time else ("always",)
+    own = tuple(x for x in layers if preset.official_layers and x.official in theirs)
+    if own and over_reference(side):
+        return own
+    kept = (x for x in layers if not (own and x.beside))
+    chosen = tuple(x for x in kept if preset.middle or not x.middle)
+    return chosen or layers
+
+
+def _named(maps: AttributionMaps, patterns: Sequence[str]) -> tuple[LayerInfo, ...]:
     names = [x.name for x in maps.layers]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):

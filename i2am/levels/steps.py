@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from operator import index
+
 import torch
 from torch import Tensor
 
-from ..errors import UnavailableError
+from ..errors import UnavailableError, shown
+from ..geometry.resample import even_ranges
 from ..maps.facts import LayerInfo, Range
 from ..maps.value import AttributionMaps
 from .selection import Selection
 
 
 def time_mean(maps: AttributionMaps, kind: str, layer: LayerInfo, selection: Selection, steps: Range) -> Tensor:
-    """(heads chosen, length): the mean over the recorded steps of a range."""
+    """(heads chosen, ...): the mean over the recorded steps of a range."""
     values = maps.marginal(kind, layer.name, selection.branch, selection.reference)[selection.image]
     inside = whole_ranges(maps.bins, steps, "marginal maps")
     count = torch.tensor([maps.steps_seen(maps.bins[i], selection.reference) for i in inside], dtype=torch.float32)
@@ -20,8 +23,34 @@ def time_mean(maps: AttributionMaps, kind: str, layer: LayerInfo, selection: Sel
         raise UnavailableError(
             f"none of the steps {steps[0]} to {steps[1]} was recorded: the run did not do them, or not with this reference"
         )
-    mean = (values[inside] * count.view(-1, 1, 1)).sum(0) / count.sum()
+    mean = (values[inside] * count.view(-1, *[1] * (values.ndim - 1))).sum(0) / count.sum()
     return chosen_heads(mean, layer, selection)
+
+
+def time_groups(maps: AttributionMaps, selection: Selection, groups: int, chosen: bool) -> tuple[list[Range], tuple[str, ...]]:
+    """The chosen steps as time groups, half-open and as even as possible; if none were ``chosen``, those that were recorded.
+
+    Fewer steps than groups make one group each, and a note says so.
+
+    Raises:
+        UnavailableError: ``groups`` is less than 1, or no whole number.
+    """
+    try:
+        groups = index(groups)
+    except TypeError:
+        raise UnavailableError(f"time groups are counted in whole numbers, such as 5, got {shown(repr(groups), 100)}") from None
+    start, stop = selection.steps
+    if not chosen:  # a run that started late or stopped early
+        start = next(a for a, b in maps.bins if a <= maps.recorded[0] < b)
+        stop = next(b for a, b in maps.bins if a <= maps.recorded[-1] < b)
+    if groups < 1:
+        raise UnavailableError(f"{groups} time groups were asked for; ask for 1 or more")
+    ranges = [(start + low, start + high) for low, high in even_ranges(stop - start, min(groups, stop - start))]
+    if groups <= stop - start:
+        return ranges, ()
+    which = "chosen" if chosen else "recorded"
+    note = f"{groups} time groups were asked for, the {which} steps {start} to {stop} make {stop - start}: one panel per step"
+    return ranges, (note,)
 
 
 def chosen_heads(values: Tensor, layer: LayerInfo, selection: Selection) -> Tensor:

@@ -10,17 +10,24 @@ from typing import Any
 
 from ..errors import UnavailableError
 from ..geometry.layout import Reference, TokenGrid
+from ..geometry.pooling import pooled
 
 Range = tuple[int, int]
 Key = tuple[str, str, str, int]
 """What a tensor is stored under: kind, layer name, branch, reference index."""
+TOGETHER = "*"
+"""The layer name under which pairwise maps are kept that are the mean over all layers."""
 
 
 @dataclass(frozen=True)
 class LayerInfo:
     """One recorded layer: the host's name, query grid, heads, number of keys in softmax 0, and the references as it sees them.
 
-    ``beside`` and ``official`` are those of its `Layout`.
+    ``beside`` and ``official`` are those of its `Layout`. ``branch_keys`` holds (branch, number of keys) where they differ, as
+    the texts of a joint sequence do; ``keys`` is then the largest. Of calls of several lengths the longest counts. ``rest``
+    names the parts of a joint sequence's keys that are no reference's, such as "text" and "generated". Where only some of the
+    generated tokens were kept, ``grid`` is that of the blocks that each of these stands for, and ``queries`` the number of all
+    of them; else 0. Pairwise maps are pooled to at most ``cells`` cells a side; 0: they are not.
     """
 
     name: str
@@ -31,11 +38,28 @@ class LayerInfo:
     references: tuple[Reference, ...] = ()
     beside: bool = False
     official: str = ""
+    branch_keys: tuple[tuple[str, int], ...] = ()
+    rest: tuple[str, ...] = ()
+    queries: int = 0
+    cells: int = 0
 
-    def keys_of(self, reference: int) -> int:
+    def paired(self) -> LayerInfo:
+        """The layer as its pairwise maps see it, with pooled grids; where its references' keys start does not count."""
+        if not self.cells:
+            return self
+        references = tuple(replace(r, grid=pooled(r.grid, self.cells)) for r in self.references)
+        return replace(self, grid=pooled(self.grid, self.cells), references=references)
+
+    def indices(self, softmax: int) -> tuple[int, ...]:
+        """Indices of the references in a softmax, counted from 0."""
+        return tuple(i for i, r in enumerate(self.references) if r.softmax == softmax)
+
+    def keys_of(self, reference: int, branch: str = "cond") -> int:
         """Number of keys in the softmax of a reference, which is counted from 0."""
         softmax = self.references[reference].softmax
-        return self.keys if softmax == 0 else max(r.stop for r in self.references if r.softmax == softmax)
+        if softmax == 0:
+            return dict(self.branch_keys).get(branch, self.keys)
+        return max(r.stop for r in self.references if r.softmax == softmax)
 
 
 @dataclass(frozen=True)
@@ -44,7 +68,8 @@ class RunInfo:
 
     ``extra`` holds further facts as plain data: what else the host knows, and a hash that tells whether two recordings are
     of the same latent: ``latent_hash`` of the latent that ComfyUI's sampler returned, or ``input_hash`` of the first input
-    of a diffusers U-Net.
+    of a diffusers U-Net. ``default_layers`` are the layers that maps are made from unless others are chosen, where the model
+    says so; empty: all.
     """
 
     steps: int
@@ -57,6 +82,7 @@ class RunInfo:
     model: str = ""
     host: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    default_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +122,11 @@ class Facts:
         if not self.active:
             object.__setattr__(self, "active", (self.recorded,) * len(self.references))
         object.__setattr__(self, "run", replace(self.run, extra=copy.deepcopy(dict(self.run.extra))))
+
+    @property
+    def default_layers(self) -> tuple[LayerInfo, ...]:
+        """The layers that maps are made from unless others are chosen: those that the run names and recorded; if none, all."""
+        return tuple(x for x in self.layers if x.name in self.run.default_layers) or self.layers
 
     def layer(self, name: str) -> LayerInfo:
         """The layer called ``name``.

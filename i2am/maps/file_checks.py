@@ -1,13 +1,13 @@
-"""Whether facts agree with each other, and a file's tensors with the facts: by their names, types and shapes alone."""
+"""Checks that facts are consistent, and that a file's tensors match them, by their names, types and shapes alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .bounds import MOST_PICTURES, MOST_PIXELS, MOST_SIDE, MOST_VALUES
-from .facts import Facts, Key, LayerInfo, Range
+from .facts import TOGETHER, Facts, Key, LayerInfo, Range
 from .kinds import Kind, tensor_kinds
 
 MASK, THUMBNAIL = "inpaint_mask", "thumbnail|"
@@ -16,7 +16,7 @@ MASK, THUMBNAIL = "inpaint_mask", "thumbnail|"
 
 @dataclass(frozen=True)
 class Shape:
-    """What a tensor is before it is read: the name of its type, such as "float32", and its size."""
+    """What is known of a tensor before it is read: the name of its type, such as "float32", and its size."""
 
     dtype: str
     size: tuple[int, ...]
@@ -26,12 +26,12 @@ class Shape:
 
 
 def check_tensors(facts: Facts, names: Sequence[str], shape_of: Callable[[str], Shape]) -> None:
-    """Refuse facts that contradict each other, and tensors other than those that they promise.
+    """Refuse facts that contradict each other, and tensors that do not match them.
 
     Args:
         facts: within the bounds of the schema.
         names: of every tensor in the file.
-        shape_of: what a tensor is, by its name; asked only once all names are known to be right.
+        shape_of: gives a tensor's type and size by its name; called only after all names were checked.
 
     Raises:
         ValueError: something is missing, unknown or of another type or shape.
@@ -47,6 +47,8 @@ def check_tensors(facts: Facts, names: Sequence[str], shape_of: Callable[[str], 
     for name in pictures:
         _check_thumbnail(name[len(THUMBNAIL) :], shape_of(name))
     kinds, layers = tensor_kinds(), {x.name: x for x in facts.layers}
+    if facts.layers:
+        layers[TOGETHER] = replace(facts.layers[0], name=TOGETHER)
     for key in keys:
         kind, layer, _, reference = key
         expected, shape = _shapes(facts, kinds[kind], layers[layer], reference), shape_of(name_of(key))
@@ -55,10 +57,10 @@ def check_tensors(facts: Facts, names: Sequence[str], shape_of: Callable[[str], 
 
 
 def key_of(name: str) -> Key:
-    """What a map's name in a file stands for; `name_of` is its opposite.
+    """The key of a map's name in a file; the inverse of `name_of`.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: it is not the name of a map.
 
     >>> key_of("r2g|mid|dle|cond|0")
     ('r2g', 'mid|dle', 'cond', 0)
@@ -80,23 +82,49 @@ def name_of(key: Key) -> str:
 
 def _check_keys(facts: Facts, keys: Set[Key]) -> None:
     kinds = tensor_kinds()
-    cells = {(layer, branch, reference) for _, layer, branch, reference in keys}
+    together = {key for key in keys if key[1] == TOGETHER}
+    cells = {(layer, branch, reference) for _, layer, branch, reference in keys - together}
     every = ((x.name, b, r) for x in facts.layers for b in facts.branches for r in range(len(facts.references)))
     # an adapter need not be in all layers; what every layer attends to is
     slots = {s for s in every if s in cells or not facts.references[s[2]].softmax}
-    needed = [name for name, kind in kinds.items() if not kind.optional]
-    missing: Key | None = next(((kind, *s) for s in sorted(slots) for kind in needed if (kind, *s) not in keys), None)
+    layers = {x.name: x for x in facts.layers}
+    needed = ((name, *s) for s in sorted(slots) for name in _needed(layers[s[0]], s[2]))
+    missing: Key | None = next((key for key in needed if key not in keys), None)
     if missing or not slots:
         raise ValueError(f"there is no tensor {name_of(missing)!r:.70}" if missing else "there is no tensor of any layer")
-    unknown = next((key for key in sorted(keys) if key[0] not in kinds or key[1:] not in slots), None)
+    own = {(TOGETHER, b, r) for b in facts.branches for r in range(len(facts.references))}
+    unknown = next(
+        (
+            key
+            for key in sorted(keys)
+            if key[0] not in kinds or key[1:] not in (own if key in together else slots) or _misplaced(key)
+        ),
+        None,
+    )
     if unknown:
         raise ValueError(f"there is a tensor {name_of(unknown)!r:.60}, which is not described")
 
 
+def _needed(layer: LayerInfo, reference: int) -> Iterator[str]:
+    """The tensors that a layer must have of a reference."""
+    # without leading tokens, a joint call's maps over placed tokens are those over all tokens
+    same = bool(layer.rest) and not layer.references[reference].grid.leading
+    for name, kind in tensor_kinds().items():
+        if not kind.optional and not (same and name != kind.name):
+            yield name
+
+
+def _misplaced(key: Key) -> bool:
+    """Whether something that is kept once per call is of another reference than the first, or a marginal of all layers."""
+    kind = tensor_kinds()[key[0]]
+    return (kind.each == "call" and key[3] != 0) or (key[1] == TOGETHER and not kind.paired)
+
+
 def _shapes(facts: Facts, kind: Kind, layer: LayerInfo, reference: int) -> list[Shape]:
     """What a map's tensor may be: (images, ranges, heads or 1, ...)."""
-    n, s = layer.grid.placed, layer.references[reference].grid.tokens
-    last = {"queries": (n,), "tokens": (s,), "pairs": (n, s)}[kind.along]
+    seen = layer.paired() if kind.paired else layer
+    n, s = seen.grid.placed, seen.references[reference].grid.tokens
+    last = {"queries": (n,), "tokens": (s,), "pairs": (n, s), "rest": (len(layer.rest), n), "none": ()}[kind.along]
     ranges = len(facts.bins if kind.per == "step" else facts.groups)
     return [Shape(kind.dtype, (facts.images, ranges, heads, *last)) for heads in (1, layer.heads)]
 

@@ -20,7 +20,7 @@ class Shown:
         picture: the picture that it lies on, "generated" or "reference".
         sentence: what it says, for readers.
         title: its name in menus; empty: ``side``.
-        asked: what a reader must give: "": nothing, it covers the whole run; "patch": a marked place; "mask": an object's mask.
+        asked: what a reader has to give: "": nothing, it covers the whole run; "patch": a place; "mask": an object's mask.
         notes: what must be said wherever it is shown.
         scaled: whether it is scaled by presets that scale layers by their token counts.
         resize: how those presets resize it between grids: "bicubic" (clamped at 0) or "bilinear" (keeps each cell's weight).
@@ -50,12 +50,16 @@ class Kind:
 
     Attributes:
         name: what its tensors are stored under.
-        along: its axes: "queries" (N,), "tokens" (S,), or "pairs" (N, S) of generated and reference tokens.
+        along: its axes: "queries" (N,), "tokens" (S,), or "pairs" (N, S) of generated and reference tokens; "rest" (P, N) of
+            the P parts of the keys that are no reference's, such as the text (`LayerInfo.rest`); "none": a number.
         per: "step": kept per range of steps; "group": per time group.
         merge: what is kept of a range of steps: "mean"; "largest": the maximum; "place": where that maximum lies.
         placed: whether it is also kept over the reference's placed tokens alone, as ``name`` + "_placed".
         optional: whether a recording may lack it. Kinds added later are optional, so that older files stay readable.
         dtype: the type of its tensors' values.
+        each: "reference": it is kept for each reference; "call": once, under the first of them.
+        by_head: whether it may be kept per head; else only of the mean over heads.
+        calls: which calls have it: "any", "cross" (attention to references alone), or "joint" (references, text and picture).
         shown: the maps that readers see of it; empty: it only serves other maps.
     """
 
@@ -66,7 +70,15 @@ class Kind:
     placed: bool = False
     optional: bool = False
     dtype: str = "float32"
+    each: str = "reference"
+    by_head: bool = True
+    calls: str = "any"
     shown: tuple[Shown, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether it is kept where pairwise maps are."""
+        return self.along in ("pairs", "none")
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -165,11 +177,39 @@ _ROWS = (
             ),
         ),
     ),
+    Kind(
+        "rest",
+        along="rest",
+        optional=True,
+        each="call",
+        calls="joint",
+        shown=(
+            Shown(
+                "share",
+                "generated",
+                "How each generated patch's attention is split between the references, the text and the generated picture "
+                "itself: the shares add up to 1.",
+                scaled=False,
+                resize="bilinear",
+                unit="share",
+            ),
+            Shown(
+                "which reference",
+                "generated",
+                "How what each generated patch takes from references directly is split between them: adds up to 1.",
+                scaled=False,
+                resize="bilinear",
+                unit="share",
+            ),
+        ),
+    ),
     Kind("g2r_masked", along="tokens", optional=True),
-    Kind("entropy", along="queries", per="group", optional=True),
-    Kind("norm", along="queries", per="group", optional=True),
-    Kind("peak_value", along="queries", per="group", merge="largest", optional=True),
-    Kind("peak_index", along="queries", per="group", merge="place", optional=True, dtype="int32"),
+    Kind("g2r_error", along="tokens", per="group", by_head=False, optional=True, calls="joint"),
+    Kind("spread", along="none", per="group", optional=True, calls="joint"),
+    Kind("entropy", along="queries", per="group", optional=True, calls="cross"),
+    Kind("norm", along="queries", per="group", optional=True, calls="cross"),
+    Kind("peak_value", along="queries", per="group", merge="largest", optional=True, calls="cross"),
+    Kind("peak_index", along="queries", per="group", merge="place", optional=True, calls="cross", dtype="int32"),
 )
 KINDS: dict[str, Kind] = {row.name: row for row in _ROWS}
 """By name, in the order in which menus list them."""
@@ -181,18 +221,18 @@ def tensor_kinds(per: str | None = None) -> dict[str, Kind]:
 
 
 def level_sides(picture: str | None = None) -> tuple[str, ...]:
-    """The sides that levels of aggregation are made from (R2G, G2R and so on), all or those on one picture."""
+    """The sides of one reference that levels of aggregation are made from (R2G, G2R and so on), all or those on one picture."""
     return tuple(shown.side for kind, shown in all_shown() if kind.per == "step" and picture in (None, shown.picture))
 
 
 def over_reference(side: str) -> bool:
     """Whether a side is made from A^r over the reference's tokens."""
-    return shown_as(side)[0].along != "queries"
+    return shown_as(side)[0].along in ("tokens", "pairs")
 
 
-def all_shown() -> Iterator[tuple[Kind, Shown]]:
-    """Every map that is shown, with its kind."""
-    return ((kind, shown) for kind in KINDS.values() for shown in kind.shown)
+def all_shown(each: str = "reference") -> Iterator[tuple[Kind, Shown]]:
+    """Every map that is shown of each reference (or of each "call"), with its kind."""
+    return ((kind, shown) for kind in KINDS.values() for shown in kind.shown if kind.each == each)
 
 
 def shown_as(side: str) -> tuple[Kind, Shown]:
@@ -201,4 +241,4 @@ def shown_as(side: str) -> tuple[Kind, Shown]:
     Raises:
         KeyError: there is no such side.
     """
-    return {shown.side: (kind, shown) for kind, shown in all_shown()}[side]
+    return {shown.side: (kind, shown) for kind in KINDS.values() for shown in kind.shown}[side]

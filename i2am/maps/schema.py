@@ -38,6 +38,8 @@ _Side = Annotated[int, Field(ge=0, le=MOST_SIDE)]
 _Size = Annotated[list[_Side], Field(min_length=2, max_length=2)]
 _Cells = Annotated[int, Field(ge=0, le=MOST_CELLS)]
 _Tokens = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+_Held = Annotated[float, Field(gt=0, le=1)]
+_BranchKeys = Annotated[tuple[_Name, _Tokens], Field(strict=False)]  # JSON has lists only
 
 
 class _Part(BaseModel):
@@ -61,6 +63,7 @@ class _Grid(_Part):
     leading: _Tokens
     picture: _Size | None
     rect: Annotated[list[float], Field(min_length=4, max_length=4)] | None
+    edge: Annotated[list[_Held], Field(min_length=2, max_length=2)] = [1.0, 1.0]
 
     @model_validator(mode="after")
     def _bounded(self) -> _Grid:
@@ -76,10 +79,10 @@ class _Grid(_Part):
         return self
 
     def value(self) -> TokenGrid:
-        """As the library has it."""
+        """The library's own type."""
         picture = None if self.picture is None else (self.picture[0], self.picture[1])
         rect: Rect | None = None if self.rect is None else (self.rect[0], self.rect[1], self.rect[2], self.rect[3])
-        return TokenGrid(self.rows, self.columns, self.leading, picture, rect)
+        return TokenGrid(self.rows, self.columns, self.leading, picture, rect, (self.edge[0], self.edge[1]))
 
 
 class _Reference(_Part):
@@ -89,7 +92,7 @@ class _Reference(_Part):
     softmax: Annotated[int, Field(ge=0, le=1024)] = 0
 
     def value(self) -> Reference:
-        """As the library has it."""
+        """The library's own type."""
         return Reference(self.grid.value(), self.start, self.name, self.softmax)
 
 
@@ -102,12 +105,26 @@ class _Layer(_Part):
     keys: _Tokens = 0
     beside: bool = False
     official: Literal["", "always", "over time"] = ""
+    branch_keys: Annotated[list[_BranchKeys], Field(max_length=8)] = []
+    rest: Annotated[list[_Name], Field(max_length=64)] = []
+    queries: _Tokens = 0
+    cells: _Cells = 0
 
     def value(self) -> LayerInfo:
-        """As the library has it."""
-        references = tuple(x.value() for x in self.references)
+        """The library's own type."""
         return LayerInfo(
-            self.name, self.grid.value(), self.heads, self.middle, self.keys, references, self.beside, self.official
+            self.name,
+            self.grid.value(),
+            self.heads,
+            self.middle,
+            self.keys,
+            tuple(x.value() for x in self.references),
+            self.beside,
+            self.official,
+            tuple((branch, count) for branch, count in self.branch_keys),
+            tuple(self.rest),
+            self.queries,
+            self.cells,
         )
 
 
@@ -122,6 +139,7 @@ class _Run(_Part):
     model: _Words = ""
     host: _Words = ""
     extra: dict[str, Any] = {}
+    default_layers: _Few[_Name] = []
 
     @field_validator("extra")
     @classmethod
@@ -130,7 +148,7 @@ class _Run(_Part):
         return value
 
     def value(self) -> RunInfo:
-        """As the library has it."""
+        """The library's own type."""
         return RunInfo(
             self.steps,
             tuple(self.timesteps),
@@ -142,6 +160,7 @@ class _Run(_Part):
             self.model,
             self.host,
             self.extra,
+            tuple(self.default_layers),
         )
 
 
@@ -181,10 +200,10 @@ def parsed(text: str) -> Any:
 
 
 def facts_of(about: Mapping[str, Any]) -> Facts:
-    """The facts that a description states.
+    """The facts in a description.
 
     Raises:
-        ValueError: it does not follow the schema; names the first place that does not, in one short clause.
+        ValueError: it does not follow the schema; names the first place that does not.
     """
     try:
         found = _Description.model_validate(about)

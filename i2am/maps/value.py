@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ..errors import UnavailableError
-from .facts import Facts, Key
+from .facts import TOGETHER, Facts, Key, LayerInfo
 from .file import Stored, read_maps, write_maps
 from .kinds import tensor_kinds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttributionMaps(Facts):
-    """All maps of one run, with its `Facts`; immutable from outside: every tensor that it returns is a copy.
+    """All maps of one run, with its `Facts`. Callers cannot change it: every tensor that it returns is a copy.
 
     Args:
         tensors: the maps by `Key`; `kinds.KINDS` lists what there can be.
@@ -97,16 +97,26 @@ class AttributionMaps(Facts):
         """How pairwise maps were kept: "mean", "heads" or None."""
         for (kind, layer, _, _), tensor in self._tensors.items():
             if kind == "pairwise":
-                return "heads" if tensor.shape[2] > 1 or self.layer(layer).heads == 1 else "mean"
+                heads = self.layers[0].heads if layer == TOGETHER else self.layer(layer).heads
+                return "heads" if tensor.shape[2] > 1 or heads == 1 else "mean"
         return None
 
     def pairwise_layers(self, branch: str = "cond", reference: int = 0) -> tuple[str, ...]:
         """Names of the layers that have pairwise maps, in network order."""
         return tuple(x.name for x in self.layers if self.has("pairwise", x.name, branch, reference))
 
+    def pair_layers(self, branch: str = "cond", reference: int = 0) -> tuple[LayerInfo, ...]:
+        """The layers that have pairwise maps, as these see them (see `LayerInfo.paired`), in network order.
+
+        Where the pairwise maps of all layers were kept together, as their mean, this is one layer, called `TOGETHER`.
+        """
+        if self.has("pairwise", TOGETHER, branch, reference):
+            return (replace(self.layers[0].paired(), name=TOGETHER),)
+        return tuple(x.paired() for x in self.layers if self.has("pairwise", x.name, branch, reference))
+
     def has(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> bool:
         """Whether a tensor was recorded."""
-        return (kind, layer, branch, reference) in self._tensors
+        return self._found(kind, layer, branch, reference) is not None
 
     def attends(self, layer: str, branch: str = "cond", reference: int = 0) -> bool:
         """Whether a layer recorded anything of a reference; an adapter need not be in every layer."""
@@ -114,6 +124,8 @@ class AttributionMaps(Facts):
 
     def marginal(self, kind: str, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
         """A marginal, (images, bins, heads or 1, N or S): the mean over each bin's recorded steps.
+
+        "rest" is (images, bins, heads or 1, P, N), the parts being `LayerInfo.rest`.
 
         Raises:
             UnavailableError: it was not recorded; names what was.
@@ -125,6 +137,9 @@ class AttributionMaps(Facts):
 
     def pairwise(self, layer: str, branch: str = "cond", reference: int = 0) -> Tensor:
         """A^r by time group, (images, groups, heads or 1, N, S): its mean over the recorded steps of the group.
+
+        Pooled maps are the sums over the reference's cells, and the means over the cells of the generated picture; see
+        `LayerInfo.paired`.
 
         Raises:
             UnavailableError: the layer has none; names those that have.
@@ -142,16 +157,33 @@ class AttributionMaps(Facts):
             raise UnavailableError(f"there is no map by time group {kind!r}; choose one of {', '.join(kinds)}")
         return self._get(kind, layer, branch, reference).clone()
 
-    def _get(self, kind: str, layer: str, branch: str, reference: int) -> Tensor:
+    def _found(self, kind: str, layer: str, branch: str, reference: int) -> Tensor | None:
+        """A tensor, if it was recorded."""
         found = self._tensors.get((kind, layer, branch, reference))
+        row = tensor_kinds().get(kind)
+        if found is not None or row is None or kind == row.name:
+            return found
+        known = next((x for x in self.layers if x.name == layer and reference < len(x.references)), None)
+        if known is None or known.references[reference].grid.leading:
+            return None
+        return self._tensors.get((row.name, layer, branch, reference))  # all tokens are placed
+
+    def _get(self, kind: str, layer: str, branch: str, reference: int) -> Tensor:
+        found = self._found(kind, layer, branch, reference)
         if found is not None:
             return found
         if branch not in self.branches:
             raise UnavailableError(f"branch {branch!r} was not recorded; recorded: {', '.join(self.branches)}")
         if not 0 <= reference < len(self.references):
             raise UnavailableError(f"reference {reference} does not exist; the run had {len(self.references)}, counted from 0")
-        self.layer(layer)
+        if layer != TOGETHER:
+            self.layer(layer)
         if kind == "pairwise":
+            if self.has(kind, TOGETHER, branch, reference):
+                raise UnavailableError(
+                    f"layer {layer!r} has no pairwise maps of its own: memory was short, and they were kept as their mean over "
+                    f"layers; choose all layers (*), or record fewer layers, or fewer cells"
+                )
             names = ", ".join(self.pairwise_layers(branch, reference)) or "none"
             raise UnavailableError(
                 f"layer {layer!r} has no pairwise maps (layers with pairwise maps: {names}); record again with pairwise "

@@ -12,18 +12,33 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Memory cost of a layer for one branch and image: floats per step and head, per group and head, per pairwise block."""
+    """Memory cost of a layer for one branch and image, in floats.
+
+    Attributes:
+        name: of the layer.
+        heads: its number.
+        marginal: per step and head.
+        grouped: per group and head.
+        pairwise: per group and head of the pairwise maps.
+        mean: per group, kept of the mean over heads alone.
+        shape: of its pairwise maps, where they may be kept as their mean over layers of the same shape; empty: they may not.
+    """
 
     name: str
     heads: int
     marginal: int
     grouped: int
     pairwise: int
+    mean: int = 0
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is kept: step ranges of marginals and groups, heads kept or averaged, and which layers keep pairwise maps."""
+    """How a run is kept: step ranges of marginals and groups, heads kept or averaged, and which layers keep pairwise maps.
+
+    ``together``: pairwise maps are kept as their mean over these layers.
+    """
 
     bins: Ranges
     groups: Ranges
@@ -31,14 +46,16 @@ class Plan:
     pairwise: str | None
     pairwise_layers: frozenset[str]
     notes: tuple[str, ...]
+    together: bool = False
 
 
 def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | None, copies: int, budget: int) -> Plan:
     """Choose the finest plan that stays within ``budget`` bytes.
 
     Marginal maps merge steps, down to one range per time group, then heads. Only then do pairwise maps go from per head
-    to their mean over heads, to one time group, and are dropped layer by layer, the largest first. Finally, marginal maps
-    merge steps across groups. Memory freed beyond need goes back to the marginal maps: to heads, then to steps.
+    to their mean over heads, to their mean over layers where all have the same shape, to one time group, and are dropped
+    layer by layer, the largest first. Finally, marginal maps merge steps across groups. Memory freed beyond need goes back
+    to the marginal maps: to heads, then to steps.
 
     Args:
         costs: one entry per layer.
@@ -53,10 +70,17 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
     stride, per_head, wanted = 1, True, (even_ranges(steps, groups), pairwise)
     longest = max(b - a for a, b in wanted[0])
     dropped: list[str] = []
+    together = False
 
     def chosen(by_head: bool, span: int) -> Plan:
         return Plan(
-            _bins(wanted[0], span), even_ranges(steps, groups), by_head, pairwise if keep else None, frozenset(keep), ()
+            _bins(wanted[0], span),
+            even_ranges(steps, groups),
+            by_head,
+            pairwise if keep else None,
+            frozenset(keep),
+            (),
+            together,
         )
 
     def total(by_head: bool, span: int) -> int:
@@ -69,8 +93,12 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
             per_head = False
         elif pairwise == "heads":
             pairwise = "mean"
+        elif len(keep) > 1 and not together and len({c.shape for c in costs}) == 1 and costs[0].shape:
+            together = True
         elif groups > 1 and keep:
             groups = 1
+        elif keep and together:
+            dropped, keep, together = keep, [], False
         elif keep:
             largest = max((c for c in costs if c.name in keep), key=lambda c: c.pairwise)
             keep.remove(largest.name)
@@ -88,6 +116,11 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
         notes.append(f"{size} was short: marginal maps are kept as their mean over heads")
     if pairwise != wanted[1]:
         notes.append(f"{size} was short: pairwise maps are kept as their mean over heads")
+    if together:
+        notes.append(
+            f"{size} was short: pairwise maps are kept as their mean over layers; record fewer layers or fewer cells to have "
+            f"them layer by layer"
+        )
     if groups != len(wanted[0]):
         notes.append(f"{size} was short: pairwise maps are kept for one time group instead of {len(wanted[0])}")
     if dropped:
@@ -100,13 +133,14 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
 
 def bytes_of(chosen: Plan, costs: list[LayerCost], copies: int) -> int:
     """Bytes of a whole run kept as planned; ``copies``: branches x images."""
-    floats = 0
+    floats, pairs = 0, 0
     for c in costs:
         heads = c.heads if chosen.marginal_heads else 1
-        floats += len(chosen.bins) * heads * c.marginal + len(chosen.groups) * heads * c.grouped
+        floats += len(chosen.bins) * heads * c.marginal + len(chosen.groups) * (heads * c.grouped + c.mean)
         if c.name in chosen.pairwise_layers:
-            floats += len(chosen.groups) * (c.heads if chosen.pairwise == "heads" else 1) * c.pairwise
-    return floats * FLOAT * copies
+            own = len(chosen.groups) * (c.heads if chosen.pairwise == "heads" else 1) * c.pairwise
+            pairs = own if chosen.together else pairs + own
+    return (floats + pairs) * FLOAT * copies
 
 
 def joined(chosen: Plan, costs: list[LayerCost], name: str, *, pairwise: str | None, copies: int, budget: int) -> Plan:

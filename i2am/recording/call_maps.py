@@ -13,7 +13,7 @@ from ..geometry.layout import Reference
 
 @dataclass
 class CallMaps:
-    """What one call leaves for one reference; N generated tokens, S = leading + placed reference tokens.
+    """What one call leaves for one reference; N generated tokens, S = leading + placed reference tokens; None: not kept.
 
     Attributes:
         r2g: (B, H, N) mean over the reference's tokens of A^g.
@@ -28,22 +28,38 @@ class CallMaps:
         peak_index: (B, H, N) int32, which placed token that is.
         g2r: (B, H, S) mean over generated tokens of A^r.
         g2r_masked: (B, H, S) the same weighted by ``query_weights`` (eq. 17); None without.
-        pairwise: (B, 1, N, S) head mean of A^r, or (B, H, N, S); None unless asked for.
+        pairwise: (B, 1, N, S) head mean of A^r, or (B, H, N, S); None unless asked for. Of joint calls both sides are pooled.
+
+    Of joint calls alone:
+
+        g2r_error: (B, 1, S) standard error of the head mean of ``g2r`` where only some of the generated tokens were kept.
+        spread: (B, 1) or (B, H): by how much of its weight the row of a query differs from the pooled one that it is part of.
+        rest: (B, H, P, N) what goes to the P parts of the other keys; with the call's first reference only.
     """
 
     r2g: Tensor
-    r2g_placed: Tensor
+    r2g_placed: Tensor | None
     balanced: Tensor
-    balanced_placed: Tensor
+    balanced_placed: Tensor | None
     mass: Tensor
-    mass_placed: Tensor
-    entropy: Tensor
+    mass_placed: Tensor | None
+    entropy: Tensor | None
     norm: Tensor | None
-    peak_value: Tensor
-    peak_index: Tensor
+    peak_value: Tensor | None
+    peak_index: Tensor | None
     g2r: Tensor
     g2r_masked: Tensor | None
     pairwise: Tensor | None
+    g2r_error: Tensor | None = None
+    spread: Tensor | None = None
+    rest: Tensor | None = None
+
+    def average_heads(self) -> None:
+        """Keep the mean over heads of a joint call's marginal maps."""
+        for name in ("r2g", "balanced", "mass", "g2r", "g2r_masked", "rest", "r2g_placed", "balanced_placed", "mass_placed"):
+            value: Tensor | None = getattr(self, name)
+            if value is not None:
+                setattr(self, name, value.mean(1, keepdim=True))
 
 
 def empty(q: Tensor, reference: Reference, v: Tensor | None, weights: Tensor | None, pairwise: str | None) -> CallMaps:
@@ -78,14 +94,18 @@ class View:
     """The part of a `CallMaps` that belongs to one image and some heads; writing to it writes to the whole."""
 
     def __init__(self, maps: CallMaps, image: int, heads: slice) -> None:
-        self.r2g, self.r2g_placed = maps.r2g[image, heads], maps.r2g_placed[image, heads]
-        self.balanced, self.balanced_placed = maps.balanced[image, heads], maps.balanced_placed[image, heads]
-        self.mass, self.mass_placed = maps.mass[image, heads], maps.mass_placed[image, heads]
-        self.entropy = maps.entropy[image, heads]
-        self.norm = None if maps.norm is None else maps.norm[image, heads]
-        self.peak_value, self.peak_index = maps.peak_value[image, heads], maps.peak_index[image, heads]
-        self.g2r = maps.g2r[image, heads]
-        self.g2r_masked = None if maps.g2r_masked is None else maps.g2r_masked[image, heads]
+        def own(t: Tensor | None) -> Tensor:
+            assert t is not None
+            return t[image, heads]
+
+        self.r2g, self.r2g_placed = own(maps.r2g), own(maps.r2g_placed)
+        self.balanced, self.balanced_placed = own(maps.balanced), own(maps.balanced_placed)
+        self.mass, self.mass_placed = own(maps.mass), own(maps.mass_placed)
+        self.entropy = own(maps.entropy)
+        self.norm = None if maps.norm is None else own(maps.norm)
+        self.peak_value, self.peak_index = own(maps.peak_value), own(maps.peak_index)
+        self.g2r = own(maps.g2r)
+        self.g2r_masked = None if maps.g2r_masked is None else own(maps.g2r_masked)
         pairs = maps.pairwise
         self.pairwise = None if pairs is None else pairs[image] if pairs.shape[1] == 1 else pairs[image, heads]
         self._fresh = pairs is not None and (heads.start == 0 or pairs.shape[1] > 1)  # nothing was written there yet
@@ -115,8 +135,8 @@ def windows_of(n: int, step: int) -> Iterator[slice]:
         yield slice(first, min(first + step, n))
 
 
-def share_out(placed: Tensor, leading: Tensor, reference: Reference, all_: Tensor, only: Tensor) -> None:
-    """Sums over placed and leading tokens to the mean over all tokens and the mean over placed ones."""
+def write_means(placed: Tensor, leading: Tensor, reference: Reference, all_: Tensor, only: Tensor) -> None:
+    """Turn sums over placed and over leading tokens into means: over all tokens, and ``only`` over placed ones."""
     torch.div(placed + leading, reference.grid.tokens, out=all_)
     if reference.grid.placed:
         torch.div(placed, reference.grid.placed, out=only)

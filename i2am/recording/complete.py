@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ..errors import RecordingError
 
@@ -36,11 +37,12 @@ class Complete:
         return {branch for _, branch, _ in self.slots}
 
 
-def complete(seen: Mapping[Slot, set[int]]) -> Complete:
+def complete(seen: Mapping[Slot, set[int]], why: Mapping[str, str] = MappingProxyType({})) -> Complete:
     """The complete part of a run.
 
     Args:
         seen: the steps in which each slot was seen.
+        why: for branches that have nothing to record in some steps, why not.
 
     Raises:
         RecordingError: nothing was seen in all steps.
@@ -53,9 +55,13 @@ def complete(seen: Mapping[Slot, set[int]]) -> Complete:
     for branch, steps in by_branch.items():
         if branch not in kept:
             count = len(set().union(*steps.values()))
-            found.notes.append(
-                f"the branch {branch!r} was left out: it was evaluated in {count} of {of_all} steps (guidance changed)"
-            )
+            reason = f"it was evaluated in {count} of {of_all} steps (guidance changed)"
+            if branch in why:
+                reason = (
+                    f"it has maps of {count} of {of_all} steps (in the others, {why[branch]}), and {' and '.join(kept)} has "
+                    f"maps of all; record the branch {branch} alone to have them"
+                )
+            found.notes.append(f"the branch {branch!r} was left out: {reason}")
     short: dict[str, set[int]] = {}
     for layer, _, softmax in seen:
         if any(seen.get((layer, branch, softmax), set()) != everywhere[softmax] for branch in kept):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..errors import RecordingError
 from ..maps.facts import LayerInfo
-from ..maps.kinds import tensor_kinds
+from ..maps.kinds import Kind, tensor_kinds
 from .budget import LayerCost, Plan, joined, plan
 
 
@@ -14,7 +14,7 @@ from .budget import LayerCost, Plan, joined, plan
 class Planning:
     """The plan of one run.
 
-    More layers never make a plan finer, so what a layer has no room for when first seen, it never gets.
+    More layers never make a plan finer: what a layer does not get when it is first seen, it never gets.
 
     Args:
         steps: T.
@@ -78,9 +78,36 @@ class Planning:
 
 def cost_of(layer: LayerInfo, masked: bool) -> LayerCost:
     """A layer's cost for one branch and image, from the table of kinds."""
+    costs = {"step": 0, "group": 0, "mean": 0}
+    for name, kind in tensor_kinds().items():
+        if not _has(layer, kind) or kind.paired or (name == "g2r_masked" and not masked):
+            continue
+        costs[kind.per if kind.by_head else "mean"] += _length(name, kind, layer)
+    seen = layer.paired()
+    grids = [r.grid.tokens for r in seen.references if r.grid.placed]
+    return LayerCost(
+        layer.name,
+        layer.heads,
+        costs["step"],
+        costs["group"],
+        seen.grid.placed * sum(grids),
+        costs["mean"],
+        (seen.grid.rows, seen.grid.columns, *grids) if layer.rest else (),
+    )
+
+
+def _has(layer: LayerInfo, kind: Kind) -> bool:
+    """Whether a layer's calls have a kind; only what was kept of some queries has an error."""
+    if kind.name == "g2r_error" and not layer.queries:
+        return False
+    return kind.calls in ("any", "joint" if layer.rest else "cross")
+
+
+def _length(name: str, kind: Kind, layer: LayerInfo) -> int:
+    """Numbers of one tensor kind of a layer, of all references together; pairs are counted apart."""
     n, references = layer.grid.placed, layer.references
-    length = {"queries": n * len(references), "tokens": sum(r.grid.tokens for r in references)}
-    kept = {name: kind for name, kind in tensor_kinds().items() if kind.along != "pairs" and (masked or name != "g2r_masked")}
-    costs = {per: sum(length[kind.along] for kind in kept.values() if kind.per == per) for per in ("step", "group")}
-    pairs = n * sum(r.grid.tokens for r in references if r.grid.placed)
-    return LayerCost(layer.name, layer.heads, costs["step"], costs["group"], pairs)
+    if name != kind.name and layer.rest:  # without leading tokens these are the same as over all tokens
+        references = tuple(r for r in references if r.grid.leading)
+    if kind.along == "rest":
+        return n * len(layer.rest)
+    return {"queries": n * len(references), "tokens": sum(r.grid.tokens for r in references)}.get(kind.along, 0)

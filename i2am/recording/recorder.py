@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import RecordingError
-from ..geometry.layout import Layout, TokenGrid
+from ..geometry.layout import WHOLE, Layout, Reference, TokenGrid, layout_for
+from ..geometry.masks import MaskLike, as_mask, check_range
 from ..geometry.resample import Size, area
 from ..geometry.shapes import check_shape
-from ..maps.facts import LayerInfo, RunInfo
+from ..geometry.thinning import Kept, keep
+from ..maps.facts import TOGETHER, LayerInfo, RunInfo
 from ..maps.value import AttributionMaps
 from .call_maps import CallMaps
 from .complete import Slot, complete
+from .evaluations import Evaluations
+from .joint_head import Parts
 from .planning import Planning
 from .reduce import CHUNK_BYTES, reduce_attention
+from .reduce_joint import reduce_joint
 from .scratch import Scratch
 from .sums import Sums
+from .together import Together
 
 BUDGET = 300_000_000
+STRIDE = 2
+CELLS = 32
+"""What is kept of joint calls unless something else is asked for; see `Recorder`."""
 
 
 class Recorder:
@@ -32,7 +44,7 @@ class Recorder:
     evaluations in a step (multi-evaluation samplers) the last one counts. `finish` returns the maps.
 
     Args:
-        layout: what the keys are, for all layers or by layer name.
+        layout: what the keys are, for all layers or by layer name; None: every call brings its own (joint sequences).
         steps: T, the number of steps of the whole schedule.
         images: images in the batch.
         branches: which halves of classifier-free guidance are kept.
@@ -41,15 +53,19 @@ class Recorder:
         groups: time groups of the pairwise maps.
         budget: bytes that the recording may take (see `budget.plan`). While it runs, one step's maps, which
             take no more than that, and the chunks being processed come on top.
-        inpaint_mask: (h, w) or (images, h, w), 1 = repainted, for eq. 17.
+        inpaint_mask: (h, w) or (images, h, w) in 0-1, 1 = repainted, for eq. 17; or a Pillow picture, white = repainted.
         generated_size: (H, W) of the generated picture in pixels.
         null_branches: branches whose reference tokens stand for "no reference".
         chunk_bytes: see `reduce_attention`.
+        stride: of joint calls one generated token of each ``stride`` x ``stride`` block is kept, whose maps are exact, and G2R
+            has a standard error; None: 2, a quarter of them; 1: all.
+        cells: most cells a side to which the pairwise maps of joint calls are pooled, on both pictures; None: 32; 0: as many
+            as tokens.
     """
 
     def __init__(
         self,
-        layout: Layout | Callable[[str], Layout],
+        layout: Layout | Callable[[str], Layout] | None,
         *,
         steps: int,
         images: int = 1,
@@ -58,32 +74,46 @@ class Recorder:
         pairwise: str | None = "mean",
         groups: int = 5,
         budget: int = BUDGET,
-        inpaint_mask: Tensor | None = None,
+        inpaint_mask: MaskLike | None = None,
         generated_size: tuple[int, int] = (0, 0),
         null_branches: Sequence[str] = ("uncond",),
         chunk_bytes: int = CHUNK_BYTES,
+        stride: int | None = None,
+        cells: int | None = None,
     ) -> None:
-        for name, value in {"steps": steps, "images": images, "groups": groups, "budget": budget}.items():
+        self._stride, self._cells = STRIDE if stride is None else stride, CELLS if cells is None else cells
+        counted = {"steps": steps, "images": images, "groups": groups, "budget": budget, "stride": self._stride}
+        for name, value in {**counted, "cells": self._cells}.items():
+            if not isinstance(value, Integral):
+                raise RecordingError(f"{name} must be a whole number, got {value!r}")
+        for name, value in counted.items():
             if value < 1:
                 raise RecordingError(f"{name} must be at least 1, got {value}")
+        if self._cells < 0:
+            raise RecordingError(f"cells must be at least 1, or 0 to keep every token apart, got {cells}")
         if pairwise not in (None, "mean", "heads"):
             raise RecordingError(f"pairwise must be None, 'mean' or 'heads', got {pairwise!r}")
         if not branches:
             raise RecordingError("at least one branch must be recorded: 'cond', 'uncond' or both")
-        self._layout_of: Callable[[str], Layout] = (lambda _name: layout) if isinstance(layout, Layout) else layout
+        self._layout_of = None if layout is None else layout_for(layout)
         self.steps, self.images, self.branches = steps, images, tuple(branches)
+        if layers is not None and not (isinstance(layers, Iterable) and all(isinstance(x, str) for x in layers)):
+            raise RecordingError(f"layers are names or globs, such as 'transformer_blocks.*', got {layers!r}")
         self._patterns = None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
         self._chunk, self._generated_size = chunk_bytes, generated_size
         self._mask = _checked_mask(inpaint_mask, images, generated_size)
         self._null = tuple(b for b in null_branches if b in self.branches)
         self._planning = Planning(steps, groups, pairwise, len(self.branches) * images, budget, self._mask is not None)
         self._layers: dict[str, LayerInfo] = {}
-        self._weights: dict[tuple[int, int], Tensor] = {}
+        self._keys: dict[tuple[str, str], int] = {}
+        self._weights: dict[TokenGrid, Tensor] = {}
+        self._kept: dict[tuple[TokenGrid, int], Kept] = {}
         self._scratch = Scratch()
         self._staged: dict[Slot, list[CallMaps]] = {}
         self._seen: dict[Slot, set[int]] = {}
-        self._evaluations: dict[int, dict[Slot, int]] = {}
+        self._evaluations = Evaluations()
         self._sums = Sums()
+        self._together = Together()
         self._finished = False
 
     def wants(self, layer: str) -> bool:
@@ -93,7 +123,7 @@ class Recorder:
     def observe(
         self,
         layer: str,
-        grid: tuple[int, int],
+        grid: tuple[int, int] | TokenGrid,
         step: int,
         branch: str,
         q: Tensor,
@@ -105,9 +135,13 @@ class Recorder:
         output: Tensor | None = None,
         middle: bool = False,
         softmax: int = 0,
+        layout: Layout | None = None,
     ) -> None:
         """Reduce one branch's rows of one call: q (images, H, N, d), k and v (images, Hk, S, d).
 
+        ``grid`` is that of the queries: (rows, columns) that cover the whole picture, or a `TokenGrid`.
+        ``layout`` is what this call's keys are, where calls differ: its references must have the same grids in all calls of a
+        layer, while the rest, such as a text, may be of any length.
         ``output`` is the call's output, (images, H, N, dv), if the host has it; see `reduce_attention`.
         ``softmax`` is the number of the call in its layer; see `Reference.softmax`.
 
@@ -120,37 +154,46 @@ class Recorder:
         if not (self.wants(layer) and branch in self.branches):
             return
         self._check_call(layer, step, branch, q)
-        layout = self._layout_of(layer)
-        part = layout.part(softmax)
+        whole, references = self._called(layer, layout)
+        part = whole.part(softmax)
         part.check(layer, k.shape[2])
-        info = LayerInfo(
-            layer,
-            TokenGrid(*grid, picture=self._generated_size),
-            q.shape[1],
-            middle,
-            layout.key_count,
-            layout.references,
-            layout.beside,
-            layout.official,
-        )
-        self._register(info)
+        grid = grid if isinstance(grid, TokenGrid) else TokenGrid(*grid)
+        grid = replace(grid, picture=self._generated_size)
+        info = LayerInfo(layer, grid, q.shape[1], middle, 0, references, whole.beside, whole.official)
+        kept = self._kept_of(grid, self._stride if part.rest else 1)
+        if part.rest:
+            queries = 0 if kept.all else grid.placed
+            info = replace(info, grid=kept.grid, queries=queries, cells=self._cells if self._planning.pairwise else 0)
+        self._register(info, branch, whole.key_count, Parts.of(part).names if part.rest else ())
+        common: dict[str, Any] = {
+            "layout": part,
+            "scale": scale,
+            "mask": mask,
+            "query_weights": self._query_weights(kept.grid),
+            "pairwise": self._planning.pairwise_of(layer),
+            "scratch": self._scratch,
+            "chunk_bytes": self._chunk,
+        }
         with torch.no_grad():
-            self._staged[layer, branch, softmax] = reduce_attention(
-                q,
-                k,
-                v,
-                layout=part,
-                scale=scale,
-                queries=info.grid.placed,
-                mask=mask,
-                query_weights=self._query_weights(grid),
-                pairwise=self._planning.pairwise_of(layer),
-                output=output,
-                scratch=self._scratch,
-                chunk_bytes=self._chunk,
-            )
-        counts = self._evaluations.setdefault(step, {})
-        counts[layer, branch, softmax] = counts.get((layer, branch, softmax), 0) + 1
+            if part.rest:
+                calls = reduce_joint(q, k, kept=kept, cells=self._cells, **common)
+                self._name_rest(layer, calls[0], Parts.of(part).names)
+            else:
+                calls = reduce_attention(q, k, v, queries=grid.placed, output=output, **common)
+            self._stage((layer, branch, softmax), step, calls)
+
+    def _stage(self, slot: Slot, step: int, calls: list[CallMaps]) -> None:
+        """Keep a call's maps until its step ends, coarsened as the plan says."""
+        layer, branch, softmax = slot
+        info, plan = self._layers[layer], self._planning.plan
+        if self._evaluations.take(step, branch, layer, softmax):
+            self._together.discard({branch})  # of an earlier one
+        if plan.together:
+            self._together.take(branch, calls, info.heads)
+        if info.rest and self._seen and not plan.marginal_heads:  # no layer is still to come that changes the plan
+            for call in calls:
+                call.average_heads()
+        self._staged[slot] = calls
 
     def _check_call(self, layer: str, step: int, branch: str, q: Tensor) -> None:
         if not 0 <= step < self.steps:
@@ -163,24 +206,57 @@ class Recorder:
                 f"{self.images} images; set `images` and the order of branches to match the run"
             )
 
-    def _register(self, info: LayerInfo) -> None:
+    def _called(self, layer: str, layout: Layout | None) -> tuple[Layout, tuple[Reference, ...]]:
+        """What a call's keys are, and the layer's references, which all of its calls have."""
+        if layout is not None:
+            return layout, layout.in_order()
+        if self._layout_of is None:
+            raise RecordingError(f"nothing says what the keys of layer {layer!r} are; give the recorder or the call a layout")
+        told = self._layout_of(layer)
+        return told, told.references
+
+    def _kept_of(self, grid: TokenGrid, stride: int) -> Kept:
+        """Which of the generated tokens are kept."""
+        if (grid, stride) not in self._kept:
+            self._kept[grid, stride] = keep(grid, stride)
+        return self._kept[grid, stride]
+
+    def _name_rest(self, layer: str, first: CallMaps, names: tuple[str, ...]) -> None:
+        """Bring the parts of a joint call's other keys to the layer's order; those that this call lacks stay 0."""
+        own = self._layers[layer].rest
+        if names != own and first.rest is not None:
+            wide = first.rest.new_zeros(*first.rest.shape[:2], len(own), first.rest.shape[-1])
+            wide[:, :, [own.index(name) for name in names]] = first.rest
+            first.rest = wide
+
+    def _register(self, info: LayerInfo, branch: str, keys: int, rest: tuple[str, ...]) -> None:
         """Add a layer to the plan when it is first seen, and refuse one that changes."""
         known = self._layers.setdefault(info.name, info)
+        info = replace(info, rest=known.rest)
+        if known.references != info.references:
+            raise RecordingError(
+                f"the references of layer {info.name!r} changed within the run from {_grids(known)} to {_grids(info)}; one "
+                f"recording holds the same references in all calls, so give both branches the same ones, or record one of them"
+            )
         if known != info:
             raise RecordingError(
-                f"layer {info.name!r} changed within the run from {known.grid.rows} x {known.grid.columns} tokens and "
-                f"{known.heads} heads to {info.grid.rows} x {info.grid.columns} and {info.heads}; one recording holds one size "
+                f"layer {info.name!r} changed within the run from {_tokens(known)} and "
+                f"{known.heads} heads to {_tokens(info)} and {info.heads}; one recording holds one size "
                 f"of picture, so switch off what resizes it meanwhile (Deep Shrink, Kohya's hires fix), or leave the layer out "
                 f"with `layers`"
             )
+        self._layers[info.name] = info = replace(info, rest=tuple(dict.fromkeys((*known.rest, *rest))))
+        self._keys[info.name, branch] = max(keys, self._keys.get((info.name, branch), 0))
         if not self._planning.knows(info.name):
             self._planning.take_in(info, late=bool(self._seen))  # an adapter may start late
             self._coarsen_staged()
 
     def _coarsen_staged(self) -> None:
         """Coarsen or drop the staged pairwise maps that the plan no longer has room for."""
-        for (layer, _, _), calls in self._staged.items():
+        for (layer, branch, softmax), calls in self._staged.items():
             wanted = self._planning.pairwise_of(layer)
+            if self._planning.plan.together and self._evaluations.has(branch, layer, softmax):
+                self._together.take(branch, calls, self._layers[layer].heads)
             for call in calls:
                 if call.pairwise is None:
                     continue
@@ -189,12 +265,23 @@ class Recorder:
                 elif wanted == "mean" and call.pairwise.shape[1] > 1:
                     call.pairwise = call.pairwise.mean(1, keepdim=True)
 
-    def _query_weights(self, grid: tuple[int, int]) -> Tensor | None:
+    def _query_weights(self, grid: TokenGrid) -> Tensor | None:
         if self._mask is None:
             return None
         if grid not in self._weights:
-            self._weights[grid] = area(self._mask, grid).flatten(1)
+            self._weights[grid] = area(self._mask, (grid.rows, grid.columns), grid.rect or WHOLE).flatten(1)
         return self._weights[grid]
+
+    def end_evaluation(self, branches: Collection[str]) -> None:
+        """The evaluation of these branches is over. Hosts that cannot tell leave this out: a layer's next call says it too."""
+        self._evaluations.end(branches)
+
+    def discard(self, branches: Collection[str]) -> None:
+        """Drop what was observed of these branches since the last step ended: something skipped parts of their evaluation."""
+        self._evaluations.discard(branches)
+        for slot in [slot for slot in self._staged if slot[1] in branches]:
+            del self._staged[slot]
+        self._together.discard(branches)
 
     def end_step(self, step: int) -> None:
         """Add the step's last evaluation to the sums.
@@ -202,6 +289,10 @@ class Recorder:
         Raises:
             RecordingError: the step ended before.
         """
+        self._evaluations.end(self.branches)
+        for (branch, reference), (pairs, spread) in self._together.end_step().items():
+            with torch.inference_mode(False), torch.no_grad():
+                self._sums.add_together(branch, reference, pairs, spread, step, self._planning.plan)
         for layer, branch, softmax in list(self._staged):
             calls = self._staged.pop((layer, branch, softmax))  # freed before the next one's sums are made
             seen = self._seen.setdefault((layer, branch, softmax), set())
@@ -210,7 +301,7 @@ class Recorder:
             seen.add(step)
             # sums must outlive the run's inference mode, and be writable outside of it
             with torch.inference_mode(False), torch.no_grad():
-                for reference, call in zip(self._layout_of(layer).indices(softmax), calls, strict=True):
+                for reference, call in zip(self._layers[layer].indices(softmax), calls, strict=True):
                     self._sums.add((layer, branch, reference), call, step, self._planning.plan)
 
     def abandon(self) -> None:
@@ -218,12 +309,22 @@ class Recorder:
         self._finished = True
         self._scratch = Scratch()
         self._staged.clear()
+        self._together.clear()
         self._sums.clear()
 
     def finish(
-        self, run: RunInfo | None = None, thumbnails: dict[str, Tensor] | None = None, notes: Sequence[str] = ()
+        self,
+        run: RunInfo | None = None,
+        thumbnails: dict[str, Tensor] | None = None,
+        notes: Sequence[str] = (),
+        *,
+        without: Collection[str] = (),
+        why: Mapping[str, str] = MappingProxyType({}),
     ) -> AttributionMaps:
         """The maps of all steps that ended; ``notes`` are the host's own remarks for the reader.
+
+        Branches in ``without`` were evaluated, but without a reference: they may be missing. ``why`` says of a branch why
+        it has nothing to record in some steps.
 
         Raises:
             RecordingError: nothing was recorded, or nothing in all steps.
@@ -236,18 +337,19 @@ class Recorder:
                 "uses this model, and `layers` and `branches`"
             )
         self._finished, self._scratch = True, Scratch()
-        never = [b for b in self.branches if not any(branch == b for _, branch, _ in self._seen)]
+        never = [b for b in self.branches if b not in without and not any(branch == b for _, branch, _ in self._seen)]
         if never:
             raise RecordingError(
                 f"branch {never[0]!r} was never evaluated, so there are no maps; without guidance (cfg 1) a run has "
                 f"only 'cond': record the branches that it has, or set another cfg"
             )
-        found, plan = complete(self._seen), self._planning.plan
-        layers = {name: info for name, info in self._layers.items() if name in found.layers}
+        found, plan = complete(self._seen, why), self._planning.plan
+        layers = {name: self._with_keys(info) for name, info in self._layers.items() if name in found.layers}
         branches = tuple(b for b in self.branches if b in found.branches)
         references = next(iter(layers.values())).references
-        self._sums.keep({(n, b, i) for n, b, softmax in found.slots for i in self._layout_of(n).indices(softmax)})
-        evaluations = tuple(max(self._evaluations.get(s, {0: 0}).values()) for s in range(self.steps))
+        places = {(n, b, i) for n, b, softmax in found.slots for i in layers[n].indices(softmax)}
+        self._sums.keep(places | {(TOGETHER, b, i) for b in branches for i in range(len(references))})
+        evaluations = tuple(map(self._evaluations.of, range(self.steps)))
         return AttributionMaps(
             self._sums.means(plan, layers, found.steps),
             self._mask,
@@ -262,24 +364,49 @@ class Recorder:
             recorded=tuple(sorted(set().union(*found.steps.values()))),
             active=tuple(tuple(sorted(found.steps.get(r.softmax, ()))) for r in references),
             generated_size=self._generated_size,
-            notes=(*notes, *found.notes, *plan.notes),
+            notes=(*self._cut_notes(layers), *notes, *found.notes, *plan.notes),
             null_branches=tuple(b for b in self._null if b in branches),
         )
 
+    def _with_keys(self, info: LayerInfo) -> LayerInfo:
+        """A layer with the number of keys that its calls had, by branch where that differs."""
+        keys = {branch: count for (name, branch), count in self._keys.items() if name == info.name}
+        differ = len(set(keys.values())) > 1
+        return replace(info, keys=max(keys.values()), branch_keys=tuple(keys.items()) if differ else ())
 
-def _checked_mask(mask: Tensor | None, images: int, size: Size) -> Tensor | None:
+    def _cut_notes(self, layers: Mapping[str, LayerInfo]) -> Iterator[str]:
+        """What was left to chance, or is not of every layer that it says."""
+        cut = next((x for x in layers.values() if x.queries), None)
+        if cut is not None:
+            yield (
+                f"one of each {self._stride} × {self._stride} generated patches was recorded, {cut.grid.placed} of "
+                f"{cut.queries}: mass and shares are exact at these, and G2R says its standard error where that is known"
+            )
+        if self._planning.plan.together and len(layers) < len(self._layers):
+            yield "pairwise maps are the mean over all layers of each step, also over those that were left out elsewhere"
+
+
+def _grids(layer: LayerInfo) -> str:
+    return ", ".join(f"{r.name}: {r.grid.rows} x {r.grid.columns} + {r.grid.leading}" for r in layer.references)
+
+
+def _tokens(layer: LayerInfo) -> str:
+    return f"{layer.queries} tokens" if layer.queries else f"{layer.grid.rows} x {layer.grid.columns} tokens"
+
+
+def _checked_mask(mask: MaskLike | None, images: int, size: Size) -> Tensor | None:
     if mask is None:
         return None
-    mask = torch.as_tensor(mask).float()
+    name = "inpainting mask given to the recording"
+    mask = as_mask(mask, name)
     mask = mask[None] if mask.ndim == 2 else mask[:, 0] if mask.ndim == 4 else mask
     if mask.ndim != 3 or len(mask) not in (1, images):
         raise RecordingError(
-            f"the inpainting mask given to the recording has the shape {tuple(mask.shape)}, but the run makes {images} "
+            f"the {name} has the shape {tuple(mask.shape)}, but the run makes {images} "
             f"image(s); give one mask, (h, w), or one per image, ({images}, h, w)"
         )
+    check_range(mask, name)
     if not bool((mask > 0).flatten(1).any(1).all()):
-        raise RecordingError(
-            "the inpainting mask given to the recording is empty: no pixel is 1 (1 = repainted); give another mask, or none"
-        )
+        raise RecordingError(f"the {name} is empty: no pixel is 1 (1 = repainted); give another mask, or none")
     check_shape("inpainting mask", (mask.shape[1], mask.shape[2]), size, "generated image")
-    return mask.cpu()
+    return mask

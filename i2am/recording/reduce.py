@@ -61,7 +61,7 @@ def reduce_attention(
 
     Raises:
         LayoutError: keys or queries do not match the layout.
-        RecordingError: q or k holds NaN or infinity.
+        RecordingError: q, k, v or the mask holds NaN, or infinity (a mask may hold -inf).
     """
     with torch.autocast(q.device.type, enabled=False):
         if pairwise not in (None, "mean", "heads"):
@@ -118,7 +118,7 @@ def _shares(weights: Tensor, q: Tensor) -> Tensor:
 
 
 def _norm_of(output: Tensor, call: _Call, layout: Layout) -> Tensor | None:
-    """The length of what a lone reference adds to the output, (B, H, N), where it is all that the output comes from."""
+    """The length of the output, (B, H, N), if it comes from a single reference alone; else None."""
     alone = [(r.start, r.stop) for r in layout.references] == [(0, call.k.shape[2])]
     if call.v is None or call.mask is not None or not alone:
         return None
@@ -136,7 +136,7 @@ def _reduce(
     """Fill ``out``, as many heads at a time as a chunk holds, and as many queries of these."""
     b, h, count, _ = call.q.shape
     keys = call.k.shape[2]
-    bound = _largest_logit(call)
+    bound = largest_logit(call.q, call.k, call.v, call.mask)
     products = call.mask is None
     cached = products and call.q.device.type == "cpu"
     tile = min(chunk_bytes, CACHE_BYTES * torch.get_num_threads()) if cached else chunk_bytes
@@ -162,20 +162,20 @@ def _reduce(
             in_logs(*call.part(i, heads), looks, references, views, most)
 
 
-def _largest_logit(call: _Call) -> float:
-    """A bound of |L|, without the mask.
+def largest_logit(queries: Tensor, keys: Tensor, values: Tensor | None = None, mask: Tensor | None = None) -> float:
+    """A bound of |q k^T| over queries and keys of any shape (..., d), without the mask.
 
     Raises:
-        RecordingError: something of the call is no number, so that its attention is undefined.
+        RecordingError: q, k, v or the mask holds NaN or infinity, so that the attention is undefined.
     """
-    q, k = (float(t.square().sum(-1).amax()) for t in (call.q, call.k))
+    q, k = (float(t.float().square().sum(-1).amax()) for t in (queries, keys))
     if not 0 < q * k < float("inf"):  # a square may leave fp32's range where the product of both does not
-        q, k = (float(t.double().square().sum(-1).amax()) for t in (call.q.cpu(), call.k.cpu()))
+        q, k = (float(t.double().square().sum(-1).amax()) for t in (queries.cpu(), keys.cpu()))
     seen = {"queries or keys": q * k}
-    if call.v is not None:
-        seen["values"] = float(call.v.abs().amax())
-    if call.mask is not None:
-        seen["mask"] = float(call.mask.amax())  # -inf hides
+    if values is not None:
+        seen["values"] = float(values.abs().amax())
+    if mask is not None:
+        seen["mask"] = float(mask.amax())  # -inf hides
     for name, largest in seen.items():
         if not largest < float("inf"):
             raise RecordingError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.layout import Reference
-from .call_maps import View, share_out, windows_of
+from .call_maps import View, windows_of, write_means
 
 
 def in_logs(
@@ -25,7 +25,7 @@ def in_logs(
     out: list[View],
     chunk: int,
 ) -> None:
-    """All maps of some heads in the log domain: any logits, any mask; a row or column that may look nowhere gives 0."""
+    """All maps of some heads in the log domain: any logits, any mask; a fully masked row or column gives 0."""
     g, n, _ = q.shape
     wide = mask is not None and q.device.type != "mps"  # there it has no float64; a mask of -1e9 leaves fp32 no room for L
     if wide:
@@ -66,8 +66,8 @@ def in_logs(
             part = block[:, :, reference.start : reference.stop]
             in_g = over_g[i].log_share(part, 1).exp().float()
             in_r = over_r[i].log_share(row.log_share(part, -1), 1).exp().float()
-            _share_out(in_g, reference, view.r2g[:, window], view.r2g_placed[:, window])
-            _share_out(in_r, reference, view.balanced[:, window], view.balanced_placed[:, window])
+            _write_means(in_g, reference, view.r2g[:, window], view.r2g_placed[:, window])
+            _write_means(in_r, reference, view.balanced[:, window], view.balanced_placed[:, window])
 
 
 @dataclass
@@ -108,13 +108,13 @@ class _Sums:
 
 
 def _finite(largest: Tensor) -> Tensor:
-    """What to subtract: 0 where all is -inf, whose difference with itself would be no number."""
+    """What to subtract: 0 where everything is -inf, since -inf minus itself is NaN."""
     return largest.masked_fill(largest == float("-inf"), 0)
 
 
-def _share_out(weights: Tensor, reference: Reference, all_: Tensor, only: Tensor) -> None:
+def _write_means(weights: Tensor, reference: Reference, all_: Tensor, only: Tensor) -> None:
     lead = reference.grid.leading
-    share_out(weights[..., lead:].sum(-1), weights[..., :lead].sum(-1), reference, all_, only)
+    write_means(weights[..., lead:].sum(-1), weights[..., :lead].sum(-1), reference, all_, only)
 
 
 def _rows_in_logs(a: Tensor, part: Tensor, v: Tensor | None, reference: Reference, view: View, window: slice) -> None:

@@ -8,21 +8,23 @@ import torch
 from torch import Tensor
 
 from ..geometry.layout import Reference
-from .call_maps import View, share_out, windows_of
+from .call_maps import View, windows_of, write_means
 
 SAFE_LOGIT = 36.0
 """With |L| below this, E needs no shift: A^r, at least exp(-2 |L|) / S, and one over its sum stay in fp32's range."""
 ROOM_ABOVE = 40.0
 """Else E is shifted so that the largest of a sample of L becomes this; larger ones have about as much room again."""
 LARGEST_SUM = 1e30
+LEAST_SUM = 1e-36
+"""What a map divides by must be above this, so that its inverse is a number."""
 LOST = 1e7
-"""What fp32 loses below its normal range must be this many times smaller than every sum that a map divides by."""
+"""What fp32 loses below its normal range must be this many times smaller than every sum that maps are divided by."""
 
 
 def shifted(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """(B, H, N, d) and (B, H, S', d) with one more component, by which every logit of a head is `ROOM_ABOVE` minus its largest.
 
-    The largest of a sample of the rows: a guess, which `_by_products` checks. A^r and A^g do not change with it.
+    The largest of a sample of the rows: a guess, which `by_products` checks. A^r and A^g do not change with it.
     """
     sample = q[:, :, :: max(1, q.shape[2] // 64)]
     largest = (sample @ k.transpose(2, 3)).amax((2, 3), keepdim=True)
@@ -43,7 +45,7 @@ def by_products(
     """All maps of some heads, (G, N, d) and (G, S', d), from E = exp(L) by sums and products; False where fp32 is too narrow.
 
     ``scratch`` holds L of one window, G * min(N, chunk) * S' numbers, and E: of all windows where it has G * N * S'
-    numbers, else of one, and E is computed twice. Several heads come together only where one window holds all their queries.
+    numbers, else of one, and E is computed twice. Several heads are taken at once only if one window holds all their queries.
     """
     (g, n, _), keys = q.shape, k.shape[1]
     key_t = k.transpose(1, 2)
@@ -102,10 +104,10 @@ def by_products(
             part = block[:, :, reference.start : reference.stop]
             view.add_pairwise(window, part, inverse[:, window])
             placed, led = _weighed(part, in_g, reference.grid.leading)
-            share_out(placed, led, reference, view.r2g[:, window], view.r2g_placed[:, window])
+            write_means(placed, led, reference, view.r2g[:, window], view.r2g_placed[:, window])
             placed, led = _weighed(part, in_r, reference.grid.leading)
             rows = inverse[:, window]
-            share_out(placed * rows, led * rows, reference, view.balanced[:, window], view.balanced_placed[:, window])
+            write_means(placed * rows, led * rows, reference, view.balanced[:, window], view.balanced_placed[:, window])
     return True
 
 
@@ -119,7 +121,8 @@ def _wide_enough(inverse: Tensor, least_placed: list[Tensor], sums: list[Tensor]
     for least in least_placed:
         fine = fine & (least >= lost)
     for total in sums:
-        fine = fine & (total[:, 0].amin() >= lost) & (total[:, 1].amin() * least_row >= lost)
+        looks = total[:, 1].amin()
+        fine = fine & (total[:, 0].amin() >= lost) & (looks * least_row >= lost) & (looks >= LEAST_SUM)
     return bool(fine)
 
 
@@ -149,7 +152,7 @@ def _sum_rows(part: Tensor, values: Tensor, lead: int, view: View, window: slice
 
 
 def _look_at_places(logits: Tensor, part: Tensor, view: View, window: slice) -> None:
-    """Sum of E * L and largest E per query, over placed tokens: into `entropy` and the peak; uses up the logits."""
+    """Sum of E * L and largest E per query, over placed tokens: into `entropy` and the peak; overwrites the logits."""
     weighed = logits.mul_(part)
     torch.sum(weighed, -1, out=view.entropy[:, window])
     view.peak_value[:, window], index = _peak(part, weighed)

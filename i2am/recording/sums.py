@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..maps.facts import Key, LayerInfo
+from ..maps.facts import TOGETHER, Key, LayerInfo
 from ..maps.kinds import Kind, tensor_kinds
 from .arithmetic import of_call
 from .budget import Plan
@@ -28,20 +28,30 @@ class Sums:
         at = {"step": _range_of(step, plan.bins), "group": _range_of(step, plan.groups)}
         count = {"step": len(plan.bins), "group": len(plan.groups)}
         for name, kind in tensor_kinds().items():
-            if kind.merge != "mean" or (kind.along == "pairs" and where[0] not in plan.pairwise_layers):
+            if kind.merge != "mean" or (kind.paired and where[0] not in plan.pairwise_layers):
                 continue
             value = of_call(name, call)
             if value is None:
                 continue
             value = value.cpu()
-            by_head = plan.pairwise == "heads" if kind.along == "pairs" else plan.marginal_heads
-            if not by_head and value.shape[1] > 1:
+            if kind.along == "rest":
+                value = self._padded((name, *where), value)
+            by_head = plan.pairwise == "heads" if kind.paired else plan.marginal_heads
+            if not (by_head and kind.by_head) and value.shape[1] > 1:
                 value = value.mean(1, keepdim=True)
             self._sum((name, *where), value, count[kind.per])[:, at[kind.per]] += value
         self._add_peak(where, call, at["group"], plan)
 
+    def add_together(self, branch: str, reference: int, pairs: Tensor, spread: Tensor, step: int, plan: Plan) -> None:
+        """Add one step's pairs of all layers together, (B, 1, N, S), and their spread, (B, 1); see `Plan.together`."""
+        for name, value in (("pairwise", pairs.cpu()), ("spread", spread.cpu())):
+            at = _range_of(step, plan.groups)
+            self._sum((name, TOGETHER, branch, reference), value, len(plan.groups))[:, at] += value
+
     def _add_peak(self, where: Where, call: CallMaps, group: int, plan: Plan) -> None:
         """Keep the largest single value of A^r over the group's steps, and its place."""
+        if call.peak_value is None or call.peak_index is None:
+            return
         value, index = call.peak_value.cpu(), call.peak_index.cpu()
         if not plan.marginal_heads:
             value, head = value.max(1, keepdim=True)
@@ -58,6 +68,14 @@ class Sums:
             self._sums[key] = torch.zeros((like.shape[0], ranges, *like.shape[1:]), dtype=like.dtype)
         return self._sums[key]
 
+    def _padded(self, key: Key, value: Tensor) -> Tensor:
+        """(B, H, P, N) and the sum under ``key`` with as many parts as either has: later ones are added at the end."""
+        known = self._sums.get(key)
+        most = max(value.shape[-2], 0 if known is None else known.shape[-2])
+        if known is not None:
+            self._sums[key] = with_parts(known, most)
+        return with_parts(value, most)
+
     def means(self, plan: Plan, layers: Mapping[str, LayerInfo], steps: Mapping[int, set[int]]) -> dict[Key, Tensor]:
         """The sums, divided in place by the number of steps seen in each range.
 
@@ -67,10 +85,12 @@ class Sums:
             steps: the steps that each softmax was seen in.
         """
         kinds = tensor_kinds()
-        for (name, layer, _, reference), total in self._sums.items():
+        for (name, layer, branch, reference), total in list(self._sums.items()):
+            if name == "rest":
+                total = self._sums[name, layer, branch, reference] = with_parts(total, len(layers[layer].rest))
             if kinds[name].merge != "mean":
                 continue
-            seen = steps[layers[layer].references[reference].softmax]
+            seen = steps[0 if layer == TOGETHER else layers[layer].references[reference].softmax]
             ranges = _ranges_of(kinds[name], plan)
             counts = torch.tensor([sum(s in seen for s in range(a, b)) for a, b in ranges], dtype=torch.float32)
             total /= counts.clamp_min(1).view(1, -1, *([1] * (total.ndim - 2)))
@@ -83,6 +103,14 @@ class Sums:
     def clear(self) -> None:
         """Drop everything."""
         self._sums.clear()
+
+
+def with_parts(values: Tensor, count: int) -> Tensor:
+    """(..., P, N) with ``count`` parts: further ones are 0."""
+    missing = count - values.shape[-2]
+    if not missing:
+        return values
+    return torch.cat([values, values.new_zeros(*values.shape[:-2], missing, values.shape[-1])], -2)
 
 
 def _ranges_of(kind: Kind, plan: Plan) -> tuple[tuple[int, int], ...]:

@@ -101,6 +101,8 @@ def test_masks_of_a_batch() -> None:
         mask_of(masks, 0, 3, "mask")
     with pytest.raises(I2AMError, match=r"got \(2, 3, 4, 5\)"):
         mask_of(torch.zeros(2, 3, 4, 5), 0, 2, "mask")
+    with pytest.raises(I2AMError, match=r"the region is a str, expected a Pillow picture, an array or a tensor; Image\.open"):
+        mask_of("mask.png", 0, 2, "region")  # type: ignore[arg-type]
 
 
 def test_a_squashed_picture_passes_and_a_turned_one_does_not() -> None:

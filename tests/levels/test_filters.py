@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from i2am.errors import I2AMError
 from i2am.geometry.points import points_of
@@ -31,6 +35,36 @@ def test_a_choice_is_a_value() -> None:
     assert typed.on_image(3) == choice_of("a b", "1", "0:2", image=3)
     with pytest.raises(I2AMError, match=r"\(first, stop\).*\(1, 2, 3\)"):
         Choice(steps=(1, 2, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 3), ("steps", slice(0, 3)), ("heads", 0), ("layers", 1)])
+def test_one_number_is_no_choice(name: str, value: object) -> None:
+    with pytest.raises(I2AMError, match=rf"the {name} of a choice are several, such as .*, got {re.escape(repr(value))}"):
+        Choice(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("layers", [[0], ["a", 3], b"ab", {"a": 1}, [None]]),
+        ("heads", ["0", [0.5], ["0"], [True], {0, 1}]),
+        ("steps", [(0.0, 1.0), (0, 1.5), "0:2", (None, 1), (True, False), {0, 1}, [0, 1, 2]]),
+        ("reference", [0.5, "0", None, True, [0]]),
+        ("image", ["0", None, 1.0]),
+        ("branch", [0, None, ["cond"]]),
+    ],
+)
+def test_other_types_are_refused_in_words(name: str, values: list[Any]) -> None:
+    for value in values:
+        seen = tuple(value) if name == "steps" and isinstance(value, list) else value
+        with pytest.raises(I2AMError, match=rf"the {name} of a choice (is|are) .*, got {re.escape(repr(seen))}"):
+            Choice(**{name: value})
+
+
+def test_numbers_of_other_libraries_become_plain_ones() -> None:
+    given = Choice("cond", np.int64(1), np.int64(0), np.array(["a"]), torch.tensor([0, 2]), np.array([0, 3]))  # type: ignore[arg-type]
+    assert given == Choice("cond", 1, 0, ("a",), (0, 2), (0, 3))
+    assert [type(x) for x in (given.reference, *(given.heads or ()), *(given.steps or ()))] == [int] * 5
 
 
 def test_steps_are_a_half_open_range_or_one() -> None:

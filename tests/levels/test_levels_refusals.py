@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from levels_run import (
@@ -15,12 +18,15 @@ from levels_run import (
     run,
 )
 
-from i2am.errors import UnavailableError
+from i2am.errors import I2AMError, UnavailableError
 from i2am.geometry.layout import Layout, TokenGrid
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import hlam, llam, tlam, ulam
+from i2am.levels.mirror import mirror_of_object
 from i2am.levels.patch import sram
+from i2am.levels.share import share
 from i2am.maps.value import AttributionMaps
+from i2am.scores.run import score_image
 
 
 def single() -> AttributionMaps:
@@ -113,8 +119,8 @@ def test_sides_groups_and_patches_that_do_not_exist_are_refused() -> None:
     maps = run().maps
     with pytest.raises(UnavailableError, match="R2G-balanced"):
         ulam(maps, "r2g")
-    for groups in (0, 8):
-        with pytest.raises(UnavailableError, match="groups"):
+    for groups in (0, -1):
+        with pytest.raises(UnavailableError, match=r"time groups.*1 or more"):
             tlam(maps, "R2G", groups=groups)
     with pytest.raises(UnavailableError, match="direction"):
         sram(maps, (0, 0), "both")
@@ -150,3 +156,55 @@ def test_patches_need_pairwise_maps() -> None:
     without = Run(network=(COARSE,), steps=2, groups=1, images=1, heads=None)  # type: ignore[arg-type]
     with pytest.raises(UnavailableError, match="pairwise"):
         sram(without.maps, (0, 0))
+
+
+@pytest.mark.parametrize("at", [3, (1.5, 2), [(1, 2, 3)], [(0, 0.5)], "12"])
+def test_what_is_no_patch_is_refused(at: object) -> None:
+    with pytest.raises(UnavailableError, match=r"a patch is \(row, column\) in whole numbers"):
+        sram(run().maps, at)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [1, "cond", None, {"reference": 1}])
+def test_what_is_no_choice_is_refused_in_words(given: Any) -> None:
+    maps = run().maps
+    mask = torch.ones(1, 9, 15)
+    for call in (
+        lambda: ulam(maps, "R2G", given),
+        lambda: sram(maps, (0, 0), choice=given),
+        lambda: mirror_of_object(maps, mask, given),
+        lambda: share(maps, given),
+        lambda: score_image(maps, mask, mask, given),
+    ):
+        with pytest.raises(I2AMError, match=rf"is a Choice, such as Choice\(reference=1\), got {re.escape(repr(given))}"):
+            call()
+
+
+def test_a_choice_in_the_place_of_the_direction_is_named() -> None:
+    with pytest.raises(UnavailableError, match=r"direction is 'reference' or 'generated', got Choice\(.*choice=Choice"):
+        sram(run().maps, (0, 0), Choice(reference=1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("side", "told"),
+    [
+        ("share", r"share\(maps\) gives it"),
+        ("which reference", r"which_reference\(maps\) gives it"),
+        ("SRAM", r"sram\(maps, \(row, column\)\) gives it"),
+        ("mirror", r"sram\(maps, \(row, column\), 'generated'\) gives it"),
+        ("object", r"mirror_of_object\(maps, mask\) gives it"),
+        ("r2g", "did you mean 'R2G'"),
+        ("which_reference", "did you mean 'which reference'"),
+        (None, "there is no side None; there are R2G"),
+        (["R2G"], r"there is no side \['R2G'\]"),
+    ],
+)
+def test_maps_that_are_no_levels_say_what_gives_them(side: Any, told: str) -> None:
+    for level in (ulam, tlam, hlam, llam):
+        with pytest.raises(UnavailableError, match=told):
+            level(run().maps, side)
+
+
+@pytest.mark.parametrize("groups", [1.5, "2", None])
+def test_groups_are_whole_numbers(groups: Any) -> None:
+    with pytest.raises(UnavailableError, match="time groups are counted in whole numbers, such as 5, got"):
+        tlam(run().maps, groups=groups)

@@ -35,8 +35,9 @@ def spoil(tensor: Tensor) -> None:
 def test_a_returned_tensor_is_a_copy() -> None:
     maps, _ = recording()
     untouched = {key: t.clone() for key, t in maps._tensors.items()}
-    for kind in tensor_kinds("step"):
-        spoil(maps.marginal(kind, "down.0"))
+    for name, kind in tensor_kinds("step").items():
+        if kind.calls != "joint":
+            spoil(maps.marginal(name, "down.0"))
     spoil(maps.pairwise("down.0"))
     for kind in ("entropy", "norm", "peak_value", "peak_index"):
         spoil(maps.grouped(kind, "down.0"))

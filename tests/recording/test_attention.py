@@ -235,7 +235,7 @@ def test_the_mean_of_all_rows_is_the_map_on_the_reference(one: Call) -> None:
 
 @few
 @given(one=calls(masked=False))
-def test_each_map_shares_out_one_whole(one: Call) -> None:
+def test_each_map_adds_up_to_one_whole(one: Call) -> None:
     relative = 3e-6 + 2e-6 * one.largest_logit
     total = torch.zeros(())
     for maps, reference in zip(one.reduced(), one.layout.references, strict=True):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from i2am.errors import RecordingError
-from i2am.geometry.layout import Layout, TokenGrid
+from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.recording.call_maps import CallMaps
 from i2am.recording.reduce import reduce_attention
 
@@ -87,3 +87,11 @@ def test_what_is_no_number_is_said(bad: float, where: str) -> None:
 def test_a_mask_may_hide_by_minus_infinity() -> None:
     maps = reduced(flat(1.0, 2.0), flat(1.0, 2.0), mask=torch.tensor([0.0, float("-inf")]))
     torch.testing.assert_close(maps.g2r[0, 0], torch.tensor([1.0, 0.0]))
+
+
+def test_a_token_that_nothing_looks_at_still_splits_its_vote() -> None:
+    """Its weights are about 1e-41, which fp32 still holds, but not one over them."""
+    q, k = torch.tensor([[[[18.2140, -35.4219, 58.6202]]]]), torch.eye(3)[None, None]
+    layout = Layout((Reference(TokenGrid(1, 1, leading=1)),), keys=3)
+    maps = reduce_attention(q, k, layout=layout, scale=1.0)[0]
+    torch.testing.assert_close(maps.balanced, torch.ones(1, 1, 1))

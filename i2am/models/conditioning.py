@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from ..errors import I2AMError
 from ..geometry.layout import Layout
 from ..geometry.resample import Size
 from ..geometry.shapes import check_shape
-from .carried import Carried, Conditioning, carry
+from .carried import Carried, Conditioning, carried_by, carry
 from .family import KEEP_MASK, LATENT_CHANNELS, MASKS, Family, Pictures
 from .pictures import as_many, channels_first, mask_to_size, one_channel, thumbnail, to_size
 
@@ -78,16 +78,21 @@ def assemble(
         encode: the VAE's.
         reference: (B, H, W, 3) reference pictures.
         pictures: "agnostic" or "person" (B, H, W, 3) and what `Family.needs` and `Family.takes` name; "inpaint_mask"
-            (B, H, W) with 1 = repaint, "hands_mask" (B, H, W) with 1 = hands and arms. "agnostic" may be left out where
-            "person" and "inpaint_mask" are given.
+            (B, H, W) with 1 = repaint, "hands_mask" (B, H, W) with 1 = hands and arms, both in 0-1. "agnostic" may be left
+            out where "person" and "inpaint_mask" are given.
         reference_mask: (B, H, W) in 0-1, 1 = the object; some encoders see the reference cut to it.
 
     Raises:
         I2AMError: a picture is missing, their numbers or shapes do not fit, or the latents are another model's.
+        MaskError: a mask is none, or holds values outside of 0-1.
     """
     family = encoder.family
     unused = {"hands_mask"} - set(family.takes)
-    given = {name: picture for name, picture in pictures.items() if picture is not None and name not in unused}
+    given = {
+        name: one_channel(picture, name)[:, 0] if name in PICTURE_MASKS else picture
+        for name, picture in pictures.items()
+        if picture is not None and name not in unused
+    }
     _check_given(family, given)
     count = max(len(picture) for picture in (reference, *given.values()))
     fitted = _fitted(encoder, given, reference, count)
@@ -107,17 +112,38 @@ def assemble(
     )
 
 
+def joined(parts: Sequence[Ready]) -> Ready:
+    """What several images need, of one family, as one batch in their order.
+
+    Raises:
+        I2AMError: their tokens do not lie alike.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    halves = []
+    for half in ("positive", "negative"):
+        tokens, options = zip(*(getattr(part, half)[0] for part in parts), strict=True)
+        first, *others = (carried_by(option) for option in options)
+        assert first is not None
+        if any(other is None or (other.layout, other.layers) != (first.layout, first.layers) for other in others):
+            raise I2AMError("the references of one batch must be pictures of one size; give them one by one")
+        known = torch.cat([option["noise_concat"] for option in options])
+        halves.append(carry([[torch.cat(tokens), {"noise_concat": known}]], first))
+    return Ready(halves[0], halves[1], torch.cat([part.latent for part in parts]))
+
+
 def _check_given(family: Family, given: Mapping[str, Tensor]) -> None:
-    """Refuse pictures of which one is missing, or that are not of the person's size."""
+    """Refuse pictures of which one is missing, or that are not of the person's shape."""
     missing = [name for name in family.needs if name not in given]
     if "agnostic" not in given and not {"person", "inpaint_mask"} <= set(given):
         missing.append("agnostic (or person with inpaint_mask)")
     if missing:
         raise I2AMError(f"the {family.name} model also needs {' and '.join(missing)}; connect it")
-    shown_on = given["agnostic" if "agnostic" in given else "person"]
+    shown_on = given["person" if "person" in given else "agnostic"]
     for name, picture in given.items():
-        if name not in ("agnostic", "person"):
-            check_shape(name, _size(picture), _size(shown_on), "picture of the person")
+        if name not in PICTURE_MASKS and picture.ndim != 4:
+            raise I2AMError(f"the {name} has the shape {tuple(picture.shape)}, expected (B, H, W, 3)")
+        check_shape(name, _size(picture), _size(shown_on), "picture of the person")
 
 
 def _seen(encoder: Encoder, reference: Tensor, masks: Tensor | None) -> Tensor:
@@ -131,7 +157,7 @@ def _seen(encoder: Encoder, reference: Tensor, masks: Tensor | None) -> Tensor:
                 family.title,
             )
         else:
-            cut_to = as_many(one_channel(masks), len(pictures), "reference_mask")
+            cut_to = as_many(one_channel(masks, "reference_mask"), len(pictures), "reference_mask")
     return family.see(pictures, cut_to, encoder.size, encoder.reference_size)
 
 
@@ -191,6 +217,6 @@ def _on_picture(layout: Layout, size: Size) -> Layout:
 
 
 def _size(picture: Tensor) -> Size:
-    """(H, W) of pictures (B, H, W, C) or masks (B, H, W) or (H, W)."""
-    height, width = picture.shape[1:3] if picture.ndim > 2 else picture.shape
+    """(H, W) of pictures (B, H, W, C) or masks (B, H, W)."""
+    height, width = picture.shape[1:3]
     return int(height), int(width)

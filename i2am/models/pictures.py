@@ -36,23 +36,28 @@ def channels_first(pictures: Tensor) -> Tensor:
 
 
 def mask_to_size(mask: Tensor, size: Size, resize: Resize = by_area) -> Tensor:
-    """A mask (B, H, W) or (H, W) in 0-1 as (B, 1, h, w) of ``size``.
+    """A mask as `one_channel` takes it, resized to (B, 1, h, w).
 
     Raises:
-        MaskError: it is not a mask.
+        MaskError: it is not a mask in 0-1.
     """
     return resize(one_channel(mask), size)
 
 
-def one_channel(mask: Tensor) -> Tensor:
-    """A mask (B, H, W) or (H, W) as (B, 1, H, W).
+def one_channel(mask: Tensor, name: str = "mask") -> Tensor:
+    """A mask (B, H, W), (H, W) or (B, 1, H, W) in 0-1 as (B, 1, H, W).
 
     Raises:
-        MaskError: it is not a mask.
+        MaskError: it is not a mask in 0-1.
     """
+    shape = tuple(mask.shape)
+    mask = mask[:, 0] if len(shape) == 4 and shape[1] == 1 else mask  # some nodes pass (B, 1, H, W)
     mask = mask[None] if mask.ndim == 2 else mask
-    if mask.ndim != 3:
-        raise MaskError(f"expected a mask of shape (B, H, W), got {tuple(mask.shape)}")
+    if mask.ndim != 3 or not mask.numel():
+        raise MaskError(f"the {name} has the shape {shape}, expected (B, H, W)")
+    low, high = float(mask.min()), float(mask.max())
+    if not 0 <= low <= high <= 1:
+        raise MaskError(f"the {name} holds values from {low:g} to {high:g}, expected 0 to 1: scale it")
     return mask[:, None].float()
 
 

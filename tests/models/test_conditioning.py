@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from i2am.errors import I2AMError, LayoutError
+from i2am.errors import I2AMError, LayoutError, MaskError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.models.carried import KEY, Carried, carried_by, carry
 from i2am.models.conditioning import assemble
@@ -81,6 +81,33 @@ def test_pictures_of_another_person_and_latents_of_another_model_are_refused(enc
         assemble(
             encoder, lambda p: encode(p)[..., ::2, ::2], picture(1, 160, 112), pictures | {"densepose": picture(1, 128, 96)}
         )
+
+
+def test_a_mask_of_any_usual_shape_is_one_mask(encoder: DemoEncoder) -> None:
+    pictures = {"person": picture(1, 128, 96), "densepose": picture(1, 128, 96)}
+    reference, mask = picture(1, 160, 112), torch.zeros(1, 128, 96)
+    mask[:, 40:80, 30:60] = 1
+    ready = assemble(encoder, encode, reference, {**pictures, "inpaint_mask": mask})
+    for shaped in (mask[0], mask[None]):
+        again = assemble(encoder, encode, reference, {**pictures, "inpaint_mask": shaped})
+        assert again.latent.shape == ready.latent.shape
+        assert torch.equal(again.positive[0][1]["noise_concat"], ready.positive[0][1]["noise_concat"])
+
+
+@pytest.mark.parametrize("factor", [255.0, -1.0, float("nan")])
+def test_a_mask_outside_of_0_to_1_is_refused(encoder: DemoEncoder, factor: float) -> None:
+    given = {"person": picture(1, 128, 96), "densepose": picture(1, 128, 96), "inpaint_mask": factor * torch.ones(1, 128, 96)}
+    with pytest.raises(MaskError, match=r"the inpaint_mask holds values from .*, expected 0 to 1"):
+        assemble(encoder, encode, picture(1, 160, 112), given)
+
+
+def test_pictures_that_are_no_batch_and_two_persons_are_refused(encoder: DemoEncoder) -> None:
+    pictures = {"agnostic": picture(1, 128, 96), "densepose": picture(1, 128, 96)}
+    with pytest.raises(I2AMError, match=r"the densepose has the shape \(128, 96, 3\), expected \(B, H, W, 3\)"):
+        assemble(encoder, encode, picture(1, 160, 112), pictures | {"densepose": picture(128, 96)})
+    lying = {"person": picture(1, 96, 128), "densepose": picture(1, 96, 128)}
+    with pytest.raises(I2AMError, match="the agnostic is 96 x 128 pixels, but the picture of the person is 128 x 96"):
+        assemble(encoder, encode, picture(1, 160, 112), pictures | lying)
 
 
 def test_pictures_of_the_right_size_stay_as_they_are() -> None:

@@ -303,6 +303,16 @@ def test_names_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "os\\x1b[2J\\x1b[H.system" in said.out
 
 
+def test_a_name_takes_one_line_and_stays_legible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = b"system\n    harmless"
+    source = _archive(tmp_path / "a.pt", b"\x80\x04\x8c\x02os\x8c" + bytes([len(name)]) + name + b"\x93.")
+    assert converting(source)[0] == 2
+    assert "    os.system\\n    harmless\n" in capsys.readouterr().out
+    torch.save({"Grö\u202eße": 1, "x": torch.ones(1)}, tmp_path / "b.pt")
+    assert converting(tmp_path / "b.pt")[0] == 0
+    assert "left out: Grö\\u202eße (int)" in capsys.readouterr().out
+
+
 def test_help_names_convert(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])

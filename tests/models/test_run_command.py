@@ -13,13 +13,13 @@ import torch
 from paper_runs import SIDE, SIZES, given_to, picture
 from PIL import Image
 from safetensors.torch import save_file
+from small_pictures import make_small
 from torch import Tensor
 
 from i2am.commands.cli import main
 from i2am.hosts.diffusers import tryon
 from i2am.maps.value import AttributionMaps
 from i2am.models.tryon import model as tryon_model
-from i2am.models.tryon.encoder import TryOnEncoder
 from i2am.models.tryon.model import TryOnModel
 
 
@@ -32,14 +32,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The families' own sizes take minutes here."""
-    real = TryOnEncoder.__init__
-
-    def init(self: TryOnEncoder, *args: Any, **kwargs: Any) -> None:
-        real(self, *args, **kwargs)
-        self.size = (SIDE, SIDE)
-
-    monkeypatch.setattr(TryOnEncoder, "__init__", init)
+    """Of small pictures."""
+    make_small(monkeypatch)
 
 
 @pytest.fixture
@@ -176,6 +170,11 @@ def test_masks_that_cannot_be_meant_are_refused_before_the_first_step(
     ("more", "text"),
     [
         (["--budget", "0"], "--budget is 0 MB; expected more than 0"),
+        (["--budget", "-1"], "--budget is -1 MB"),
+        (["--device", "toaster"], "--device is 'toaster', which cannot be used here"),
+        (["--device", "meta"], "--device is 'meta', which cannot be used here"),
+        (["--cfg", "-5"], "a finite cfg > 0"),
+        (["--seed", str(1 << 64)], "a seed from 0 to 18446744073709551615"),
         (["--steps", "2000"], "a run takes 1 to 1000 steps"),
         (["--cfg", "0"], "cfg > 0"),
     ],
@@ -184,7 +183,9 @@ def test_numbers_that_cannot_be_meant_are_refused_before_the_first_step(
     given: dict[str, Path], evaluations: list[int], capsys: pytest.CaptureFixture[str], more: list[str], text: str
 ) -> None:
     assert run(given, *more) == 2
-    assert text in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert text in told
+    assert told.count("\n") == 1
     assert evaluations == []
 
 

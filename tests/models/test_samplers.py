@@ -30,12 +30,22 @@ def test_numbers_that_do_not_divide_1000_give_more_steps_and_say_so() -> None:
     assert (len(timesteps_of(60)), timesteps_of(60)[0]) == (63, 993)
     assert steps_told(60) == "60 steps do not divide 1000: as in the authors' code there are 63, from timestep 993"
     assert steps_told(100) == ""
+    for steps in (3, 501, 1000):  # 1000 is among theirs
+        assert of_latent_diffusion(steps)[0] == 1000
+        assert f"with {steps} steps the authors' code asks for timestep 1000, which does not exist" in steps_told(steps)
+    assert of_latent_diffusion(400)[0] == 999
+    assert "400 steps do not divide 1000: as in the authors' code there are 500" in steps_told(400)
     for steps in range(1, 1001):  # theirs reach 1000 at some numbers, which they have no ᾱ for
         times = timesteps_of(steps)
         assert times == tuple(sorted(set(times), reverse=True))
         assert 1 == times[-1] <= times[0] <= 999
     with pytest.raises(I2AMError, match="1 to 1000 steps, got 0"):
         timesteps_of(0)
+
+
+def test_an_unknown_sampler_is_refused() -> None:
+    with pytest.raises(I2AMError, match="sampler is 'euler'; choose one of ddim, plms"):
+        sample(predict, torch.zeros(1, 4, 5, 3), timesteps_of(2), cfg=1.0, sampler="euler")
 
 
 def test_the_schedule_is_the_checkpoints() -> None:

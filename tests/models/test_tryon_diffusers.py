@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paper_models as paper
@@ -14,6 +13,7 @@ import torch
 from paper_runs import FAMILIES, SIDE, SIZES, STEPS, given_to, picture
 from PIL import Image
 from safetensors.torch import save_file
+from small_pictures import make_small
 from torch import Tensor
 
 from i2am.commands.cli import main
@@ -25,7 +25,6 @@ from i2am.levels.patch import sram
 from i2am.maps.value import AttributionMaps
 from i2am.models.conditioning import assemble
 from i2am.models.tryon.checkpoint import sort_checkpoint
-from i2am.models.tryon.encoder import TryOnEncoder
 from i2am.models.tryon.ldm_keys import unet_to_ldm, vae_to_ldm, vision_to_ldm
 from i2am.models.tryon.model import TryOnModel
 
@@ -45,14 +44,8 @@ def files(states: dict[str, dict[str, Tensor]], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The families' own sizes take minutes here."""
-    real = TryOnEncoder.__init__
-
-    def init(self: TryOnEncoder, *args: Any, **kwargs: Any) -> None:
-        real(self, *args, **kwargs)
-        self.size = (SIDE, SIDE)
-
-    monkeypatch.setattr(TryOnEncoder, "__init__", init)
+    """Of small pictures."""
+    make_small(monkeypatch)
 
 
 def shown(tensor: Tensor) -> Image.Image:

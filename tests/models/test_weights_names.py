@@ -165,6 +165,69 @@ def test_one_weight_of_another_width_is_told(
     assert f"{key.rpartition('.')[2]} is {seen}, expected {expected} beside the others" in said
 
 
+FIRST = "input_blocks.0.0.weight"
+MEASURES = (
+    "diffusion_model." + FIRST,
+    "diffusion_model.out.2.weight",
+    "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",
+    "decoder.conv_in.weight",
+    "encoder.down.0.block.0.conv1.weight",
+    "embeddings.position_embedding.weight",
+    "embeddings.patch_embedding.weight",
+    "pre_layrnorm.weight",
+    "encoder.layers.0.mlp.fc1.weight",
+    "learnable_vector",
+    "control_model." + FIRST,
+    "control_model.cond_first_block.0.weight",
+    "warp_flow_blks.0.norm.weight",
+)
+"""The weights that networks are built to the measure of."""
+UNFIT: list[tuple[str, tuple[int, ...] | None]] = [
+    *((key, ()) for key in MEASURES),
+    ("diffusion_model." + FIRST, (17, 13, 3, 3)),  # no multiple of 32
+    ("encoder.down.0.block.0.conv1.weight", (17, 32, 3, 3)),
+    ("patch_embedding.weight", (0, 0, 0, 0)),
+    ("control_model." + FIRST, None),  # not there
+    ("patch_embedding.weight", None),
+]
+
+
+@pytest.mark.parametrize(("end", "shape"), UNFIT)
+def test_measures_that_no_network_has_are_told(
+    states: dict[str, dict[str, Tensor]], tmp_path: Path, end: str, shape: tuple[int, ...] | None
+) -> None:
+    odd = dict(states["stableviton"])
+    key = next(key for key in odd if key.endswith(end))
+    del odd[key]
+    if shape is not None:
+        odd[key] = torch.zeros(shape)
+    with pytest.raises(WeightsFileError, match=r"no such network has|expected|takes|gives|the file has no") as caught:
+        TryOnModel.load(saved(tmp_path / "a.ckpt", odd))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "first_stage_model.encoder.down.x.block",
+        "first_stage_model.encoder.down.99999999.block.0.conv1.weight",
+        "cond_stage_model.transformer.vision_model.encoder.layers.99999999.layer_norm1.weight",
+        "cond_stage_model.mapper.resblocks.99999999.ln_1.weight",
+    ],
+)
+def test_a_number_in_a_name_is_no_measure(states: dict[str, dict[str, Tensor]], tmp_path: Path, key: str) -> None:
+    with pytest.raises(WeightsFileError, match=r"un(expected|known)|no such network has|the file has no"):
+        TryOnModel.load(saved(tmp_path / "a.ckpt", {**states["paint-by-example"], key: torch.zeros(1)}))
+
+
+def test_quantised_weights_are_refused(states: dict[str, dict[str, Tensor]]) -> None:
+    key = "model.diffusion_model.out.2.weight"
+    for dtype, told in ((torch.int8, "int8"), (torch.bool, "bool"), (torch.complex64, "complex64")):
+        state = {**states["custom"], key: states["custom"][key].to(dtype)}
+        with pytest.raises(WeightsFileError, match=f"out.2.weight of the unet is {told}, expected floating-point numbers"):
+            sort_checkpoint(state)
+
+
 @pytest.mark.parametrize(
     ("key", "shape", "words"),
     [

@@ -61,6 +61,7 @@ TAUGHT = ("single.1", "single.2")
 """The layers that training's attention loss taught; the others learned alone and are reported apart."""
 LATE = ("single.1", "single.2", "single.3")
 """The layers that copy. Earlier ones locate: where the garment goes they look at the person."""
+WHY_LATE = "the earlier ones only find places, so where the garment goes they look at the person"
 
 
 def edit_layout() -> Layout:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ...errors import WeightsFileError
+from ...errors import I2AMError, WeightsFileError
 from ..families import FAMILIES
 from ..family import Family, PartPrefix
 
@@ -59,7 +60,7 @@ CONSISTENCY = (
 
 
 class Part(dict[str, Tensor]):
-    """The weights of one part; asking for one that is not there says so."""
+    """The weights of one part; a missing one raises an error that names it."""
 
     def __missing__(self, key: str) -> Tensor:
         raise WeightsFileError(
@@ -120,15 +121,18 @@ def sort_checkpoint(state: Mapping[str, Tensor], family: str = "auto") -> Checkp
             f"this file holds none of the paper's models: {known or f'its keys are {_listed(state)}'}; choose a checkpoint of "
             f"{', '.join(FAMILIES)}"
         )
-    chosen = _family(state, split.parts["unet"], family)
+    with measured("U-Net"):
+        chosen = _family(state, split.parts["unet"], family)
     own = (*_companion_parts(chosen), *(place.part for place in PREFIXES))
     missing = [place.prefix for place in _prefixes() if place.part in own and not split.parts[place.part]]
     foreign = [part for part, weights in split.parts.items() if weights and part not in own]
     unknown = [*split.unknown, *foreign]
     if missing or unknown:
-        told = (_said("missing", missing), _said("unknown", _groups(unknown)), _known_model(state))
+        told = (_known_model(state), _said("missing", missing), _said("unknown", _groups(unknown)))
         raise WeightsFileError("; ".join(filter(None, told)))
-    _check_widths(split.parts)
+    with measured("model"):
+        _check_widths(split.parts)
+    _check_numbers(split.parts)
     return Checkpoint(chosen, {part: split.parts[part] for part in dict.fromkeys(own)}, dict(split.unused))
 
 
@@ -195,6 +199,36 @@ def _family(state: Mapping[str, Tensor], unet: Mapping[str, Tensor], wanted: str
     marked = (family for family in fitting.values() if family.marks and any(key.startswith(family.marks) for key in state))
     unmarked = (family for family in fitting.values() if not family.marks)
     return next(marked, None) or next(unmarked, None) or next(iter(fitting.values()))
+
+
+@contextmanager
+def measured(part: str) -> Iterator[None]:
+    """Where a network is built to the measure of its weights: tell of names and shapes that no such network has.
+
+    Raises:
+        WeightsFileError: instead of what building it raised.
+    """
+    try:
+        yield
+    except I2AMError:
+        raise
+    except (LookupError, ValueError, ArithmeticError, TypeError) as error:
+        raise WeightsFileError(
+            f"the weights of the {part} have names or shapes that no such network has ({type(error).__name__}: {error}); the "
+            f"file is damaged or mixes two models, take another"
+        ) from error
+
+
+def _check_numbers(parts: Mapping[str, Part]) -> None:
+    """Refuse weights of another type than floating point: cast to it, quantised ones would make another model."""
+    odd = [(part, key, x.dtype) for part, weights in parts.items() for key, x in weights.items() if not x.is_floating_point()]
+    if odd:
+        part, key, dtype = odd[0]
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise WeightsFileError(
+            f"{key} of the {part} is {str(dtype).removeprefix('torch.')}{more}, expected floating-point numbers; take the "
+            f"checkpoint that was not quantised"
+        )
 
 
 def check_weights(part: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

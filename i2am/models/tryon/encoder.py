@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ...errors import WeightsFileError
 from ...geometry.layout import Layout, TokenGrid
 from ..family import Family
 from .vision import MEAN, SPREAD
@@ -22,9 +23,12 @@ class TryOnEncoder:
         family: whose encoder it is.
         vision: the host's vision model.
         project: tokens (B, S, width) to tokens (B, S, context).
-        null: the learned token that stands for "no reference", (1, 1, context).
+        null: what was learned for "no reference": one token (1, 1, context), or as many as a reference has.
         picture: side of the square picture that the vision model takes, in pixels.
         patch: side of its patches, in pixels.
+
+    Raises:
+        WeightsFileError: ``null`` has another shape.
     """
 
     def __init__(
@@ -38,6 +42,10 @@ class TryOnEncoder:
     ) -> None:
         self.family, self.size, self.reference_size = family, family.size, (picture, picture)
         self._vision, self._project, self._null, self._side = vision, project, null, picture // patch
+        if null.ndim != 3 or null.shape[:2] not in ((1, 1), (1, self.layout().key_count)):
+            raise WeightsFileError(
+                f"learnable_vector has the shape {tuple(null.shape)}, expected (1, 1, width); take another file"
+            )
 
     @property
     def name(self) -> str:
@@ -52,7 +60,7 @@ class TryOnEncoder:
         return self._project(pooled[:, None] if self.family.single_token else tokens).float().cpu()
 
     def null(self, batch: int) -> Tensor:
-        """The learned token that stands for "no reference", (batch, 1 or 257, context)."""
+        """What was learned for "no reference", (batch, 1 or 257, context)."""
         return self._null.float().cpu().expand(batch, self.layout().key_count, -1).clone()
 
     def layers(self) -> dict[str, Layout]:

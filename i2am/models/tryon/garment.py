@@ -9,12 +9,10 @@ import torch
 from diffusers import Transformer2DModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from .checkpoint import check_weights
+from .checkpoint import check_weights, measured
 from .networks import HEADS, unet_of
+from .stableviton import BLOCKS, FIRST
 
-BLOCKS = 9
-FIRST = 3
-"""Warp block k works on what goes into the decoder's residual block 3 + k, from the encoder's map 8 - k."""
 DECODER = ("output_blocks.", "out.")
 
 
@@ -43,14 +41,16 @@ class Garment(nn.Module):
         super().__init__()
         half = {key: value for key, value in control.items() if not key.startswith("cond_first_block.")}
         decoder = {key: value for key, value in weights.items() if key.startswith(DECODER)}
-        encoder = unet_of({**half, **decoder})
+        encoder = unet_of({**half, **decoder}, "garment encoder")
         self.time_proj, self.time_embedding, self.conv_in = encoder.time_proj, encoder.time_embedding, encoder.conv_in
         self.down_blocks = encoder.down_blocks[: BLOCKS // 3]
-        taken = control["cond_first_block.0.weight"].shape[1]
-        self.cond_first = _convolution(control, "cond_first_block.0", taken, encoder.conv_in.out_channels, padding=1)
-        widths = [warp[f"warp_flow_blks.{k}.norm.weight"].shape[0] for k in range(BLOCKS)]
-        self.zero_convs = nn.ModuleList(_convolution(warp, f"warp_zero_convs.{k}", w, w) for k, w in enumerate(widths))
-        blocks = nn.ModuleList(_transformer(warp, f"warp_flow_blks.{k}.", f"warp.{k}") for k in range(BLOCKS))
+        with measured("garment encoder"):
+            taken = control["cond_first_block.0.weight"].shape[1]
+            self.cond_first = _convolution(control, "cond_first_block.0", taken, encoder.conv_in.out_channels, padding=1)
+        with measured("warp"):
+            widths = [warp[f"warp_flow_blks.{k}.norm.weight"].shape[0] for k in range(BLOCKS)]
+            self.zero_convs = nn.ModuleList(_convolution(warp, f"warp_zero_convs.{k}", w, w) for k, w in enumerate(widths))
+            blocks = nn.ModuleList(_transformer(warp, f"warp_flow_blks.{k}.", f"warp.{k}") for k in range(BLOCKS))
         known = {f"warp_flow_blks.{key}": x for key, x in blocks.state_dict().items()}
         known |= {f"warp_zero_convs.{key}": x for key, x in self.zero_convs.state_dict().items()}
         check_weights("warp", known, warp)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checkpoint import check_weights
+from .checkpoint import check_weights, measured
 
 
 class _Attention(nn.Module):
@@ -89,13 +89,15 @@ def projection_of(weights: Mapping[str, Tensor], single_token: bool, operations:
     Raises:
         WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
-    context, width = weights["proj_out.weight"].shape
     made: nn.Module
-    if single_token:
-        layers = len({key.split(".")[1] for key in weights if key.startswith("resblocks.")})
-        made = SingleTokenMapper(width, context, layers, operations, **placed)
-    else:
-        made = operations.Linear(width, context, **placed)
+    with measured("token mapper"):
+        context, width = weights["proj_out.weight"].shape
+        if single_token:
+            layers = len({key.split(".")[1] for key in weights if key.startswith("resblocks.")})
+            made = SingleTokenMapper(width, context, layers, operations, **placed)
+        else:
+            made = operations.Linear(width, context, **placed)
+    if not single_token:
         weights = {key.removeprefix("proj_out."): value for key, value in weights.items()}
     check_weights("token mapper", made.state_dict(), weights)
     made.load_state_dict(weights)

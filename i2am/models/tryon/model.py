@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
-from ..conditioning import Ready
+from ..conditioning import Encoder, Ready
 from ..sampling import noise_of
 from .checkpoint import Checkpoint, Part, sort_checkpoint
 from .encoder import TryOnEncoder
@@ -35,7 +35,7 @@ class CompanionNetwork(Protocol):
 
 @dataclass
 class TryOnModel:
-    """One of the paper's models, ready to run.
+    """One of the paper's models, or one of their kind, ready to run.
 
     Attributes:
         encoder: the reference encoder that `conditioning.assemble` asks for.
@@ -44,7 +44,7 @@ class TryOnModel:
         companion: the network beside the U-Net; None where the family has none.
     """
 
-    encoder: TryOnEncoder
+    encoder: Encoder
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     companion: CompanionNetwork | None = None

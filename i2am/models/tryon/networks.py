@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from ...errors import I2AMError
-from .checkpoint import check_weights
+from .checkpoint import check_weights, measured
 from .ldm_keys import PREFIX, unet_names, vae_names
 from .vision import vision_config
 
@@ -19,15 +19,19 @@ WIDTHS = (1, 2, 4, 4)
 """Of the blocks, in multiples of the first one's: Stable Diffusion 1's, at any width."""
 
 
-def unet_of(weights: Mapping[str, Tensor]) -> UNet2DConditionModel:
+def unet_of(weights: Mapping[str, Tensor], part: str = "U-Net") -> UNet2DConditionModel:
     """A U-Net of Stable Diffusion 1's shape, at the width and with the channels that its weights have.
+
+    Args:
+        weights: under latent-diffusion names.
+        part: what errors call it.
 
     Raises:
         WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
-    first = weights["input_blocks.0.0.weight"]
-    width = first.shape[0]
-    with torch.device("meta"):
+    with measured(part), torch.device("meta"):
+        first = weights["input_blocks.0.0.weight"]
+        width = first.shape[0]
         unet = UNet2DConditionModel(
             in_channels=first.shape[1],
             out_channels=weights["out.2.weight"].shape[0],
@@ -37,7 +41,7 @@ def unet_of(weights: Mapping[str, Tensor]) -> UNet2DConditionModel:
         )
     state = unet.state_dict()
     names = unet_names(state)
-    check_weights("U-Net", {theirs: state[ours] for ours, theirs in names.items()}, weights)
+    check_weights(part, {theirs: state[ours] for ours, theirs in names.items()}, weights)
     unet.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()}, assign=True)
     return unet.eval()
 
@@ -48,9 +52,9 @@ def vae_of(weights: Mapping[str, Tensor]) -> AutoencoderKL:
     Raises:
         WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
-    levels = 1 + max(int(key.split(".")[2]) for key in weights if key.startswith("encoder.down."))
-    blocks = len({key.split(".")[4] for key in weights if key.startswith("encoder.down.0.block.")})
-    with torch.device("meta"):
+    with measured("autoencoder"), torch.device("meta"):
+        levels = len({key.split(".")[2] for key in weights if key.startswith("encoder.down.")})
+        blocks = len({key.split(".")[4] for key in weights if key.startswith("encoder.down.0.block.")})
         vae = AutoencoderKL(
             block_out_channels=tuple(weights[f"encoder.down.{i}.block.0.conv1.weight"].shape[0] for i in range(levels)),
             down_block_types=("DownEncoderBlock2D",) * levels,
@@ -70,7 +74,7 @@ def vision_of(weights: Mapping[str, Tensor]) -> Any:
     """A `transformers.CLIPVisionModel` of the size that its weights have; keys without the older ``vision_model.``.
 
     Raises:
-        I2AMError: transformers is not installed, or the weights are not a CLIP vision model's.
+        I2AMError: transformers is not installed.
         WeightsFileError: weights are missing, left over or of another shape; listed by group.
     """
     try:
@@ -81,7 +85,8 @@ def vision_of(weights: Mapping[str, Tensor]) -> Any:
         ) from error
     config = vision_config(weights)
     config.pop("model_type")
-    model = CLIPVisionModel(CLIPVisionConfig(**config))
+    with measured("image encoder"):
+        model = CLIPVisionModel(CLIPVisionConfig(**config))
     state = model.state_dict()
     names = {key: key.removeprefix(PREFIX) for key in state}
     check_weights("image encoder", {theirs: state[ours] for ours, theirs in names.items()}, weights)

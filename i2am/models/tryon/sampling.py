@@ -39,12 +39,22 @@ def steps_told(steps: int) -> str:
 
     >>> print(steps_told(30))
     30 steps do not divide 1000: as in the authors' code there are 31, from timestep 991
+    >>> print(steps_told(501))
+    with 501 steps the authors' code asks for timestep 1000, which does not exist: here there are 999, from timestep 999
     >>> steps_told(50)
     ''
+
+    Raises:
+        I2AMError: the number is out of range.
     """
     times = timesteps_of(steps)
     if len(times) == steps:
         return ""
+    if (STEPS - 1) % (STEPS // steps) == 0:
+        return (
+            f"with {steps} steps the authors' code asks for timestep {STEPS}, which does not exist: here there are "
+            f"{len(times)}, from timestep {times[0]}"
+        )
     return f"{steps} steps do not divide {STEPS}: as in the authors' code there are {len(times)}, from timestep {times[0]}"
 
 
@@ -74,7 +84,12 @@ def sample(
         cfg: scale of classifier-free guidance; 1 runs without.
         sampler: of `SAMPLERS`.
         on_step: called with the number of finished steps.
+
+    Raises:
+        I2AMError: there is no such sampler.
     """
+    if sampler not in SAMPLERS:
+        raise I2AMError(f"sampler is {sampler!r}; choose one of {', '.join(SAMPLERS)}")
     alphas = alphas_of().to(latents.device)
     after = [*(alphas[t] for t in times[1:]), alphas[0]]
     newest: deque[Tensor] = deque(maxlen=len(ADAMS_BASHFORTH) if sampler == "plms" else 1)

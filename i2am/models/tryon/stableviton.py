@@ -13,6 +13,9 @@ from ..resizing import binary, eight_bit, linear
 
 CELLS = (4, 4, 4, 2, 2, 2, 1, 1, 1)
 """How many latent cells a token of each warp block covers, along each side."""
+BLOCKS = len(CELLS)
+FIRST = 3
+"""Warp block k works on what goes into the decoder's block 3 + k, from the encoder's map 8 - k."""
 OFFICIAL = {4: "always", 3: "over time", 5: "over time"}
 """When the authors' code takes a warp block for its maps on the reference."""
 

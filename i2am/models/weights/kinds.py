@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import WeightsFileError
+from ...errors import shown as escaped
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 ENDINGS = (".safetensors", *PICKLED)
@@ -16,6 +17,8 @@ AGAIN = "download or copy it again"
 LEGACY_MARK = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch.save pickled first before it wrote zip files
 LEGACY_TEXT = b"L119547037146038801333356L\n."  # the same by pickle's protocols 0 and 1
 OTHERS = {b"GGUF": "a GGUF file", b"\x1f\x8b": "a gzip archive", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive"}
+MAX_NAME = 200
+"""Characters of a name that is shown."""
 MAX_HEADER = 100 << 20
 """Bytes of a safetensors file's header."""
 
@@ -103,8 +106,12 @@ def _foreign(head: bytes, path: Path) -> str:
 
 
 def shown(text: object) -> str:
-    """A name out of a file we do not trust, such that it cannot move a terminal's cursor."""
-    return str(text)[:200].encode("unicode_escape").decode("ascii")
+    r"""A name out of a file we do not trust, short and on one line; see `errors.shown`.
+
+    >>> shown("os\n    harmless")
+    'os\\n    harmless'
+    """
+    return escaped(str(text)[: MAX_NAME + 1].replace("\n", "\\n").replace("\t", "\\t"), MAX_NAME)
 
 
 def told(error: BaseException) -> str:

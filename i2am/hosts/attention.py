@@ -6,28 +6,32 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..errors import LayoutError
+from ..geometry.layout import Layout, TokenGrid
+from ..geometry.sequence import Sequence
 from ..recording.recorder import Recorder
 
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """One attention call of one layer, for the images of one branch of guidance.
+    """One attention call of one layer, for the images of one branch of guidance: what `Recorder.observe` takes, by its names.
 
     Attributes:
         layer: the layer's name.
-        grid: (rows, columns) of the queries.
+        grid: (rows, columns) of the queries on the whole picture, or a `TokenGrid`.
         branch: "cond" or "uncond".
         q: (images, heads, N, d), the generated tokens alone, row-major on ``grid``.
-        k, v: (images, heads, S, d), in the order of the layer's `Layout`; ``v`` is None if unknown.
+        k, v: (images, heads, S, d), in the order of the `Layout`; ``v`` is None if unknown.
         scale: what QKᵀ is multiplied by.
         mask: boolean or additive, broadcastable to (images, heads, N, S).
         output: the unmodified result of the call, (images, heads, N, d); None if unknown.
         middle: whether the layer is in the network's middle block, which the paper leaves out.
         softmax: which of the layer's calls this is, as in `Reference.softmax`.
+        layout: what this call's keys are; None: what the recorder was told of the layer.
     """
 
     layer: str
-    grid: tuple[int, int]
+    grid: tuple[int, int] | TokenGrid
     branch: str
     q: Tensor
     k: Tensor
@@ -37,6 +41,42 @@ class Attention:
     output: Tensor | None = None
     middle: bool = False
     softmax: int = 0
+    layout: Layout | None = None
+
+    @classmethod
+    def joint(
+        cls,
+        layer: str,
+        sequence: Sequence,
+        branch: str,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor | None,
+        *,
+        scale: float,
+        mask: Tensor | None = None,
+        output: Tensor | None = None,
+    ) -> Attention:
+        """One branch's rows of a joint attention call, as the model computed it.
+
+        Args:
+            layer: the layer's name.
+            sequence: what the call's tokens are.
+            branch: "cond" or "uncond".
+            q: (images, heads, queries, d), all of them.
+            k, v: (images, heads, S, d), all of them; ``v`` is None if unknown.
+            scale: what QKᵀ is multiplied by.
+            mask: boolean or additive, broadcastable to (images, heads, queries, S).
+            output: the result of the call, (images, heads, queries, d); None if unknown.
+
+        Raises:
+            LayoutError: the call has other numbers of queries or keys than the sequence; names the layer and both.
+        """
+        try:
+            brought = sequence.bring(q, k, v, mask, output)
+        except LayoutError as error:
+            raise LayoutError(f"layer {layer!r}: {error}") from None
+        return cls(layer=layer, branch=branch, scale=scale, **vars(brought))
 
     def record(self, recorder: Recorder, step: int) -> None:
         """Pass the call to a recorder.
@@ -45,17 +85,4 @@ class Attention:
             LayoutError: the call does not match the layout or the grid.
             RecordingError: the step is outside the schedule, or the number of images is wrong.
         """
-        recorder.observe(
-            self.layer,
-            self.grid,
-            step,
-            self.branch,
-            self.q,
-            self.k,
-            self.v,
-            scale=self.scale,
-            mask=self.mask,
-            output=self.output,
-            middle=self.middle,
-            softmax=self.softmax,
-        )
+        recorder.observe(step=step, **vars(self))

@@ -39,7 +39,7 @@ def bare(error: I2AMError) -> I2AMError:
 
 
 def limit_of(value: str | None) -> int:
-    """Bytes of maps kept for all recordings together, from `VARIABLE`; a value that is no number is said and ignored."""
+    """Bytes of maps kept for all recordings together, from `VARIABLE`; any other value is ignored with a warning."""
     if value is None or not value.strip():
         return DEFAULT_MB * 1_000_000
     try:
@@ -104,7 +104,7 @@ class Registry:
         weakref.finalize(owner, self._lose, recording).atexit = False
 
     def _lose(self, recording: str | None) -> None:
-        # this may run in the middle of anything, also of a method that holds the lock, which then sweeps later
+        # this may run at any moment, even inside a method that holds the lock; then a later call sweeps
         self._gone.append(recording)
         if self._lock.acquire(blocking=False):
             try:
@@ -113,7 +113,7 @@ class Registry:
                 self._lock.release()
 
     def _sweep(self) -> None:
-        """Drop what nothing keeps any more."""
+        """Drop results whose owners are all gone."""
         while self._gone:
             self._keepers[self._gone.popleft()] -= 1
         if self._keepers[None] > 0:

@@ -21,7 +21,7 @@ from i2am.errors import MapsFileError
 from i2am.maps.value import AttributionMaps
 
 MEMORY = 200_000_000
-SECONDS = 1.0
+SECONDS = 3.0
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import html.parser
+import json
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -92,10 +94,34 @@ def read(path: Path) -> Scripts:
     return Scripts(path.read_text(encoding="utf-8"))
 
 
+def data_of(path: Path) -> dict[str, Any]:
+    """The data in a page, with bytes where its header points into the body."""
+    return read_file(base64.b64decode(read(path).scripts["data"]))
+
+
+def read_file(raw: bytes) -> dict[str, Any]:
+    """The data in a viewer's file."""
+    assert raw[:8] == b"I2AMVIEW"
+    version, length = struct.unpack("<II", raw[8:16])
+    assert version == 3
+    body = raw[16 + length :]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, list):
+            return [filled(inner) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"at", "bytes"}:
+            return body[value["at"] :][: value["bytes"]]
+        return {key: filled(inner) for key, inner in value.items()}
+
+    return filled(json.loads(raw[16 : 16 + length].decode("ascii")))
+
+
 def unpack(packed: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """The values of a packed array, and how far each may be off."""
-    whole = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), "<u1" if packed["dtype"] == "uint8" else "<u2")
+    whole = np.frombuffer(zlib.decompress(packed["data"]), "<u1" if packed["dtype"] == "uint8" else "<u2")
     leading, last = packed["leading"], packed["shape"][-1]
-    scales = np.frombuffer(base64.b64decode(packed["scales"]), "<f4").reshape(*packed["shape"][:-1], 2 if leading else 1)
+    scales = np.frombuffer(packed["scales"], "<f4").reshape(*packed["shape"][:-1], 2 if leading else 1)
     scales = np.repeat(scales, [leading, last - leading] if leading else [last], -1)
     return whole.reshape(packed["shape"]) * scales.astype(np.float64), scales * 0.51  # fp32 adds a hundredth

@@ -9,7 +9,7 @@ import paper_models as paper
 import torch
 from torch import Tensor
 
-from i2am.data.viton_hd import VitonHD
+from i2am.data.training import TrainingPairs
 from i2am.train.loop import Manner, Outcome, Recipe, train
 from i2am.train.start import Networks, starting_point
 
@@ -46,8 +46,8 @@ def start() -> Networks:
     return starting_point(stable_diffusion(), clip())
 
 
-def data(folder: Path, masks: bool = False) -> VitonHD:
-    return VitonHD(folder, SIZE, SMALL.picture, masks)
+def data(folder: Path, masks: bool = False) -> TrainingPairs:
+    return TrainingPairs(folder, SIZE, SMALL.picture, masks)
 
 
 def run(folder: Path, out: Path, recipe: Recipe, manner: Manner | None = None) -> Outcome:

@@ -42,7 +42,7 @@ def dump(path: Path, profile: Path, fragment: str = "") -> str:
 
 
 DRIVER = """
-import { inflate } from "i2am/decode.js";
+import { bytes, readFile } from "i2am/decode.js";
 import { Maps } from "i2am/maths.js";
 const built = new Promise((done) => {
   const look = () => document.querySelector(".i2am-viewer") && done();
@@ -52,7 +52,7 @@ const built = new Promise((done) => {
 const errors = [];
 addEventListener("error", (event) => errors.push(event.message));
 addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
-const maps = new Maps(await inflate(JSON.parse(document.getElementById("data").textContent)));
+const maps = new Maps(await readFile(bytes(document.getElementById("data").textContent)));
 const answers = QUESTIONS.map(({ what, at, state }) => {
   const whole = { reference: 0, group: -1, layer: -1, head: -1, ...state };
   const map = at ? maps[what](whole, ...at) : maps.level(what, whole);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +16,13 @@ from i2am.errors import RecordingError
 from i2am.hosts.comfy.arguments import Arguments, observed
 from i2am.hosts.comfy.kernels import Kernels
 from i2am.hosts.comfy.kinds import KINDS, network_of
-from i2am.hosts.comfy.record import Options
+from i2am.hosts.comfy.record import Options, layers_beside
 from i2am.hosts.comfy.steps import BY_SIGMA, Steps
-from i2am.hosts.comfy.unet import UNet, layer_name
+from i2am.hosts.comfy.unet import UNet
+from i2am.hosts.comfy.unet_places import layer_name
 
 HOSTS = Path(i2am.__file__).parent / "hosts"
-MAY_KNOW = {"unet.py", "kernels.py", "kinds.py", "ipadapter.py"}
+MAY_KNOW = {"unet.py", "unet_cut.py", "unet_places.py", "kernels.py", "kinds.py", "ipadapter.py"}
 """Files that may know of U-Nets, beside the loaders."""
 OF_A_UNET = ("unet", "u-net", "attn1", "attn2", "input_blocks", "activations_shape", "mid_block")
 OF_ONE_MODEL = ("warp", "garment", "stableviton")
@@ -75,6 +75,12 @@ def test_the_others_steps_are_found_by_their_sigma(sampler: str) -> None:
     assert steps.at_end() == 2
 
 
+def test_a_step_that_is_taken_back_does_not_end_twice() -> None:
+    steps = Steps([10.0, 5.0, 1.0, 0.0], "dpm_adaptive_function")
+    seen = [(steps.before_evaluation(torch.tensor([sigma])), steps.now) for sigma in (10.0, 4.0, 10.0, 8.0, 4.0, 0.5)]
+    assert seen == [(None, 0), (0, 1), (None, 1), (None, 1), (None, 1), (1, 2)]
+
+
 def test_a_layer_is_called_by_its_block_or_as_a_module_beside_the_network_says() -> None:
     place: dict[str, Any] = {"block": ("output", 4), "block_index": 0}
     assert layer_name(place) == "output.4.1.0"
@@ -110,14 +116,13 @@ def test_layers_that_are_asked_for_must_be_there() -> None:
 def test_a_model_is_taken_by_the_first_kind_that_it_fits() -> None:
     model = SimpleNamespace(model=SimpleNamespace(diffusion_model=unet()))
     assert network_of(model) is KINDS[0]
-    with pytest.raises(RecordingError, match="this MODEL is a Linear, and only U-Nets"):
+    with pytest.raises(RecordingError, match="this MODEL is a Linear, which cannot be recorded here yet; what can: U-Nets"):
         network_of(SimpleNamespace(model=SimpleNamespace(diffusion_model=nn.Linear(1, 1))))
     with pytest.raises(RecordingError, match="model got a NoneType, which is no MODEL"):
         network_of(None)
 
 
 def test_networks_beside_the_models_own_name_their_layers() -> None:
-    layers_beside = importlib.import_module("i2am.hosts.comfy.record")._layers_beside
     named = SimpleNamespace(model=SimpleNamespace(recorded_layers=("beside.0", "beside.1")))
     silent = SimpleNamespace(model=nn.Linear(1, 1))
     assert layers_beside(SimpleNamespace()) == ()

@@ -146,7 +146,7 @@ def test_a_scale_that_is_set_to_0_inside_changes_the_picture_as_it_should() -> N
     assert torch.equal(out, run(pipe, **pictures()))
     assert not torch.equal(out, on)
     assert recording.maps.recorded == (0, 1, 2, 3)
-    with pytest.raises(RecordingError, match="nothing was recorded"):
+    with pytest.raises(RecordingError, match="no layer attended to the IP-Adapter's picture, which happens at scale 0"):
         recorded(pipe, None, **pictures())
 
 

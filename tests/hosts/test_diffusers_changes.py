@@ -6,6 +6,7 @@ import copy
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -245,8 +246,31 @@ def test_no_torch_function_mode_is_left(error: type[BaseException], caught: str)
     assert same(recorded(pipe)[1], recorded(pipeline())[1])
 
 
+def by_methods(out: Tensor, q: Tensor, k: Tensor) -> None:
+    out *= 3
+    q.zero_()
+    k[:] = 1
+
+
+def by_out(out: Tensor, q: Tensor, k: Tensor) -> None:
+    torch.mul(out, 3, out=out)
+    torch.mul(q, 0, out=q)
+    torch.div(k, k, out=k)
+
+
+def several_at_once(out: Tensor, q: Tensor, k: Tensor) -> None:
+    torch._foreach_mul_([out, q, k], 3.0)
+
+
+def by_data(out: Tensor, q: Tensor, k: Tensor) -> None:
+    out.data, q.data, k.data = out * 3, q * 0, k * 0
+
+
 class InPlace:
-    """A processor that changes its attention's output and queries in place afterwards."""
+    """A processor that changes its attention's output, queries and keys in place afterwards."""
+
+    def __init__(self, change: Callable[[Tensor, Tensor, Tensor], None]) -> None:
+        self.change = change
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any) -> Tensor:
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
@@ -255,15 +279,14 @@ class InPlace:
             for t in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
         )
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-        out *= 3
-        q.zero_()
-        k[:] = 1
+        self.change(out, q, k)
         return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
 
-def test_what_is_changed_in_place_afterwards_was_seen_before() -> None:
+@pytest.mark.parametrize("change", [by_methods, by_out, several_at_once, by_data])
+def test_what_is_changed_in_place_afterwards_was_seen_before(change: Any) -> None:
     pipe = pipeline()
-    attention_of(pipe.unet, LAYERS[0]).set_processor(InPlace())
+    attention_of(pipe.unet, LAYERS[0]).set_processor(InPlace(change))
     plain = run(pipe)
     with Truth(pipe.unet) as truth:
         out, maps = recorded(pipe)

@@ -69,8 +69,29 @@ def test_wrong_images_or_branches_are_refused(
 
 def test_guidance_that_is_not_there_is_not_taken_for_cond(unet: UNet2DConditionModel) -> None:
     """The default keeps cond alone: a run without guidance, declared with it, must not give an empty or wrong map."""
-    with pytest.raises(RecordingError, match="nothing was recorded"), record(unet, LAYOUT, steps=3):
+    text = r"'cond' was never evaluated: the model's calls were taken for uncond; .* give branches=\('cond',\)"
+    with pytest.raises(RecordingError, match=text), record(unet, LAYOUT, steps=3):
         Run("none", 1)(unet)
+
+
+@pytest.mark.parametrize("layout", [TokenGrid(4, 3, 1), (4, 3), "4x3"])
+def test_what_is_no_layout_is_refused_before_the_model_runs(unet: UNet2DConditionModel, layout: object) -> None:
+    with pytest.raises(LayoutError, match=rf"the layout is a {type(layout).__name__}, expected a Layout, such as Layout\.of"):
+        record(unet, layout, steps=3)  # type: ignore[arg-type]
+
+
+def test_a_layout_function_that_gives_no_layout(unet: UNet2DConditionModel) -> None:
+    recording = record(unet, lambda _name: TokenGrid(4, 3, 1), steps=3)  # type: ignore[arg-type, return-value]
+    with pytest.raises(LayoutError, match=f"answer for layer '{LAYERS[0]}' is a TokenGrid, expected"), recording:
+        Run()(unet)
+
+
+@pytest.mark.parametrize("layers", ["nope.*", ["nope.*", "no"]])
+def test_layers_that_the_model_does_not_have_are_refused_with_those_that_it_has(
+    unet: UNet2DConditionModel, layers: str | list[str]
+) -> None:
+    with pytest.raises(RecordingError, match=rf"no layer of this model matches 'nope\.\*.*it has: {LAYERS[0]}, "):
+        recorded(unet, Run(), layers=layers)
 
 
 def test_more_steps_than_declared_are_refused(unet: UNet2DConditionModel) -> None:
@@ -83,11 +104,6 @@ def test_more_steps_than_declared_are_refused(unet: UNet2DConditionModel) -> Non
 def test_a_run_that_never_calls_the_model_is_refused(unet: UNet2DConditionModel) -> None:
     with pytest.raises(RecordingError, match="not called"), recording_of(unet, Run()):
         pass
-
-
-def test_a_layer_filter_that_matches_nothing_is_refused(unet: UNet2DConditionModel) -> None:
-    with pytest.raises(RecordingError, match="layers"):
-        recorded(unet, Run(), layers="output.*")
 
 
 @pytest.mark.parametrize(

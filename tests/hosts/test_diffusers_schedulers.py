@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from planted import CONTEXT, LATENT
 
 from i2am.errors import RecordingError
 from i2am.hosts.diffusers.record import record
+from i2am.maps.value import AttributionMaps
 
 ONCE = [
     DDIMScheduler,
@@ -220,3 +222,25 @@ def test_a_scheduler_that_is_replaced_inside() -> None:
         run(pipe, steps=3)
     assert recording.maps.run.sampler == "HeunDiscreteScheduler"
     assert recording.maps.run.evaluations == (2, 2, 1)
+
+
+def test_sigmas_are_those_that_a_scheduler_keeps_itself() -> None:
+    """Some give the model other numbers than places in a table of ᾱ."""
+    scheduler = scheduler_of(EulerDiscreteScheduler, timestep_type="continuous", prediction_type="v_prediction")
+    _, maps = recorded(pipeline(scheduler=scheduler))
+    assert maps.run.sigmas == tuple(scheduler.sigmas[:STEPS].tolist())
+    assert maps.run.sigmas[0] > 10
+    for kind in TWICE:
+        scheduler = scheduler_of(kind)
+        _, maps = recorded(pipeline(scheduler=scheduler))
+        assert maps.run.sigmas == tuple(scheduler.sigmas[: 2 * STEPS : 2].tolist())
+
+
+def test_a_first_step_of_pure_noise_has_no_finite_sigma(tmp_path: Path) -> None:
+    """Zero terminal SNR; maps with an infinite σ could not be saved."""
+    zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}
+    scheduler = scheduler_of(DDIMScheduler, **zero)
+    _, maps = recorded(pipeline(scheduler=scheduler))
+    assert scheduler.alphas_cumprod[-1] == 0
+    assert maps.run.sigmas == ()
+    assert AttributionMaps.load(maps.save(tmp_path / "maps.safetensors")) == maps

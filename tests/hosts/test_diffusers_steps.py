@@ -18,7 +18,7 @@ from diffusers_run import (  # noqa: F401
 )
 from planted import LAYERS
 
-from i2am.errors import I2AMError, RecordingError
+from i2am.errors import RecordingError
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam
 
@@ -114,6 +114,8 @@ def test_a_run_that_stops_early_says_which_steps_it_did(unet: UNet2DConditionMod
     assert maps.recorded == (0, 1)
     assert maps.run.steps == 5
     assert maps.run.evaluations == (1, 1, 0, 0, 0)
-    with pytest.raises(I2AMError, match="the recorded steps 0 to 2 can be split into 1 to 2"):
-        tlam(maps, "G2R", groups=5)
-    assert len(tlam(maps, "G2R", Choice(steps=(0, 2)), groups=2).values) == 2
+    per_step = tlam(maps, "G2R", groups=5)
+    assert per_step.notes[-1] == "5 time groups were asked for, the recorded steps 0 to 2 make 2: one panel per step"
+    fitting = tlam(maps, "G2R", Choice(steps=(0, 2)), groups=2)
+    assert torch.equal(per_step.values, fitting.values)
+    assert not any("time groups" in note for note in fitting.notes)

@@ -1,4 +1,4 @@
-"""Sees what attention is computed from while a module runs, whatever processor computes it, and replaces nothing.
+"""Sees the inputs and output of attention while a module runs, whatever processor computes it, and replaces nothing.
 
 A torch function mode is asked before every torch function that its thread calls. It lets each of them run as it is and
 keeps the arguments of those that attention is made of: `scaled_dot_product_attention`, or the product, softmax and product
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from ...errors import LayoutError
 
 SDPA = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 """The arguments of `scaled_dot_product_attention`, in order."""
@@ -56,11 +58,20 @@ class Attended:
     causal: bool = False
 
 
-class Watch(TorchFunctionMode):
-    """Keeps every attention that is computed while it is entered."""
+Instead = Callable[[int, Callable[..., Tensor], dict[str, Any]], "Tensor | None"]
+"""Takes the number of an attention, counted from 0, the torch function and its arguments by name; gives another output."""
 
-    def __init__(self) -> None:
+
+class Watch(TorchFunctionMode):
+    """Keeps every attention that is computed while it is entered.
+
+    Args:
+        cut: gives the output of attentions of which something is cut, and None of all others; these stay as they are.
+    """
+
+    def __init__(self, cut: Instead | None = None) -> None:
         super().__init__()
+        self._cut, self._asked = cut, False
         self._seen: list[Attended] = []
         self._open: tuple[Attended, Tensor, bool] | None = None
         """An attention that is being written out: its scores or weights, and whether these are weights."""
@@ -74,9 +85,14 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if kind == "in place" or kwargs.get("inplace"):
             self._keep_from(args[0] if args else None)
-        out = func(*args, **kwargs)
+        if "out" in kwargs:
+            self._keep_from(kwargs["out"])
+        given = {**dict(zip(SDPA, args)), **kwargs} if kind == "attention" else {}
+        self._asked |= bool(given)
+        instead = self._cut(len(self._seen), func, given) if given and self._cut is not None else None
+        out = func(*args, **kwargs) if instead is None else instead
         if kind == "attention":
-            self._seen.append(_of_sdpa({**dict(zip(SDPA, args)), **kwargs}, out))
+            self._seen.append(_of_sdpa(given, out))
         elif kind in ("scores", "softmax", "sum", "cast"):
             self._write_out(kind, args, kwargs, out)
         return out
@@ -97,11 +113,17 @@ class Watch(TorchFunctionMode):
                 self._open = None
 
     def _keep_from(self, changed: Any) -> None:
-        """Before a tensor is changed in place: keep what was seen of it."""
-        if self._open is not None and changed is self._open[1]:
-            self._open = None
-        if isinstance(changed, Tensor):
-            self._seen = [_apart_from(changed, attended) for attended in self._seen]
+        """Before a tensor, or several, are changed in place: keep what was seen of them."""
+        for tensor in changed if isinstance(changed, list | tuple) else (changed,):
+            if self._open is not None and tensor is self._open[1]:
+                self._open = None
+            if isinstance(tensor, Tensor):
+                self._seen = [_apart_from(tensor, attended) for attended in self._seen]
+
+    @property
+    def is_uncut(self) -> bool:
+        """Whether nothing could be cut, since the module attended through another function, or not at all."""
+        return self._cut is not None and not self._asked
 
     def attentions(self, rows: int, heads: int) -> list[Attended]:
         """All of them, in order; processors may compute some (rows * heads) of a batch at a time, which are joined."""
@@ -120,9 +142,9 @@ class Watch(TorchFunctionMode):
 
 @lru_cache(maxsize=1024)
 def _kind(func: Callable[..., Any]) -> str | None:
-    """What a torch function is to attention; None: nothing."""
+    """The role of a torch function in attention; None: none."""
     name = getattr(func, "__name__", "")
-    in_place = name.startswith(("__i", "__setitem")) if name.endswith("__") else name.endswith("_")
+    in_place = name.startswith(("__i", "__set")) if name.endswith("__") else name.endswith("_")
     return "in place" if in_place else _KINDS.get(func)
 
 
@@ -181,3 +203,19 @@ def _joined(parts: list[Attended], heads: int) -> Attended:
     assert k is not None
     v, mask, output = (join([getattr(p, name) for p in parts]) for name in ("v", "mask", "output"))
     return Attended(q, k, v, parts[0].scale, mask, output, parts[0].causal)
+
+
+def mask_by_rows(layer: str, attended: Attended, rows: int) -> Tensor | None:
+    """An attention's mask as (B or 1, H or 1, N or 1, S or 1); None: it has none.
+
+    Raises:
+        LayoutError: it is for another number of rows B; names the layer.
+    """
+    mask = attended.mask
+    if mask is None:
+        return None
+    while mask.ndim < 4:
+        mask = mask[None]
+    if len(mask) not in (1, rows):
+        raise LayoutError(f"the attention mask of layer {layer!r} is for {len(mask)} rows of a batch, the call has {rows}")
+    return mask

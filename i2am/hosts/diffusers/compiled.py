@@ -1,4 +1,4 @@
-"""Networks that cannot be watched: compiled code runs past the hooks that are set later, and wrappers run copies."""
+"""Networks that cannot be watched: compiled code bypasses hooks that are set later, and wrappers run copies."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def refuse_compiled(network: nn.Module, place: str) -> None:
                 f"{part} is compiled (torch.compile or Module.compile), and compiled code cannot be watched; record and run "
                 f"the network before it is compiled"
             )
+
+
+def inside(network: nn.Module) -> nn.Module:
+    """The network in a wrapper that `refuse_compiled` refuses as a whole; any other network itself."""
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        wrapped: nn.Module = network.module
+        return wrapped
+    return vars(network)["_modules"].get("_orig_mod", network)
+
+
+def without_adapter(network: Any) -> Any:
+    """The network that peft's ``get_peft_model`` wrapped, which it calls; any other as it is."""
+    found: Any = network
+    while callable(inner := getattr(found, "get_base_model", None)):
+        found = inner()
+    return found
 
 
 def _is_compiled(module: Any) -> bool:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ...errors import RecordingError
 from ...geometry.layout import Layout, Reference, TokenGrid
-from .watching import Call
 
 
 def adapters_of(unet: nn.Module, kwargs: Mapping[str, Any]) -> Layout | None:
@@ -43,21 +42,21 @@ def adapters_of(unet: nn.Module, kwargs: Mapping[str, Any]) -> Layout | None:
 
 
 def _grid(tokens: int) -> TokenGrid:
-    """Tokens that are projected one by one keep their places: a class token and a square of patches."""
+    """The grid of tokens that are projected one by one, and so keep their places: a class token and a square of patches."""
     side = math.isqrt(tokens - 1)
     return TokenGrid(side, side, 1, rect=None) if side * side == tokens - 1 else TokenGrid(0, 0, tokens)
 
 
-def softmaxes_of(layer: str, call: Call) -> list[int]:
+def softmaxes_of(layer: str, module: Any, kwargs: Mapping[str, Any]) -> list[int]:
     """Which softmax each attention of a layer's call is: 0 the layer's own, then those of the adapters that are switched on.
 
     Raises:
         RecordingError: adapters are limited by masks, which gives each of their pictures a softmax of its own.
     """
-    processor = _processor(call.module)
+    processor = _processor(module)
     if not hasattr(processor, "to_k_ip"):
         return [0]
-    if call.kwargs.get("ip_adapter_masks") is not None:
+    if kwargs.get("ip_adapter_masks") is not None:
         raise RecordingError(
             f"the IP-Adapters of layer {layer!r} are limited by masks (ip_adapter_masks), which gives each of their pictures a "
             f"softmax of its own; run without these masks, or leave the layer out with `layers`"

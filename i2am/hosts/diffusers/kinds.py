@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from ...errors import RecordingError
+from .joint import Joint
 from .network import Network
 from .unet import UNet
 
-KINDS: tuple[type[Network], ...] = (UNet,)
+KINDS: tuple[type[Network], ...] = (UNet, Joint)
 """A new kind is one file beside `unet`, and one entry here."""
 
 
@@ -22,4 +25,16 @@ def network_of(model: Any) -> Network:
         network = kind.of(model)
         if network is not None:
             return network
-    raise RecordingError(f"expected {' or '.join(kind.takes for kind in KINDS)}, got {type(model).__name__}")
+    transformer = getattr(model, "transformer", None)
+    of = "" if transformer is None else f" with a {type(transformer).__name__}"
+    takes, held = " or ".join(kind.takes for kind in KINDS), _held(model if transformer is None else transformer)
+    raise RecordingError(f"expected {takes}, or a pipeline with one of them, got {type(model).__name__}{of}{held}")
+
+
+def _held(wrapper: Any) -> str:
+    """Where a wrapper that was given in place of a network holds one, as the end of an error."""
+    if isinstance(wrapper, nn.Module):
+        for name, module in wrapper.named_modules():
+            if name and any(kind.of(module) is not None for kind in KINDS):
+                return f", which holds a {type(module).__name__} as {name!r}: record that one"
+    return ""

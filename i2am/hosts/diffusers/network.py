@@ -10,27 +10,57 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from ...geometry.layout import Layout
+from ...geometry.sequence import Sequence
 from ..attention import Attention
+from .cutting import Cutting
+
+TIMES = 1000
+"""A scheduler's timestep for each unit of the time that a network with joint attention takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class JointTokens:
+    """What one evaluation of a joint-attention network says of its tokens.
+
+    Attributes:
+        sequence: of its attention calls; None: there is no reference.
+        picture: (H, W) of the generated picture in pixels.
+        notes: remarks for the reader of the maps.
+    """
+
+    sequence: Sequence | None
+    picture: tuple[int, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The input of one evaluation: (rows of the batch, ...), its timestep, the latent's (rows, columns), and the rest."""
+    """The input of one evaluation: (rows of the batch, ...), its timestep, the latent's (rows, columns), and the rest.
+
+    ``joint`` is given by networks with joint attention, which evaluate each branch of guidance in a call of its own, cond
+    first, and take timesteps divided by `TIMES`.
+    """
 
     sample: Tensor
     time: float
     latent: tuple[int, int]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    joint: JointTokens | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of the network: its step, (rows, columns) of its latent, its batch, and the rows of that by branch."""
+    """One evaluation of the network: its step, (rows, columns) of its latent, its batch, and the rows of that by branch.
+
+    ``sequence`` is what the tokens of its joint attention are, ``cutting`` what is cut; None: nothing.
+    """
 
     step: int
     latent: tuple[int, int]
     batch: int
     rows: Mapping[str, slice]
+    sequence: Sequence | None = None
+    cutting: Cutting | None = None
 
 
 Attentions = Callable[[Evaluation], Iterator[Attention]]
@@ -57,8 +87,13 @@ class Network(Protocol):
     def layout(self, given: Given) -> Layout | None:
         """What the keys of its calls are, where the network and its input prove it; None: the caller has to give it."""
 
-    def watch(self, observe: Observe, stack: ExitStack) -> None:
+    def watch(self, observe: Observe, stack: ExitStack, cutting: Callable[[], Cutting | None] = lambda: None) -> None:
         """Pass every attention to a reference on to ``observe`` until the stack closes.
+
+        Args:
+            observe: takes them.
+            stack: what holds the hooks.
+            cutting: what is cut in the evaluation that is running.
 
         Raises:
             RecordingError: there is no such attention, or it cannot be observed.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from ...errors import RecordingError
-from ...geometry.layout import Layout
+from ...geometry.layout import Layout, layout_for
+from ...interventions.plan import Cut
 from ...maps.value import AttributionMaps
+from .checks import check_options, facts_of, names_of, pictures_of
 from .kinds import network_of
 from .network import Attentions, Network
 from .run import Run, Settings
 from .watching import watch_calls
+
+NO_LAYERS: tuple[str, ...] = ("",)
+"""What `intervene` records."""
 
 
 def record(
@@ -30,54 +36,101 @@ def record(
     scheduler: Any = None,
     generated_size: tuple[int, int] | None = None,
     info: dict[str, Any] | None = None,
-    thumbnails: dict[str, Tensor] | None = None,
+    thumbnails: Mapping[str, Tensor | Image.Image] | None = None,
+    every: int = 1,
+    cuts: Sequence[Cut] = (),
     **options: Any,
 ) -> DiffusersRecording:
-    """A context manager that records every cross-attention call of a U-Net while it is entered.
+    """A context manager that records every attention to a reference while it is entered.
 
-    Example::
+    Example, a U-Net that attends to 257 tokens of a CLIP encoder::
 
         recording = record(pipeline, Layout.of(TokenGrid(16, 16, leading=1)))
         with recording:
             picture = pipeline(...)
         heat = ulam(recording.maps, "R2G")
 
+    Example, FLUX.2 with two references, whose transformer says itself what its tokens are::
+
+        recording = record(pipeline)
+        with recording:
+            picture = pipeline(image=[room, chair], prompt="put the chair into the room").images[0]
+        used = ulam(recording.maps, "G2R", Choice(reference=1))  # what was used of the chair
+
     Args:
-        model: a `UNet2DConditionModel`, or a pipeline that has one as ``unet``.
-        layout: what the keys of a call are; or a function from layer name to that. None: what IP-Adapters attend to, each
-            with a softmax of its own.
+        model: a `UNet2DConditionModel`, or a pipeline that has one as ``unet``; or a transformer of a family of `FAMILIES` in
+            `i2am.hosts.diffusers.joint`, or a pipeline that has one as ``transformer``.
+        layout: of a U-Net, what the keys of a call are; or a function from layer name to that. None: what IP-Adapters attend
+            to, each with a softmax of its own. Transformers with joint attention take none.
         steps: T, the number of steps of the whole schedule; None: the scheduler's.
         branches: the order of the rows of a batch (branch-major) or, where the halves of classifier-free
             guidance are separate calls, of the calls of a step; ``("cond",)`` without guidance. None: as the pipeline has
-            them at each call; ``("uncond", "cond")`` for a bare U-Net.
+            them at each call; ``("uncond", "cond")`` for a bare U-Net; with joint attention a call for each, cond first (a loop
+            of your own that evaluates uncond first has to say so), where a call without references is not cond's.
         images: images in the batch.
         keep: the branches to record.
-        timesteps: the timesteps of a loop of your own; lets steps keep their number in runs that start late. Without them
-            and without a scheduler a new timestep is a new step.
+        timesteps: the timesteps of a loop of your own, as the model is given them; lets steps keep their number in runs that
+            start late. Without them and without a scheduler a new timestep is a new step.
         scheduler: the scheduler of a loop of your own, which tells steps whose timesteps are equal; a pipeline's is known.
-        generated_size: (H, W) of the picture in pixels; default: the latent times the pipeline's factor, or 8.
+        generated_size: (H, W) of the picture in pixels; default: the latent times the pipeline's factor, or the factor
+            of the family's own autoencoder.
         info: facts about the run for `RunInfo`: seed, sampler, cfg, model, extra.
-        thumbnails: small pictures to keep with the maps, (H, W, 3) uint8.
-        **options: of `Recorder`: layers, pairwise, groups, budget, inpaint_mask, null_branches, chunk_bytes.
+        thumbnails: small pictures to keep with the maps: Pillow pictures, or (H, W, 3) uint8.
+        every: record one step of every so many, evenly spread over the schedule, for that part of the cost; maps are then means
+            over these steps. 1: all.
+        cuts: what is cut in the run, which is then another one; its maps are those of the cut run. See `intervene`.
+        **options: of `Recorder`: layers, pairwise, groups, budget, inpaint_mask, null_branches, chunk_bytes; with joint
+            attention also stride and cells.
 
     Raises:
-        RecordingError: ``model`` has no such U-Net, or a compiled one.
+        RecordingError: ``model`` has no such U-Net or transformer, or a compiled one; or an option is unknown or cannot be.
+        LayoutError: ``layout`` is neither a layout nor a function.
     """
     network = network_of(model)
+    check_options(options)
+    if layout is not None:
+        layout = layout_for(layout)
     settings = Settings(
         layout,
         steps=steps,
-        branches=None if branches is None else tuple(branches),
+        branches=None if branches is None else names_of("branches", branches),
         images=images,
-        keep=tuple(keep),
+        keep=names_of("keep", keep),
         timesteps=None if timesteps is None else [float(t) for t in timesteps],
         scheduler=scheduler,
         generated_size=generated_size,
-        info=info or {},
-        thumbnails=thumbnails,
+        info=facts_of(info),
+        thumbnails=pictures_of(thumbnails),
         options=options,
+        every=every,
+        cuts=tuple(cuts),
     )
     return DiffusersRecording(model, network, settings)
+
+
+def intervene(
+    model: Any, cuts: Sequence[Cut], layout: Layout | Callable[[str], Layout] | None = None, **given: Any
+) -> DiffusersRecording:
+    """A context manager in which something is cut of every attention to a reference, and nothing is recorded.
+
+    The model's own processors compute it, through `scaled_dot_product_attention`; where nothing is cut, a call stays as it is.
+
+    Example, FLUX.2 without the direct way from its second reference::
+
+        with intervene(pipeline, [Cut("reference", 1, route="generated")]):
+            without = pipeline(image=[room, chair], prompt="put the chair into the room", generator=same).images[0]
+
+    Args:
+        model: see `record`.
+        cuts: what is cut.
+        layout: see `record`.
+        **given: of `record`: steps, branches, images, timesteps, scheduler.
+
+    Raises:
+        RecordingError: the model cannot be watched; on leaving: nothing was cut.
+    """
+    keep = tuple(given.get("branches") or ("cond",))
+    return record(model, layout, cuts=cuts, layers=NO_LAYERS, pairwise=None, keep=keep, **given)
 
 
 class DiffusersRecording:
@@ -105,10 +158,10 @@ class DiffusersRecording:
             raise RecordingError("this recording is running already; leave its `with` block first, or make another one")
         self._maps = None
         self._network = network_of(self._model)  # it may have been replaced or compiled since
-        self._run = Run(self._model, self._network, self._settings)
+        self._run = run = Run(self._model, self._network, self._settings)
         with ExitStack() as stack:  # an error in here undoes what was done
             watch_calls(self._network.module, self._before, stack, anywhere=True)
-            self._network.watch(self._observe, stack)
+            self._network.watch(self._observe, stack, lambda: run.cutting)
             self._stack = stack.pop_all()
         return self
 
@@ -126,6 +179,10 @@ class DiffusersRecording:
         self._stack.close()
         run, self._stack, self._run = self._run, None, None
         if kind is not None:
+            run.abandon()
+            return
+        if self._settings.options.get("layers") is NO_LAYERS:
+            run.check_cuts()
             run.abandon()
             return
         self._maps = run.finish()

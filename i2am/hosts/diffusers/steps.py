@@ -13,6 +13,10 @@ from ...errors import RecordingError
 
 TOLERANCE = 4e-3
 """Relative: a timestep may reach the model in bfloat16."""
+DIVIDED = 2 * TOLERANCE
+"""The same where it was divided in bfloat16 as well."""
+ROUNDING = 1e-6
+"""Relative: those of a loop of the caller's own may be a tensor in float32."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +30,30 @@ class Place:
 BEFORE = Place(-1, -1)
 
 
+def spread(steps: int, every: int) -> list[int]:
+    """One step of every ``every`` of a schedule, evenly spread over it.
+
+    >>> spread(10, 4), spread(10, 1) == list(range(10))
+    ([1, 5, 8], True)
+    """
+    count = -(-steps // every)
+    return [(2 * i + 1) * steps // (2 * count) for i in range(count)]
+
+
 class Scheduled:
     """Steps by the position of a diffusers scheduler: repeated timesteps and late starts keep their numbers.
 
     Args:
         scheduler: one whose timesteps are set.
         steps: T as the caller gives it; None: the scheduler's.
+        tolerance: relative difference of a timestep that reaches the model.
 
     Raises:
         RecordingError: T is not the scheduler's, or the order of its timesteps is not known.
     """
 
-    def __init__(self, scheduler: Any, steps: int | None) -> None:
-        self._scheduler, self._set = scheduler, scheduler.timesteps
+    def __init__(self, scheduler: Any, steps: int | None, tolerance: float = TOLERANCE) -> None:
+        self._scheduler, self._set, self._tolerance = scheduler, scheduler.timesteps, tolerance
         self._all = [float(t) for t in scheduler.timesteps]
         self._step_of = _steps_by_position(scheduler, self._all)
         self.steps = self._step_of[-1] + 1
@@ -47,7 +62,9 @@ class Scheduled:
                 f"steps is {steps}, but the {type(scheduler).__name__} was set to {self.steps}; leave `steps` out (a run that "
                 f"starts late, as with a strength below 1, counts in the whole schedule)"
             )
-        self.timesteps = [self._all[self._step_of.index(step)] for step in range(self.steps)]
+        positions = [self._step_of.index(step) for step in range(self.steps)]
+        self.timesteps = [self._all[position] for position in positions]
+        self.sigmas = _own_sigmas(scheduler, positions) or sigmas_at(scheduler, self.timesteps)
         self._first: int | None = None
         self._shift: int | None = None
 
@@ -109,7 +126,7 @@ class Scheduled:
     def _is_at(self, position: int, time: float) -> bool:
         if not 0 <= position < len(self._all):
             return False
-        near = 0.0 if time in self._all else TOLERANCE * abs(time)
+        near = 0.0 if time in self._all else self._tolerance * abs(time)
         return abs(self._all[position] - time) <= near
 
 
@@ -172,7 +189,7 @@ class Counted:
         return self._visited if self._known is None else self._known
 
     def left_by(self, _scheduler: Any) -> bool:
-        """Never: only timesteps tell another run."""
+        """Never: only timesteps show that another run begins."""
         return False
 
     def place(self, time: float) -> Place:
@@ -188,16 +205,19 @@ class Counted:
             visited.append(time)
         if self._known is None:
             return Place(len(visited) - 1, len(visited) - 1)
-        if time not in self._known:
+        known = min(self._known, key=lambda t: abs(t - time))
+        if abs(known - time) > ROUNDING * abs(time):
             raise RecordingError(
                 f"the model was called at timestep {time:g}, which is not among the {len(self._known)} given; give the "
                 f"scheduler's own `timesteps`, or none"
             )
-        return Place(self._known.index(time), self._known.index(time))
+        return Place(self._known.index(known), self._known.index(known))
 
 
-def steps_of(scheduler: Any, timesteps: Sequence[float] | None, steps: int | None) -> Scheduled | Counted:
-    """How the steps of a run are told, from its scheduler (None: not known) and what the caller gives.
+def steps_of(
+    scheduler: Any, timesteps: Sequence[float] | None, steps: int | None, tolerance: float = TOLERANCE
+) -> Scheduled | Counted:
+    """How the steps of a run are told apart, from its scheduler (None: not known) and what the caller gives.
 
     Raises:
         RecordingError: see `Scheduled` and `Counted`.
@@ -206,14 +226,25 @@ def steps_of(scheduler: Any, timesteps: Sequence[float] | None, steps: int | Non
     # a scheduler that was never set holds all of its training steps
     is_set = getattr(scheduler, "num_inference_steps", 0) is not None or getattr(scheduler, "custom_timesteps", False)
     if known is not None and is_set and (timesteps is None or list(timesteps) == [float(t) for t in known]):
-        return Scheduled(scheduler, steps)
+        return Scheduled(scheduler, steps, tolerance)
     return Counted(timesteps, steps)
 
 
-def sigmas_of(scheduler: Any, timesteps: Sequence[float]) -> tuple[float, ...]:
-    """σ = sqrt((1 - ᾱ) / ᾱ) at these timesteps; nothing where the scheduler has no ᾱ."""
+def _own_sigmas(scheduler: Any, positions: Sequence[int]) -> tuple[float, ...]:
+    """The σ that a scheduler itself keeps beside its timesteps, at these positions; nothing if it keeps none."""
+    own, count = getattr(scheduler, "sigmas", None), len(scheduler.timesteps)
+    if not isinstance(own, Tensor) or not count <= len(own) <= count + 3:  # one to three more, for its end
+        return ()
+    return tuple(own[list(positions)].tolist())
+
+
+def sigmas_at(scheduler: Any, timesteps: Sequence[float]) -> tuple[float, ...]:
+    """σ = sqrt((1 - ᾱ) / ᾱ) at these timesteps; nothing if a timestep has none, or an infinite one (zero terminal SNR)."""
     alphas = getattr(scheduler, "alphas_cumprod", None)
     if not isinstance(alphas, Tensor):
         return ()
-    index = torch.tensor(timesteps).round().long().clamp(0, len(alphas) - 1)
-    return tuple((((1 - alphas[index]) / alphas[index]) ** 0.5).tolist())
+    index = torch.tensor(timesteps).round().long()
+    if not bool(((index >= 0) & (index < len(alphas))).all()):
+        return ()
+    sigmas = ((1 - alphas[index]) / alphas[index]) ** 0.5
+    return tuple(sigmas.tolist()) if bool(sigmas.isfinite().all()) else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, ClassVar
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
+from ...interventions.removal import hidden
 from ..attention import Attention
-from .attended import Attended
-from .compiled import refuse_compiled
+from .attended import Attended, Instead, mask_by_rows
+from .compiled import inside, refuse_compiled
+from .cutting import Cutting
 from .ipadapter import adapters_of, softmaxes_of
 from .network import Evaluation, Given, Network, Observe
 from .watching import Call, Grids, watch_attention, watch_grids
@@ -25,7 +27,7 @@ log = logging.getLogger("i2am")
 class UNet:
     """A `UNet2DConditionModel`, or a copy of its class."""
 
-    takes: ClassVar[str] = "a diffusers UNet2DConditionModel or a pipeline with one"
+    takes: ClassVar[str] = "a diffusers UNet2DConditionModel"
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -40,8 +42,10 @@ class UNet:
         unet = getattr(model, "unet", model)
         if not isinstance(unet, nn.Module):
             return None
+        if not all(hasattr(inside(unet), part) for part in ("conv_in", "down_blocks", "up_blocks")):
+            return None
         refuse_compiled(unet, "pipeline.unet")
-        return cls(unet) if all(hasattr(unet, part) for part in ("conv_in", "down_blocks", "up_blocks")) else None
+        return cls(unet)
 
     def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
         """See `Network`."""
@@ -54,11 +58,27 @@ class UNet:
         """See `Network`: what IP-Adapters attend to."""
         return adapters_of(self.module, given.kwargs)
 
-    def watch(self, observe: Observe, stack: ExitStack) -> None:
+    def watch(self, observe: Observe, stack: ExitStack, cutting: Callable[[], Cutting | None] = lambda: None) -> None:
         """See `Network`."""
         found = _cross_attentions(self.module)
         grids = watch_grids(self.module, [path for path, _, _ in found], stack)
-        watch_attention({module: partial(_pass_on, observe, layer, path, grids) for path, layer, module in found}, stack)
+        at = {module: (path, layer) for path, layer, module in found}
+
+        def cuts(module: nn.Module, kwargs: Mapping[str, Any]) -> Instead | None:
+            now, (path, layer) = cutting(), at[module]
+            if now is None or not now.wants(layer):
+                return None
+            softmaxes = softmaxes_of(layer, module, kwargs)
+
+            def cut(number: int, function: Callable[..., Tensor], given: dict[str, Any]) -> Tensor | None:
+                if number >= len(softmaxes):
+                    return None
+                tokens = given["query"].shape[-2]
+                return now.attend(layer, softmaxes[number], lambda: grids.of(path) or _unknown(layer, tokens), function, given)
+
+            return cut
+
+        watch_attention({module: partial(_pass_on, observe, layer, path, grids) for path, layer, module in found}, stack, cuts)
 
 
 def _pass_on(observe: Observe, layer: str, path: str, grids: Grids, call: Call) -> None:
@@ -80,6 +100,12 @@ def grid_of(layer: str, latent: tuple[int, int], tokens: int) -> tuple[int, int]
             f"times; leave it out with `layers`"
         )
     return rows, columns
+
+
+def _unknown(layer: str, tokens: int) -> tuple[int, int]:
+    raise LayoutError(
+        f"the places of the {tokens} queries of layer {layer!r} are not known; cut without a region of the picture"
+    )
 
 
 def _cross_attentions(unet: nn.Module) -> list[tuple[str, str, Any]]:
@@ -112,8 +138,8 @@ def _layer_name(name: str, module: nn.Module) -> str:
 
 
 def _attentions(layer: str, call: Call, grid: tuple[int, int] | None, evaluation: Evaluation) -> Iterator[Attention]:
-    """One call of a layer, branch by branch: its own attention, then those of its adapters."""
-    found, softmaxes = call.attentions(evaluation.batch), softmaxes_of(layer, call)
+    """One call of a layer, branch by branch: its own attention, then that of each adapter."""
+    found, softmaxes = call.attentions(evaluation.batch), softmaxes_of(layer, call.module, call.kwargs)
     if len(found) != len(softmaxes):
         processor = type(getattr(call.module, "processor", call.module)).__name__
         raise RecordingError(
@@ -143,11 +169,14 @@ def _by_branch(
             f"layer {layer!r} has {q.shape[2]} queries on a {grid[0]} x {grid[1]} grid: something merges or drops its tokens, "
             f"as token merging does with merge_crossattn; switch that off, or leave the layer out with `layers`"
         )
-    mask = None if attended.mask is None else _by_rows(layer, attended.mask, evaluation.batch)
+    mask = mask_by_rows(layer, attended, evaluation.batch)
     output = attended.output
     if output is not None and output.dtype.itemsize < 4:  # the maps are free of a shorter format's rounding
         output = None
+    cut, size = evaluation.cutting, grid
     for branch, rows in evaluation.rows.items():
+        own = mask if mask is None or len(mask) == 1 else mask[rows]
+        left = None if cut is None else cut.seen(layer, softmax, branch, q, k.shape[2], lambda: size)
         yield Attention(
             layer,
             grid,
@@ -156,17 +185,8 @@ def _by_branch(
             k[rows],
             None if v is None else v[rows],
             scale=attended.scale,
-            mask=mask if mask is None or len(mask) == 1 else mask[rows],
+            mask=hidden(own, left),
             output=None if output is None else output[rows],
             middle=layer.startswith("mid_block"),
             softmax=softmax,
         )
-
-
-def _by_rows(layer: str, mask: Tensor, rows: int) -> Tensor:
-    """A mask that is broadcastable to (B, H, N, S), as (B or 1, H or 1, N or 1, S)."""
-    while mask.ndim < 4:
-        mask = mask[None]
-    if len(mask) not in (1, rows):
-        raise LayoutError(f"the attention mask of layer {layer!r} is for {len(mask)} rows of a batch, the call has {rows}")
-    return mask

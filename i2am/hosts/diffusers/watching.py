@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from .attended import Attended, Watch
+from ...errors import RecordingError
+from .attended import Attended, Instead, Watch
+from .remedies import remedy_for
 
 T = TypeVar("T")
 
@@ -43,8 +45,20 @@ def watch_calls(
     stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
 
 
-def watch_attention(modules: Mapping[nn.Module, Callable[[Call], None]], stack: ExitStack) -> None:
-    """Call a module's function after every call of it, for attention modules that do not contain each other."""
+Cuts = Callable[[nn.Module, Mapping[str, Any]], "Instead | None"]
+"""Takes an attention module that is about to be called, with its keyword arguments; None: nothing of it is cut."""
+
+
+def watch_attention(
+    modules: Mapping[nn.Module, Callable[[Call], None]], stack: ExitStack, cuts: Cuts = lambda _module, _given: None
+) -> None:
+    """Call a module's function after every call of it, for attention modules that do not contain each other.
+
+    Args:
+        modules: the modules with their functions.
+        stack: they are watched until it closes.
+        cuts: what is cut of a call.
+    """
     running: list[Call] = []
 
     def leave() -> None:
@@ -53,29 +67,41 @@ def watch_attention(modules: Mapping[nn.Module, Callable[[Call], None]], stack: 
 
     stack.callback(leave)
     for module, done in modules.items():
-        of = _held(module, done, stack)
+        of = _held(module, (done, cuts), stack)
 
-        def before(called: nn.Module, _args: Any, kwargs: dict[str, Any], of: _Of[Callable[[Call], None]] = of) -> None:
-            if of(called) is not None:
+        def before(called: nn.Module, _args: Any, kwargs: dict[str, Any], of: _Of[_Acting] = of) -> None:
+            acting = of(called)
+            if acting is not None:
                 if running:
                     leave()
-                call = Call(called, kwargs, Watch())
+                call = Call(called, kwargs, Watch(acting[1](called, kwargs)))
                 call.watch.__enter__()
                 running.append(call)
 
-        def after(called: nn.Module, _args: Any, output: Any, of: _Of[Callable[[Call], None]] = of) -> None:
-            then = of(called)
-            if then is not None and running:
+        def after(called: nn.Module, _args: Any, output: Any, of: _Of[_Acting] = of) -> None:
+            acting = of(called)
+            if acting is not None and running:
                 call = running.pop()
                 call.watch.__exit__(None, None, None)
                 if output is not None:  # else the call failed
-                    then(call)
+                    _check_cut(call)
+                    acting[0](call)
 
         stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
         stack.callback(module.register_forward_hook(after, always_call=True).remove)
 
 
+def _check_cut(call: Call) -> None:
+    if call.watch.is_uncut:
+        processor = type(getattr(call.module, "processor", call.module)).__name__
+        raise RecordingError(
+            f"nothing can be cut of an attention computed by {processor}, which does not call scaled_dot_product_attention; "
+            f"{remedy_for(call.module)}, or leave the layer out"
+        )
+
+
 _Of = Callable[[nn.Module], "T | None"]
+_Acting = tuple[Callable[[Call], None], Cuts]
 
 
 def _held(module: nn.Module, then: T, stack: ExitStack, anywhere: bool = False) -> _Of[T]:

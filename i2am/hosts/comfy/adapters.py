@@ -20,7 +20,7 @@ class Adapter:
         key: what identifies it.
         grid: the tokens of one of its pictures.
         pictures: how many pictures it joins in one softmax.
-        about: its settings in words.
+        about: its settings, for the reader.
     """
 
     name: str

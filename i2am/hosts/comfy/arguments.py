@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+OVERRIDE = "optimized_attention_override"
+"""Key in a call's ``transformer_options``: what runs in the place of the host's attention function."""
 Kernel = Callable[..., Any]
 """An attention function of the host."""
 Observer = Callable[..., None]
@@ -18,7 +20,7 @@ Observer = Callable[..., None]
 def observed(
     inner: Any, take: Callable[[], Observer | None], preferred: Callable[[], Kernel | None] = lambda: None
 ) -> Callable[..., Any]:
-    """An ``optimized_attention_override`` that observes, then does what would happen without it.
+    """An ``optimized_attention_override`` that observes, and otherwise does what would happen without it.
 
     Newer hosts pass q, k and v in containers that have one owner, to the override's ``container_function`` if it has one.
     They also drop the kernel that a checkpoint prefers for a block as soon as there is an override.
@@ -42,7 +44,7 @@ def observed(
 
     def attention_of_containers(q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
         observe, own = take(), preferred()
-        kernel = inner.container_function if inner is not None else own or _hosts_own(kwargs.get("mask", *args[:1]))
+        kernel = inner.container_function if inner is not None else own or hosts_own(kwargs.get("mask", *args[:1]))
         if observe is None:
             return kernel(q, k, v, heads, *args, **kwargs)
         seen = [container.peek() for container in (q, k, v)]
@@ -56,10 +58,23 @@ def observed(
 
     if inner is None or hasattr(inner, "container_function"):  # else the host itself takes the tensors out
         attention.container_function = attention_of_containers  # type: ignore[attr-defined]
-    return attention
+    return around(attention, inner, lambda other: observed(other, take, preferred))
 
 
-def _hosts_own(mask: Tensor | None) -> Kernel:
+def around(outer: Any, inner: Any, remake: Callable[[Any], Any]) -> Any:
+    """``outer``, marked as one of ours around ``inner``, so that `beneath` can put something between both."""
+    outer.i2am_inner, outer.i2am_around = inner, remake
+    return outer
+
+
+def beneath(there: Any, make: Callable[[Any], Any]) -> Any:
+    """What is there, with what ``make`` gives put around it, but beneath all of our observers: they see the model's tokens."""
+    if hasattr(there, "i2am_around"):
+        return there.i2am_around(beneath(there.i2am_inner, make))
+    return make(there)
+
+
+def hosts_own(mask: Tensor | None) -> Kernel:
     """What the host's networks call."""
     import comfy.ldm.modules.attention as host
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
 from ...geometry.layout import Layout
+from ...geometry.parts import Parts
 from ..attention import Attention
 from .adapters import Adapter
 
@@ -51,11 +53,21 @@ class Call:
         observe: takes a layer's name and its attention, which is iterated only if the layer is recorded. An `I2AMError`
             raised while iterating ends the recording, and before the first step is done the run as well.
         notes: the run's remarks for the reader.
-        network: the network that is called.
+        model: the host's model that is called.
+        parts: the rectangles of pictures that are stitched into one reference.
+        seen: names of the layers that were observed in this call.
     """
 
     rows: tuple[Rows | None, ...]
     adapters: tuple[Adapter, ...]
     observe: Callable[[str, Iterable[Attention]], None]
     notes: Notes
-    network: nn.Module
+    model: Any
+    parts: Parts = ()
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is called."""
+        network: nn.Module = self.model.diffusion_model
+        return network

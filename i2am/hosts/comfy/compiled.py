@@ -50,7 +50,7 @@ def check_uncompiling() -> None:
 
 
 class _Uncompiled:
-    """Counts who needs uncompiled code: the stance is PyTorch's own, for all threads."""
+    """Counts the callers that need uncompiled code, since PyTorch has one stance for all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

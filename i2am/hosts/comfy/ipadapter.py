@@ -17,9 +17,12 @@ from torch import Tensor
 
 from ...geometry.layout import TokenGrid
 from .adapters import Adapter, Key
+from .arguments import Kernel
 
 ATTENTION = "optimized_attention"
 
+Attend = Callable[..., Any]
+"""Takes what an `Observer` takes, with the attention function behind the other picture's tokens, and gives the output."""
 Observer = Callable[..., None]
 """Takes an adapter's key, its other picture's tokens by layer or None, and an attention's (q, k, v, heads, args, kwargs)."""
 
@@ -34,22 +37,35 @@ def adapters_of(options: dict[str, Any]) -> tuple[Adapter, ...]:
 
 def watched(replacement: Callable[..., Any], observe: Observer) -> Callable[..., Any]:
     """A copy of a replaced cross-attention whose adapters show ``observe`` what they attend to; any other kind unchanged."""
+
+    def seen(key: Key, others: Any, attention: Kernel, *called: Any) -> Any:
+        q, k, v, heads, args, kwargs = called
+        observe(key, others, q, k, v, heads, args, kwargs)
+        return attention(q, k, v, heads, *args, **kwargs)
+
+    return with_attention(replacement, seen)
+
+
+def with_attention(replacement: Callable[..., Any], attend: Attend) -> Callable[..., Any]:
+    """A copy of a replaced cross-attention whose adapters attend through ``attend``; any other kind unchanged."""
+    if hasattr(replacement, "i2am_around"):
+        changed: Callable[..., Any] = replacement.i2am_around(with_attention(replacement.i2am_inner, attend))  # type: ignore[attr-defined]
+        return changed
     applied = list(_applied(replacement))
     if not applied:
         return replacement
     out = copy.copy(replacement)
-    out.callback = [_watched(*pair, observe) for pair in zip(replacement.callback, replacement.kwargs, strict=True)]  # type: ignore[attr-defined]
+    out.callback = [_attending(*pair, attend) for pair in zip(replacement.callback, replacement.kwargs, strict=True)]  # type: ignore[attr-defined]
     return out
 
 
-def _watched(callback: FunctionType, given: dict[str, Any], observe: Observer) -> FunctionType:
+def _attending(callback: FunctionType, given: dict[str, Any], attend: Attend) -> FunctionType:
     attention = callback.__globals__[ATTENTION]
 
-    def seen(q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kwargs: Any) -> Any:
-        observe(_key(given), given.get("cond_alt"), q, k, v, heads, args, kwargs)
-        return attention(q, k, v, heads, *args, **kwargs)
+    def changed(q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kwargs: Any) -> Any:
+        return attend(_key(given), given.get("cond_alt"), attention, q, k, v, heads, args, kwargs)
 
-    globals_ = {**callback.__globals__, ATTENTION: seen}
+    globals_ = {**callback.__globals__, ATTENTION: changed}
     out = FunctionType(callback.__code__, globals_, callback.__name__, callback.__defaults__, callback.__closure__)
     out.__kwdefaults__ = callback.__kwdefaults__
     return out

@@ -66,6 +66,6 @@ class Kernels:
         self._next = self._attentions.get((*block, depth, attention))
 
     def take(self) -> Kernel | None:
-        """The preferred kernel of this call; None: there is none, or nothing told which block calls."""
+        """The preferred kernel of this call; None: there is none, or the calling block is unknown."""
         attention, self._next = self._next, None
         return None if attention is None else getattr(attention, HOLDER).function

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import RecordingError
+from .blocks import UNSEEN, brings_kernels
+from .joint import Joint
 from .network import Network
 from .unet import UNet
 
-KINDS: tuple[Network, ...] = (UNet(),)
+KINDS: tuple[Network, ...] = (UNet(), Joint())
 """A new kind is one file beside `unet`, and one entry here."""
 
 
@@ -24,7 +26,10 @@ def network_of(model: Any) -> Network:
     for kind in KINDS:
         if kind.fits(network):
             return kind
+    if brings_kernels(network):
+        raise RecordingError(f"this MODEL is a {type(network).__name__} (of {type(network).__module__}): it {UNSEEN}")
     known = " and ".join(kind.takes for kind in KINDS)
     raise RecordingError(
-        f"this MODEL is a {type(network).__name__}, and only {known} can be recorded so far; connect one of those"
+        f"this MODEL is a {type(network).__name__}, which cannot be recorded here yet; what can: {known}. Connect one of "
+        f"those, or record the same model with the diffusers library, where its pipeline is known (i2am.record)"
     )

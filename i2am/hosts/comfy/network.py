@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import LayoutError
 from ...geometry.layout import Layout
+from ...geometry.parts import Parts
+from ...interventions.plan import Cut
 from .adapters import Adapter
 from .call import Call
+from .cutting import CutCall
 
 LAYER = "i2am_layer"
 """Key in a call's ``transformer_options``: a module beside the network puts the name of its layer there."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a conditioning's references beside its own entry.
+
+    Attributes:
+        layout: what the options or the conditioning itself say.
+        parts: the rectangles of pictures that are stitched into one reference.
+        latent: (B, C, h, w) or (B, C, frames, h, w), the shape of the sampler's latent.
+        model: the host's own model, which holds the network.
+    """
+
+    layout: Layout | None
+    parts: Parts
+    latent: tuple[int, ...]
+    model: Any
 
 
 class Network(Protocol):
@@ -21,9 +42,16 @@ class Network(Protocol):
 
     takes: str
     """The models it covers, in words."""
+    stand_in: str
+    """What stands in where a cut leaves no key, as a sentence; empty: that cannot be."""
+    nulls: bool
+    """Whether the context of a negative without a layout of its own stands for "no reference"; else there is nothing in it."""
 
     def fits(self, network: nn.Module) -> bool:
         """Whether a MODEL's ``diffusion_model`` is of this kind."""
+
+    def layers(self, network: nn.Module) -> tuple[str, ...]:
+        """The names of the layers that every evaluation computes, in order; empty: unknown."""
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """Refuse names or globs that match no layer of the network and none ``beside`` it, before a sampler runs.
@@ -32,23 +60,36 @@ class Network(Protocol):
             RecordingError: names the pattern and the existing layers.
         """
 
+    def check_told(self, layout: Layout | None, parts: Parts) -> None:
+        """Refuse what a person told that is not for this kind, before a sampler runs.
+
+        Args:
+            layout: of the references, by hand.
+            parts: the rectangles of pictures that are stitched into one reference.
+
+        Raises:
+            LayoutError: says what to set.
+        """
+
     def token_widths(self, network: nn.Module) -> set[int]:
         """The possible numbers of channels of a conditioning token; empty: unknown."""
 
     def adapters(self, options: dict[str, Any]) -> tuple[Adapter, ...]:
         """The adapters applied in a model's ``transformer_options``, in order."""
 
-    def layout_of(self, entry: dict[str, Any], told: Layout | None, latent: tuple[int, ...], /) -> Layout | None:
+    def layout_of(self, entry: dict[str, Any], told: Told, /) -> Layout | None:
         """What the keys of a conditioning are; None: it has no reference.
 
         Args:
             entry: the host's own copy of one conditioning, with its ``model_conds``.
-            told: what the options or the conditioning itself say.
-            latent: (B, C, h, w), the shape of the sampler's latent.
+            told: what else is known.
 
         Raises:
-            LayoutError: ``told`` contradicts the entry.
+            LayoutError: what is told contradicts the entry, or the entry has references of another model.
         """
+
+    def pictures(self, entry: dict[str, Any], told: Told, /) -> dict[str, Tensor]:
+        """Small pictures of a conditioning's references by name, (H, W, 3) uint8, where the entry allows to draw them."""
 
     def no_reference(self, branch: str, contexts: Sequence[int]) -> LayoutError:
         """The error for a branch without any reference; ``contexts``: the lengths of its contexts in tokens."""
@@ -61,4 +102,19 @@ class Network(Protocol):
         Args:
             given: the arguments of ``apply_model``, by name.
             call: the call.
+        """
+
+    def check_cut(self, cut: Cut) -> None:
+        """Refuse a cut that this kind cannot make, before a sampler runs.
+
+        Raises:
+            LayoutError: says what to set.
+        """
+
+    def cut(self, given: Mapping[str, Any], cut: CutCall) -> dict[str, Any]:
+        """The ``transformer_options`` of one call in which something is cut; the given options are not changed.
+
+        Args:
+            given: the arguments of ``apply_model``, by name.
+            cut: what is cut in the call.
         """

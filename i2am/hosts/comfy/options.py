@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ...geometry.layout import Layout
+from ...geometry.parts import Parts
 from ...recording.recorder import BUDGET
 from ..registry import fingerprint
 
@@ -16,8 +17,9 @@ class Options:
     """What to record.
 
     Attributes:
-        pairwise, groups, layers, branches, budget, inpaint_mask: as for `Recorder`.
+        pairwise, groups, layers, branches, budget, inpaint_mask, stride, cells: as for `Recorder`.
         layout: what the keys are; None: what the conditioning carries.
+        parts: the rectangles of pictures that are stitched into one reference.
     """
 
     pairwise: str | None = "mean"
@@ -27,6 +29,9 @@ class Options:
     budget: int = BUDGET
     inpaint_mask: Tensor | None = None
     layout: Layout | None = None
+    parts: Parts = ()
+    stride: int | None = None
+    cells: int | None = None
 
     @property
     def key(self) -> str:

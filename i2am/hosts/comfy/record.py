@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
 from ...errors import I2AMError, RecordingError
 from ...maps.value import AttributionMaps
 from ..registry import REGISTRY, bare, fingerprint
+from .call import Call
 from .kinds import network_of
 from .options import Options
 from .run import Run
@@ -40,6 +42,7 @@ class ComfyRecording:
         self._options = options
         REGISTRY.keep_while(self, self.name)
         self._remark = "no sampler has done a step with this recording's MODEL yet"
+        self._gave: tuple[int, ...] | None = None
 
     def maps_of(self, latent: Tensor) -> AttributionMaps:
         """The maps of the run that gave ``latent``, (B, C, h, w) as the sampler's node put it out.
@@ -51,19 +54,26 @@ class ComfyRecording:
         found = REGISTRY.find(fingerprint(latent), self.name, self._options.key)
         if found is None:
             raise RecordingError(
-                f"no recorded run gave this latent ({self._remark}): connect the LATENT of the sampler itself, before any node "
-                f"that edits it, and give that sampler the MODEL of this recording's node; if the graph was not changed, the "
-                f"maps were dropped to free memory: change the seed and run again"
+                f"no recorded run gave this latent ({self._why(latent)}): connect the LATENT of the sampler itself, before any "
+                f"node that edits it, and give that sampler the MODEL of this recording's node; if the graph was not changed, "
+                f"the maps were dropped to free memory: change the seed and run again"
             )
         if isinstance(found, I2AMError):
             raise bare(found)
         return found
+
+    def _why(self, latent: Tensor) -> str:
+        got = tuple(latent.shape[-2:])
+        if self._gave in (None, got):
+            return self._remark
+        return f"it is {' x '.join(map(str, got))} cells, and its last run made {' x '.join(map(str, self._gave or ()))}"
 
     def ended(self, run: Run, latent: Tensor) -> None:
         """A run gave its latent: file what it leaves."""
         result = run.result(latent)
         REGISTRY.put(run.fingerprints(latent), self.name, self._options.key, result)
         self._remark = "its last run gave another one"
+        self._gave = tuple(latent.shape[-2:])
 
     def failed(self, run: Run, error: BaseException) -> None:
         """A run was interrupted or failed: keep nothing of it."""
@@ -76,25 +86,62 @@ def attach(model: Any, options: Options) -> tuple[Any, ComfyRecording]:
 
     Raises:
         RecordingError: networks of this kind cannot be recorded, or no layer matches a name in ``options``.
+        LayoutError: ``options`` tells of a layout what is not for networks of this kind.
     """
-    from comfy.patcher_extension import WrappersMP
-
     network = network_of(model)
-    network.check_layers(model.model.diffusion_model, options.layers or (), _layers_beside(model))
+    network.check_told(options.layout, options.parts)
+    network.check_layers(model.model.diffusion_model, options.layers or (), layers_beside(model))
     recording = ComfyRecording(options)
-    model, key = model.clone(), f"i2am-{recording.name}"
 
     def begin(guider: Any, given: dict[str, Any]) -> Run:
         return Run(options, network, guider, given)
 
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, key, _around_sampler(recording, begin))
-    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, key, _around_prediction(recording))
-    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, key, _around_batch(recording))
-    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, key, _around_call(recording))
-    return model, recording
+    return follow(model, f"i2am-{recording.name}", recording, begin), recording
 
 
-def _layers_beside(model: Any) -> tuple[str, ...]:
+class Following(Protocol):
+    """A run in progress, as the wrappers around it call it; `Run` has the same methods, and says what they are for."""
+
+    def before_evaluation(self, sigma: Tensor) -> None: ...
+    def name_rows(self, called: Any, conds: list[Any], model_options: dict[str, Any]) -> None: ...
+    def watch(self, given: dict[str, Any], model: Any) -> tuple[dict[str, Any], Call] | None: ...
+    def as_observed(self) -> AbstractContextManager[None]: ...
+    def after_call(self, call: Call) -> None: ...
+    def after_step(self, step: int, denoised: Tensor) -> None: ...
+
+
+R = TypeVar("R", bound=Following)
+
+
+class Owner(Protocol[R]):
+    """Who follows the runs of a model."""
+
+    runs: list[R]
+
+    def ended(self, run: R, latent: Tensor) -> None: ...
+    def failed(self, run: R, error: BaseException) -> None: ...
+
+
+def follow(model: Any, key: str, owner: Owner[R], begin: Callable[[Any, dict[str, Any]], R]) -> Any:
+    """A clone of a ModelPatcher all of whose runs are followed.
+
+    Args:
+        model: the patcher.
+        key: of the wrappers.
+        owner: gets the runs.
+        begin: makes one, from a guider and the arguments of its ``outer_sample``, by name.
+    """
+    from comfy.patcher_extension import WrappersMP
+
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, key, _around_sampler(owner, begin))
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, key, _around_prediction(owner))
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, key, _around_batch(owner))
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, key, _around_call(owner))
+    return model
+
+
+def layers_beside(model: Any) -> tuple[str, ...]:
     """The layers of networks that the host loads beside the model's own, from their attribute ``recorded_layers``."""
     patchers = (patcher for several in getattr(model, "additional_models", {}).values() for patcher in several)
     return tuple(dict.fromkeys(name for patcher in patchers for name in getattr(patcher.model, "recorded_layers", ())))
@@ -104,16 +151,16 @@ def _layers_beside(model: Any) -> tuple[str, ...]:
 # owner too.
 
 
-def _around_sampler(recording: ComfyRecording, begin: Callable[[Any, dict[str, Any]], Run]) -> Callable[..., Any]:
+def _around_sampler(recording: Owner[R], begin: Callable[[Any, dict[str, Any]], R]) -> Callable[..., Any]:
     def outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(SAMPLE_ARGUMENTS, args)), **kwargs}
         run = begin(executor.class_obj, given)
-        told = given.get("callback")
+        hosts_own = given.get("callback")
 
         def callback(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
             run.after_step(step, denoised)
-            if told is not None:
-                told(step, denoised, x, total)
+            if hosts_own is not None:
+                hosts_own(step, denoised, x, total)
 
         recording.runs.append(run)
         try:
@@ -130,7 +177,7 @@ def _around_sampler(recording: ComfyRecording, begin: Callable[[Any, dict[str, A
     return outer_sample
 
 
-def _around_prediction(recording: ComfyRecording) -> Callable[..., Any]:
+def _around_prediction(recording: Owner[Any]) -> Callable[..., Any]:
     def predict_noise(executor: Any, *args: Any, **kwargs: Any) -> Any:
         if recording.runs:
             recording.runs[-1].before_evaluation(args[1] if len(args) > 1 else kwargs["timestep"])
@@ -139,7 +186,7 @@ def _around_prediction(recording: ComfyRecording) -> Callable[..., Any]:
     return predict_noise
 
 
-def _around_batch(recording: ComfyRecording) -> Callable[..., Any]:
+def _around_batch(recording: Owner[Any]) -> Callable[..., Any]:
     def calc_cond_batch(executor: Any, called: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
         if recording.runs:
             recording.runs[-1].name_rows(called, conds, args[2] if len(args) > 2 else kwargs["model_options"])
@@ -148,18 +195,21 @@ def _around_batch(recording: ComfyRecording) -> Callable[..., Any]:
     return calc_cond_batch
 
 
-def _around_call(recording: ComfyRecording) -> Callable[..., Any]:
+def _around_call(recording: Owner[Any]) -> Callable[..., Any]:
     def apply_model(executor: Any, *args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(APPLY_ARGUMENTS, args)), **kwargs}
         run = recording.runs[-1] if recording.runs else None
-        watched = None if run is None else run.watch(given, executor.class_obj.diffusion_model)
+        watched = None if run is None else run.watch(given, executor.class_obj)
         if run is None or watched is None:
             return executor(*args, **kwargs)
+        options, call = watched
         if len(args) >= len(APPLY_ARGUMENTS):
-            args = tuple(watched if n == "transformer_options" else value for n, value in zip(APPLY_ARGUMENTS, args))
+            args = tuple(options if n == "transformer_options" else value for n, value in zip(APPLY_ARGUMENTS, args))
         else:
-            kwargs = {**kwargs, "transformer_options": watched}
+            kwargs = {**kwargs, "transformer_options": options}
         with run.as_observed():
-            return executor(*args, **kwargs)
+            out = executor(*args, **kwargs)
+        run.after_call(call)
+        return out
 
     return apply_model

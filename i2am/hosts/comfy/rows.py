@@ -13,7 +13,7 @@ from ...geometry.layout import Layout
 from ...models.carried import Carried, carried_by
 from .adapters import Adapter, with_adapters
 from .call import Notes, Rows
-from .network import Network
+from .network import Network, Told
 from .options import Options
 from .taken import taken
 
@@ -32,14 +32,23 @@ class Conditionings:
 
     Attributes:
         adapters: those applied in the model's options.
+        without: branches that the run asks for, but whose conditioning has no reference.
+        missed: for a branch of which some calls were not recorded, why, as `why_not` found it.
+        pictures: of the references, by name, (H, W, 3) uint8, where they can be drawn.
         shares: for a branch whose prediction is not taken everywhere alike, the part that is, (1 or images, h, w).
     """
 
     def __init__(self, options: Options, network: Network, guider: Any, latent: tuple[int, ...], notes: Notes) -> None:
         self._options, self._network, self._guider, self._latent, self._notes = options, network, guider, latent, notes
         self.adapters: tuple[Adapter, ...] = ()
+        self.without: set[str] = set()
+        self.missed: dict[str, str] = {}
+        self.pictures: dict[str, Tensor] = {}
         self.shares: dict[str, Tensor] = {}
         self._rows: dict[Any, Rows] = {}  # by the host's uuid of a conditioning
+        self._beside: dict[
+            Any, tuple[str, str]
+        ] = {}  # likewise, of another one of a branch to record, the branch and why it is not
         self._carried: dict[str, Carried] = {}
         self._seen: set[str] = set()
 
@@ -51,7 +60,7 @@ class Conditionings:
     @property
     def null_branches(self) -> list[str]:
         """Branches whose tokens stand for "no reference"; a negative without a layout of ours is taken for one."""
-        others = [branch for branch in self._options.branches if branch != "cond"]
+        others = [branch for branch in self._options.branches if branch != "cond" and self._network.nulls]
         return [branch for branch in others if branch not in self._carried or self._carried[branch].null]
 
     def layout_of(self, layer: str) -> Layout:
@@ -79,6 +88,7 @@ class Conditionings:
         # a guider of two models runs the second one, its negative, through the first one's wrappers
         foreign = called is not getattr(self._guider, "inner_model", called)
         roles = {id(entries): BRANCH_OF.get(role, role) for role, entries in self._guider.conds.items()}
+        _check_alike(conds, roles)
         for entries in conds:
             if entries is None:
                 continue
@@ -96,6 +106,12 @@ class Conditionings:
         self._seen |= {r.branch for r in wanted if r is not None}
         return wanted
 
+    def why_not(self, uuids: Sequence[Any]) -> str:
+        """Why a call of which nothing is recorded has no maps, if that is because of its conditionings; else nothing."""
+        found = [self._beside[name] for name in uuids if name in self._beside]
+        self.missed |= dict(found)
+        return next((why for _, why in found), "")
+
     def _choose(self, branch: str, entries: list[dict[str, Any]]) -> None:
         """Choose the entry of a branch to record: the first whose reference tokens act on the whole picture."""
         lengths: list[int] = []
@@ -106,20 +122,24 @@ class Conditionings:
             tokens = 0 if context is None else int(context.cond.shape[1])
             lengths.append(tokens)
             carried = carried_by(entry)
-            told = self._options.layout or (None if carried is None else carried.layout)
-            layout = with_adapters(self._network.layout_of(entry, told, self._latent), self.adapters)
+            layout = with_adapters(self._network.layout_of(entry, self._told(carried)), self.adapters)
             if layout is None or self._is_part(entry):
                 limited |= layout is not None
+                if layout is None:
+                    self._beside[entry["uuid"]] = branch, f"the {branch} conditioning of these steps has no reference"
                 continue
             if carried is not None:
                 self._check_fit(entry)
             if chosen is not None:
                 self._notes.add(f"{branch} has several conditionings with reference tokens; the first is recorded")
-                break
+                self._beside[entry["uuid"]] = branch, f"{branch} has another conditioning than the recorded one"
+                continue
             layers = {} if carried is None or self._options.layout is not None else carried.layers
             if entry["uuid"] not in self._rows:
                 share = taken(entry, entries, self._size)
                 self.shares |= {} if share is None else {branch: share}
+                if branch == "cond" or not self.pictures:
+                    self.pictures = self._network.pictures(entry, self._told(carried))
             chosen = self._rows[entry["uuid"]] = Rows(branch, layout, tokens, layers)
             if carried is not None:
                 self._carried[branch] = carried
@@ -132,8 +152,17 @@ class Conditionings:
                 f"the {branch} conditioning's reference tokens are limited to an area of the picture, and only those for the "
                 f"whole of it can be recorded; {remedy}"
             )
-        if chosen is None:
-            raise self._network.no_reference(branch, lengths)
+        if chosen is not None:
+            return
+        error = self._network.no_reference(branch, lengths)
+        if self._network.nulls or branch == "cond" or "cond" not in self._options.branches:
+            raise error
+        self.without.add(branch)
+        self._notes.add(f"{branch} is not recorded: its conditioning has no reference")
+
+    def _told(self, carried: Carried | None) -> Told:
+        layout = self._options.layout or (None if carried is None else carried.layout)
+        return Told(layout, self._options.parts, self._latent, self._guider.model_patcher.model)
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -161,6 +190,24 @@ class Conditionings:
         if beside is not None and beside.cond.shape[-2:] != self._latent[-2:]:
             made, got = (" x ".join(map(str, size)) for size in (beside.cond.shape[-2:], self._latent[-2:]))
             raise RecordingError(
-                f"the conditioning was made for a latent of {made} cells, but the sampler got one of {got}; connect the LATENT "
-                f"of I²AM Try-On Conditioning"
+                f"this latent is {got} cells, but the conditioning was made for {made}; connect the LATENT of I²AM Try-On "
+                f"Conditioning to the sampler"
+            )
+
+
+def _check_alike(conds: Sequence[list[dict[str, Any]] | None], roles: dict[int, str]) -> None:
+    """Refuse a conditioning without the channels that one of ours brings beside it: the model would fail at their number.
+
+    Raises:
+        RecordingError: names the socket to connect.
+    """
+    given = [(roles.get(id(entries), ""), entry) for entries in conds for entry in entries or ()]
+    if not any(carried_by(entry) and "c_concat" in entry["model_conds"] for _, entry in given):
+        return
+    for branch, entry in given:
+        if "c_concat" not in entry["model_conds"]:
+            socket = "negative" if branch == "uncond" else "positive"
+            raise RecordingError(
+                f"the sampler's {socket} conditioning lacks the channels that this MODEL needs beside the picture, so it is "
+                f"not that of I²AM Try-On Conditioning (a text prompt?); connect its {socket} to the sampler's {socket}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,15 +18,25 @@ from ...maps.value import AttributionMaps
 from ...recording.recorder import Recorder
 from ..attention import Attention
 from ..registry import Result, bare, fingerprint
+from .blocks import Blocks
 from .call import Call, Notes
 from .compiled import NOTE, check_uncompiling, is_compiled, uncompiled
+from .default_layers import default_layers_of, default_notes
+from .latent_pictures import DRAWN
+from .names import model_name, sampler_name
 from .network import Network
 from .options import Options
+from .pixels import pixels_per_cell
 from .rows import Conditionings
 from .steps import Steps
 from .taken import notes_of
 
 log = logging.getLogger("i2am")
+
+NO_ROOM = (
+    "the device ran out of memory while maps were computed; record fewer layers, a smaller picture or batch, or without "
+    "pairwise maps"
+)
 
 
 class Run:
@@ -43,6 +54,7 @@ class Run:
         self._seed = given.get("seed")
         self._latent = tuple(given["noise"].shape)
         self._sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
+        self._chosen = sampler_name(given["sampler"])
         self._steps = Steps([float(s) for s in given["sigmas"]], self._sampler)
         self._notes = Notes()
         self._conditionings = Conditionings(options, network, guider, self._latent, self._notes)
@@ -52,6 +64,7 @@ class Run:
         self._denoised: Tensor | None = None
         self._lock = threading.Lock()  # the host may call models in several threads
         self._compiled: bool | None = None  # known at the first call
+        self._blocks = Blocks(self._notes)
 
     # ------------------------------------------------------------------ what the sampler does
 
@@ -66,12 +79,12 @@ class Run:
             with self._guard():
                 self._conditionings.name(called, conds, model_options)
 
-    def watch(self, given: dict[str, Any], network: nn.Module) -> dict[str, Any] | None:
-        """The ``transformer_options`` of a call of the model, with observers; None: nothing in it is recorded.
+    def watch(self, given: dict[str, Any], model: Any) -> tuple[dict[str, Any], Call] | None:
+        """The ``transformer_options`` of a call, with observers, and the call for `after_call`; None: it is not recorded.
 
         Args:
             given: the arguments of ``apply_model``, by name.
-            network: the network that is called.
+            model: the host's model that is called.
         """
         uuids = (given.get("transformer_options") or {}).get("uuids")
         if not uuids or self._error is not None or self._steps.over:
@@ -79,14 +92,28 @@ class Run:
         if tuple(given["x"].shape[-2:]) != self._latent[-2:]:
             self._notes.add("conditionings that are limited to an area are not recorded")
             return None
-        rows = self._conditionings.wanted(uuids)
+        rows, why = self._conditionings.wanted(uuids), self._conditionings.why_not(uuids)
         if rows is None:
+            if why:
+                self._blocks.not_recorded(self._steps.now, why)
             return None
-        if self._compiled is None and not self._can_run(network):
+        if self._compiled is None and not self._can_run(model.diffusion_model):
             return None
         with self._guard():
-            return self._network.watch(given, Call(rows, self._conditionings.adapters, self.observe, self._notes, network))
+            parts = self._options.parts
+            call = Call(rows, self._conditionings.adapters, self.observe, self._notes, model, parts)
+            return self._network.watch(given, call), call
         return None
+
+    def after_call(self, call: Call) -> None:
+        """A call with observers is over."""
+        if self._error is not None:
+            return
+        with self._guard(), self._lock:
+            whole = self._blocks.all_computed(self._network.layers(call.network), call)
+            if self._recorder is not None:
+                end = self._recorder.end_evaluation if whole else self._recorder.discard
+                end({row.branch for row in call.rows if row is not None})
 
     def _can_run(self, network: nn.Module) -> bool:
         """Find out whether the model is compiled; where it then cannot be observed, the recording ends."""
@@ -133,16 +160,24 @@ class Run:
                     self._conditionings.layout_of,
                     steps=self._steps.total,
                     images=self._latent[0],
-                    branches=options.branches,
+                    branches=[b for b in options.branches if b not in self._conditionings.without],
                     layers=options.layers,
                     pairwise=options.pairwise,
                     groups=options.groups,
                     budget=options.budget,
+                    stride=options.stride,
+                    cells=options.cells,
                     inpaint_mask=options.inpaint_mask,
-                    generated_size=size or (8 * self._latent[-2], 8 * self._latent[-1]),
+                    generated_size=size or self._size,
                     null_branches=self._conditionings.null_branches,
                 )
             return self._recorder
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """(H, W) of the generated picture in pixels."""
+        factor = pixels_per_cell(self._guider.model_patcher.model)
+        return factor * self._latent[-2], factor * self._latent[-1]
 
     def _end_step(self, step: int | None) -> None:
         if step is not None and self._recorder is not None and self._error is None:
@@ -155,13 +190,18 @@ class Run:
         """Errors of the recording end a run that has not finished a step; later they only end its recording."""
         try:
             yield
+        except torch.cuda.OutOfMemoryError as error:
+            self._stop(RecordingError(f"{NO_ROOM} ({str(error).partition('.')[0]})"))
         except I2AMError as error:
-            if self._done == 0:
-                raise
-            self._error = bare(error)
-            if self._recorder is not None:
-                self._recorder.abandon()
-            log.warning("the recording stopped: %s", error)
+            self._stop(error)
+
+    def _stop(self, error: I2AMError) -> None:
+        if self._recorder is not None:
+            self._recorder.abandon()
+        if self._done == 0:
+            raise error
+        self._error = bare(error)
+        log.warning("the recording stopped: %s", error)
 
     # ------------------------------------------------------------------ its end
 
@@ -192,9 +232,17 @@ class Run:
                 f"with cfg 1 it evaluates cond alone: check branch on I²AM Record, and the sampler's cfg"
             )
         self._end_step(self._steps.at_end())
+        if self._done == 0:
+            raise RecordingError(
+                f"the sampler {self._sampler} never reported the end of a step (it does not call its callback), so its "
+                f"evaluations cannot be assigned to steps; use another sampler"
+            )
         cond = self._conditionings.cond
-        maps = self._recorder.finish(self._info(latent), None if cond is None else cond.thumbnails, self._notes.all)
-        return maps.with_notes(notes_of(maps, self._conditionings.shares))
+        pictures = {**self._conditionings.pictures, **((cond and cond.thumbnails) or {})}
+        maps = self._recorder.finish(self._info(latent), pictures, self._notes.all, why=self._conditionings.missed)
+        why = default_layers_of(self._guider.model_patcher.model).why
+        said = [*notes_of(maps, self._conditionings.shares), *self._blocks.skipped(maps), *default_notes(maps, why)]
+        return maps.with_notes(said)
 
     def fingerprints(self, latent: Tensor) -> set[str]:
         """Fingerprints of the latent as sampled and as the host may cast it, and of the last denoised one."""
@@ -218,9 +266,14 @@ class Run:
             sigmas=tuple(sigmas.tolist()),
             timesteps=tuple(float(t) for t in model.model_sampling.timestep(sigmas.to(model.model_sampling.sigmas)).cpu()),
             seed=None if self._seed is None else int(self._seed),
-            sampler=self._sampler.removeprefix("sample_").removesuffix("_function"),
-            cfg=None if cfg is None else float(cfg),
-            model=type(model).__name__,
+            sampler=self._chosen,
+            cfg=float(cfg) if isinstance(cfg, int | float) and math.isfinite(cfg) else None,
+            model=model_name(self._guider.model_patcher),
             host=f"ComfyUI {__version__}",
-            extra={"latent_hash": fingerprint(latent), **{a.name: a.about for a in self._conditionings.adapters}},
+            extra={
+                "latent_hash": fingerprint(latent),
+                **(DRAWN if self._conditionings.pictures else {}),
+                **{a.name: a.about for a in self._conditionings.adapters},
+            },
+            default_layers=default_layers_of(model).names,
         )

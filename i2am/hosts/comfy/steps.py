@@ -34,12 +34,12 @@ class Steps:
         return self.now >= self.total
 
     def before_evaluation(self, sigma: Tensor) -> int | None:
-        """Move to the step of an evaluation at ``sigma``; gives the step that this ends, or None."""
+        """Move on to the step of an evaluation at ``sigma``; gives the step that this ends, or None."""
         if not self._by_sigma:
             return None
         now = float(sigma.max())
         step = max((i for i in range(self.total) if self.sigmas[i] >= now * (1 - 1e-5)), default=0)
-        if step == self.now:
+        if step <= self.now:  # dpm_adaptive goes back when it rejects a step, and takes a shorter one
             return None
         ended, self.now = self.now, step
         return ended

@@ -2,7 +2,7 @@
 
 A mask on a conditioning does not reach the network: that attends everywhere, and the sampler then mixes the predictions by
 their masks. So attention outside of a mask is real, and acts on what is inside through the network's other layers. The maps
-keep it; the share that lies where nothing of the prediction is taken is said in a note.
+keep it; a note says how much of it lies where the prediction is not taken.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...geometry.layout import WHOLE
 from ...geometry.resample import Size, area
 from ...maps.value import AttributionMaps
 
@@ -63,7 +64,7 @@ def share_lost(maps: AttributionMaps, branch: str, reference: int, share: Tensor
     for layer in maps.layers:
         if maps.has("r2g", layer.name, branch, reference):
             heat = maps.marginal("r2g", layer.name, branch, reference).mean((1, 2))  # (images, N)
-            left = 1 - area(share, (layer.grid.rows, layer.grid.columns)).flatten(1)
+            left = 1 - area(share, (layer.grid.rows, layer.grid.columns), layer.grid.rect or WHOLE).flatten(1)
             left = left.repeat(len(heat) // len(left), 1)  # as the host repeats masks over a batch
             lost.append((heat * left).sum(1).div(heat.sum(1).clamp_min(1e-37)).mean())
     return float(torch.stack(lost).mean()) if lost else None

@@ -12,29 +12,40 @@ from torch import Tensor, nn
 
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout, suggest
+from ...geometry.parts import Parts
+from ...interventions.plan import Cut
+from ...interventions.removal import hidden
 from ..attention import Attention
 from .adapters import Adapter, Key
-from .arguments import Arguments, observed
-from .call import Call, Rows
+from .arguments import OVERRIDE, Arguments, around, observed
+from .call import Call
+from .cutting import SPARE, CutCall, notes_in, seen_in
 from .ipadapter import adapters_of, watched
 from .kernels import Kernels
-from .network import LAYER
+from .network import Told
+from .unet_cut import UNetCutter
+from .unet_places import Place, layer_name, own_keys
 
-OVERRIDE = "optimized_attention_override"
 _ATTENTION = re.compile(r"(input|middle|output)_blocks?\.(\d+)\.(?:\d+\.)?transformer_blocks\.(\d+)\.attn2")
-
-Place = dict[str, Any]
-"""The options that the host gives to the patches and the attention of one transformer block."""
 
 
 class UNet:
     """Networks that attend to their conditioning through cross-attention alone."""
 
     takes = "U-Nets (SD1.5, SD2, SDXL and models built like them)"
+    nulls = True
+    stand_in = (
+        "Where a layer is left with no token to attend to, those of the negative conditioning stand in; an adapter with none "
+        "left adds nothing."
+    )
 
     def fits(self, network: nn.Module) -> bool:
         """See `Network`. Other networks call the same patches with other arguments."""
         return hasattr(network, "input_blocks")
+
+    def layers(self, _network: nn.Module) -> tuple[str, ...]:
+        """See `Network`. Layers without a reference are not observed, so that none can be missed."""
+        return ()
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """See `Network`."""
@@ -48,6 +59,14 @@ class UNet:
             if names and not fnmatch.filter(names, pattern):
                 raise RecordingError(f"no layer of this MODEL matches {pattern!r}; it has: {', '.join(names)}")
 
+    def check_told(self, _layout: Layout | None, parts: Parts) -> None:
+        """See `Network`."""
+        if parts:
+            raise LayoutError(
+                "reference_parts is for models that take reference latents; this MODEL is a U-Net, so leave it empty on "
+                "I²AM Record"
+            )
+
     def token_widths(self, network: nn.Module) -> set[int]:
         """See `Network`."""
         widths = {getattr(getattr(layer, "to_k", None), "in_features", None) for _, layer in _layers(network)}
@@ -57,9 +76,13 @@ class UNet:
         """See `Network`."""
         return adapters_of(options)
 
-    def layout_of(self, _entry: dict[str, Any], told: Layout | None, _latent: tuple[int, ...]) -> Layout | None:
-        """See `Network`. A context does not show what its tokens are, so only ``told`` counts."""
-        return told
+    def layout_of(self, _entry: dict[str, Any], told: Told, /) -> Layout | None:
+        """See `Network`. A context does not show what its tokens are, so only what was told counts."""
+        return told.layout
+
+    def pictures(self, _entry: dict[str, Any], _told: Told, /) -> dict[str, Tensor]:
+        """See `Network`. Its references are tokens of encoders, not latents."""
+        return {}
 
     def no_reference(self, branch: str, contexts: Sequence[int]) -> LayoutError:
         """See `Network`."""
@@ -75,22 +98,23 @@ class UNet:
         """See `Network`."""
         return _Observers(call).behind(given["transformer_options"])
 
+    def check_cut(self, cut: Cut) -> None:
+        """See `Network`."""
+        if cut.route in ("text", "references"):
+            raise LayoutError(
+                f"route is {cut.route!r}, but this MODEL is a U-Net: its text and its references look at nothing, only the "
+                f"generated picture looks at them; set it to 'all' or 'generated'"
+            )
 
-def layer_name(place: Place) -> str:
-    """The name of a layer, such as "output.4.1.0": block, attention within the block, depth within the attention.
-
-    A module beside the network names its layer itself, see `network.LAYER`.
-    """
-    if LAYER in place:
-        return str(place[LAYER])
-    kind, block = place["block"]
-    return f"{kind}.{block}.1.{place['block_index']}"
+    def cut(self, given: Mapping[str, Any], cut: CutCall) -> dict[str, Any]:
+        """See `Network`."""
+        return UNetCutter(cut).behind(given["transformer_options"])
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
     """The U-Net's own cross-attentions, each with its (kind of block, number of the block, depth)."""
     for name, module in network.named_modules():
-        found = _ATTENTION.fullmatch(name)
+        found = _ATTENTION.fullmatch(name.replace("_orig_mod.", ""))  # a compiled part
         if found is not None:
             yield found.groups(), module
 
@@ -144,7 +168,7 @@ class _Observers:
             self._observe(place, 0, q, k, v, options["n_heads"], (), {}, None)
             return watched(function, partial(self._observe_adapter, place))(q, k, v, options)
 
-        return replace
+        return around(replace, function, self._replacing)
 
     def _observe_adapter(
         self, place: Place, adapter: Key, others: Any, q: Any, k: Any, v: Any, heads: int, args: Any, kwargs: Any
@@ -174,11 +198,15 @@ class _Observers:
                 f"splits its tokens; leave the layer out with 'layers', or switch that node off"
             )
         batch = seen.q.shape[0] // len(self._call.rows)
+        every = seen.k.shape[2] - (0 if softmax else place.get(SPARE, 0))
+        for note in notes_in(place):
+            self._call.notes.add(note)
         for i, row in enumerate(self._call.rows):
             if row is None or not row.layout_of(layer).indices(softmax):
                 continue
             part = slice(i * batch, (i + 1) * batch)
-            keys = seen.k.shape[2] if softmax or layer in row.layers else _own_keys(seen.k.shape[2], row)
+            keys = every if softmax or layer in row.layers else own_keys(every, row)
+            left = seen_in(place, softmax, i, seen.q, every)
             yield Attention(
                 layer,
                 (rows, columns),
@@ -187,13 +215,8 @@ class _Observers:
                 seen.k[part, :, :keys],
                 seen.v[part, :, :keys],
                 scale=seen.scale,
-                mask=seen.mask_of(part, keys),
+                mask=hidden(seen.mask_of(part, keys), None if left is None else left[..., :keys]),
                 output=None if seen.output is None else seen.output[part],
                 middle=place["block"][0] == "middle",
                 softmax=softmax,
             )
-
-
-def _own_keys(keys: int, row: Rows) -> int:
-    """How many of a call's keys are a row's own: the host repeats a shorter context to the length of a longer one."""
-    return row.tokens if row.tokens and keys % row.tokens == 0 and row.tokens == row.layout.key_count else keys

@@ -16,9 +16,10 @@ import torch
 from ....models.demo.comfy_config import UNET_CONFIG, VAE_CONFIG
 from ....models.demo.family import DEMO, DemoEncoder, load_part
 from ....models.tryon.ldm_keys import vae_to_ldm
+from ..names import NAME
 
 
-class _Latents(comfy.latent_formats.LatentFormat):
+class Latents(comfy.latent_formats.LatentFormat):
     """Latents that the autoencoder itself normalises: 4 channels, 4 pixels per cell."""
 
     latent_channels = 4
@@ -30,7 +31,7 @@ class _Config(comfy.supported_models_base.BASE):
 
     unet_config = UNET_CONFIG
     unet_extra_config: ClassVar[dict[str, Any]] = {"num_heads": UNET_CONFIG["num_heads"], "num_head_channels": -1}
-    latent_format = _Latents
+    latent_format = Latents
     supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.float32]
 
 
@@ -41,7 +42,7 @@ def load_demo_model() -> tuple[Any, Any, DemoEncoder]:
         FileNotFoundError: the weights are missing.
         RuntimeError: the host's U-Net or autoencoder does not take the weights' keys.
     """
-    return _model(), _vae(), DemoEncoder()
+    return _model(), demo_vae(), DemoEncoder()
 
 
 def _model() -> Any:
@@ -53,12 +54,20 @@ def _model() -> Any:
     names = comfy.utils.unet_to_diffusers(UNET_CONFIG)
     state = {names[key]: value for key, value in load_part("unet").items()}
     inner.diffusion_model.load_state_dict(state)
-    return comfy.model_patcher.ModelPatcher(
+    patcher = comfy.model_patcher.ModelPatcher(
         inner, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
     )
+    patcher.set_attachments(NAME, "I²AM demo model")
+    return patcher
 
 
-def _vae() -> Any:
+def demo_vae() -> Any:
+    """The bundled autoencoder as the host's own VAE.
+
+    Raises:
+        FileNotFoundError: the weights are missing.
+        RuntimeError: the host's autoencoder does not take the weights' keys.
+    """
     params = {"ddconfig": dict(VAE_CONFIG), "embed_dim": VAE_CONFIG["z_channels"]}
     weights = vae_to_ldm(load_part("vae"))
     vae = comfy.sd.VAE(sd=weights, config={"params": params}, dtype=torch.float32)

@@ -16,17 +16,14 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....models.tryon.checkpoint import check_weights
+from ....models.tryon.stableviton import BLOCKS, FIRST, STABLEVITON
 from ..network import LAYER
 
 GARMENT = "i2am_garment"
 """Key of the garment's wrapper and weights in a MODEL, and of its features in the options of a call."""
 WARP = "warp"
-CHANNELS = 13
+CHANNELS = STABLEVITON.channels
 """What the U-Net takes; the garment's latents come behind them."""
-BLOCKS = 9
-"""The warp's number of blocks."""
-FIRST = 3
-"""Warp block k works on what goes into output block 3 + k, from the encoder's map 8 - k."""
 OVERRIDE = "optimized_attention_override"
 
 

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from ....errors import WeightsFileError
-from ....models.tryon.checkpoint import Checkpoint, check_weights, sort_checkpoint
+from ....models.tryon.checkpoint import Checkpoint, check_weights, measured, sort_checkpoint
 from ....models.tryon.encoder import TryOnEncoder
 from ....models.tryon.folder import read_model
 from ....models.tryon.mapper import projection_of
 from ....models.tryon.vision import vision_config
+from ..names import NAME
 from .garment import with_garment
 
 COMPANIONS = {"garment": with_garment}
@@ -45,10 +46,16 @@ def load_tryon(path: Path, family: str = "auto") -> tuple[Any, Any, TryOnEncoder
         I2AMError: its image encoder is none that is known.
     """
     found = sort_checkpoint(read_model(path), family)
-    model = _model(found.parts["unet"])
+    with measured("U-Net"):
+        model = _model(found.parts["unet"])
     if found.family.companion is not None:
-        model = COMPANIONS[found.family.companion.network](model, **found.companion)
-    return model, _vae(found.parts["vae"]), _encoder(found)
+        with measured(" and the ".join(found.companion)):
+            model = COMPANIONS[found.family.companion.network](model, **found.companion)
+    model.set_attachments(NAME, path.name)
+    with measured("autoencoder"):
+        vae = _vae(found.parts["vae"])
+    with measured("image encoder"):
+        return model, vae, _encoder(found)
 
 
 def _model(weights: dict[str, Tensor]) -> Any:

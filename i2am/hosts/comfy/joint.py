@@ -1,0 +1,174 @@
+"""Joint-attention models in ComfyUI: text, generated picture and references attend to each other in one sequence."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import LayoutError, RecordingError
+from ...geometry.layout import Layout
+from ...geometry.parts import Parts
+from ...geometry.sequence import Sequence as Tokens
+from ...interventions.plan import Cut
+from ...interventions.removal import hidden
+from ..attention import Attention
+from .adapters import Adapter
+from .arguments import OVERRIDE, Arguments, observed
+from .blocks import brings_kernels
+from .call import Call
+from .cutting import CutCall, notes_in, seen_in
+from .joint_cut import JointCutter
+from .joint_families import MODELS, family_of
+from .joint_proof import Proof
+from .joint_sequence import Given, sequence_of
+from .latent_pictures import pictures_of
+from .network import Told
+
+
+class Joint:
+    """Networks whose calls have the keys [text, generated, reference 1, reference 2, …], see `joint_families`."""
+
+    takes = f"joint-attention models ({MODELS})"
+    nulls = False
+    stand_in = ""
+
+    def fits(self, network: nn.Module) -> bool:
+        """See `Network`."""
+        return family_of(network) is not None and not brings_kernels(network)
+
+    def layers(self, network: nn.Module) -> tuple[str, ...]:
+        """See `Network`."""
+        family = family_of(network)
+        return () if family is None else family.layers(network)
+
+    def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
+        """See `Network`."""
+        names = (*self.layers(network), *beside)
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise RecordingError(f"no layer of this MODEL matches {pattern!r}; it has: {', '.join(names)}")
+
+    def check_told(self, layout: Layout | None, _parts: Parts) -> None:
+        """See `Network`."""
+        if layout is not None:
+            raise LayoutError(
+                "the layout of this model's references comes from the run itself, but rows and columns were given; set "
+                "reference_tokens on I²AM Record to 'auto'"
+            )
+
+    def token_widths(self, _network: nn.Module) -> set[int]:
+        """See `Network`."""
+        return set()
+
+    def adapters(self, _options: dict[str, Any]) -> tuple[Adapter, ...]:
+        """See `Network`."""
+        return ()
+
+    def layout_of(self, entry: dict[str, Any], told: Told, /) -> Layout | None:
+        """See `Network`. It comes from the conditioning's own text and reference latents."""
+        if told.layout is not None:
+            raise LayoutError(
+                "the conditioning is that of I²AM Try-On Conditioning, which is not for this model: it takes reference "
+                "latents; add ReferenceLatent behind its prompt"
+            )
+        conds = {name: cond.cond for name, cond in entry["model_conds"].items()}
+        given = Given.of(told.model, conds, told.latent, told.parts)
+        if given.references:
+            return sequence_of(given).layout()
+        if conds.get("ref_latents"):
+            raise LayoutError(
+                "this model ignores the conditioning's reference latents as long as nothing says how to place them; add the "
+                "node FluxKontextMultiReferenceLatentMethod (Edit Model Reference Method) with 'index' behind them"
+            )
+        if "c_concat" in conds:
+            raise LayoutError(
+                "this model gets its other picture in channels of the latent (as FLUX.1 Fill, Canny and Depth do), so no "
+                "attention goes to it; record a model that takes reference latents"
+            )
+        return None
+
+    def pictures(self, entry: dict[str, Any], told: Told, /) -> dict[str, Tensor]:
+        """See `Network`."""
+        latents = entry["model_conds"].get("ref_latents")
+        return {} if latents is None else pictures_of(told.model, latents.cond, told.parts)
+
+    def no_reference(self, branch: str, contexts: Sequence[int]) -> LayoutError:
+        """See `Network`."""
+        seen = " and ".join(str(n) for n in contexts) or "no"
+        return LayoutError(
+            f"the {branch} conditioning has no reference latent (its text has {seen} tokens), so there is nothing to attribute "
+            f"to a reference; add ReferenceLatent behind the prompt, or connect picture and vae to TextEncodeQwenImageEditPlus"
+        )
+
+    def watch(self, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
+        """See `Network`."""
+        return _Observers(Given.of(call.model, given, tuple(given["x"].shape), call.parts), call).behind(
+            given["transformer_options"]
+        )
+
+    def check_cut(self, _cut: Cut) -> None:
+        """See `Network`."""
+
+    def cut(self, given: Mapping[str, Any], cut: CutCall) -> dict[str, Any]:
+        """See `Network`."""
+        own = Given.of(cut.call.model, given, tuple(given["x"].shape), cut.call.parts)
+        return JointCutter(own, cut).behind(given["transformer_options"])
+
+
+class _Observers(Proof):
+    """The observers of one call."""
+
+    def behind(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The call's options, with these observers added behind the hooks that are already there."""
+        return {**self.fresh(options), OVERRIDE: observed(options.get(OVERRIDE), lambda: self._observe)}
+
+    def _observe(self, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """One call of the host's attention function; those outside of the blocks, such as a text's own, are not ours."""
+        options = kwargs.get("transformer_options") or {}
+        layer = self.layer(options)
+        if layer is not None:
+            again = layer in self._call.seen
+            self._call.seen.add(layer)
+            self._call.observe(layer, self._attentions(layer, again, options, (q, k, v, heads, args, kwargs, out)))
+
+    def _attentions(self, layer: str, again: bool, options: dict[str, Any], arguments: tuple[Any, ...]) -> Iterator[Attention]:
+        """One block's attention, conditioning by conditioning; ``again``: the evaluation had one under this name before."""
+        if again:
+            raise LayoutError(
+                f"layer {layer!r} attended twice in one evaluation, so another node runs several blocks under one name, or one "
+                f"block several times (as WaveSpeed's first-block cache or NAG do); switch it off to record"
+            )
+        seen = Arguments.of(*arguments)
+        sequence = self.sequence(layer, options, seen.q.shape[2], seen.k.shape[2])
+        batch = len(seen.q) // len(self._call.rows)
+        for note in notes_in(options):
+            self._call.notes.add(note)
+        for i, row in enumerate(self._call.rows):
+            if row is None:
+                continue
+            part = slice(i * batch, (i + 1) * batch)
+            left = _seen(options, i, seen.q, sequence)
+            yield Attention.joint(
+                layer,
+                sequence,
+                row.branch,
+                seen.q[part],
+                seen.k[part],
+                None,
+                scale=seen.scale,
+                mask=hidden(seen.mask_of(part, sequence.keys), left),
+            )
+
+
+def _seen(options: dict[str, Any], row: int, q: Tensor, sequence: Tokens) -> Tensor | None:
+    """What a cut leaves for a conditioning's generated queries to see, (1, H or 1, queries or 1, S); None: all."""
+    rows = sequence.generated_queries
+    left = seen_in(options, 0, row, q, sequence.keys, lambda every: every[rows])
+    if left is None or left.shape[2] == 1:
+        return left
+    whole = left.new_ones(1, left.shape[1], q.shape[2], sequence.keys)
+    whole[:, :, rows] = left
+    return whole

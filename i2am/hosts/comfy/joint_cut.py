@@ -1,0 +1,43 @@
+"""A cut in one call of a joint-attention model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ...interventions.removal import Removal, of_sequence
+from .arguments import OVERRIDE, beneath
+from .cutting import CUTS, CutCall, Found, Place, cut_override, found_in, is_in
+from .joint_proof import Proof
+from .joint_sequence import Given
+
+
+class JointCutter(Proof):
+    """See `Cutter`."""
+
+    def __init__(self, given: Given, of: CutCall) -> None:
+        super().__init__(given, of.call)
+        self.of = of
+
+    def behind(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The call's options, with this cut added behind what is there already, and beneath recordings."""
+        fresh, others = self.fresh(options), options.get(CUTS, ())
+        if not others:  # else the first one's override makes them all
+            fresh[OVERRIDE] = beneath(options.get(OVERRIDE), lambda inner: cut_override(inner, self._find))
+        return {**fresh, CUTS: (*others, self)}
+
+    def _find(self, q: Tensor, k: Tensor, heads: int, given: dict[str, Any]) -> Found | None:
+        options = given.get("transformer_options") or {}
+        if self.layer(options) is None:
+            return None
+        axis = 2 if given.get("skip_reshape", False) else 1
+        return found_in(options, 0, q.shape[axis], heads, k.shape[axis])
+
+    def removal(self, place: Place, _softmax: int, row: int, queries: int, keys: int) -> Removal | None:
+        """See `Cutter`."""
+        cut, layer = self.of.cut, self.layer(place)
+        if layer is None or self.of.call.rows[row] is None or not is_in(layer, cut.layers):
+            return None
+        sequence = self.sequence(layer, place, queries, keys)
+        return self.of.removal((sequence,), layer, lambda: of_sequence(cut, sequence))

@@ -1,0 +1,94 @@
+"""The families of joint-attention networks that can be recorded, all of one kind: text, generated picture, references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Family:
+    """A class of network of the host, whose calls have the keys [text, generated, reference 1, reference 2, …].
+
+    Attributes:
+        module, name: where the host has the class.
+        models: the models built on it.
+        blocks: for each type of block, as the host says it in a call's options, the list that holds its blocks.
+        patch: latent cells per token, along each side.
+        method: how the network places references if the conditioning does not say; None: it then ignores them.
+    """
+
+    module: str
+    name: str
+    models: str
+    blocks: Mapping[str, str]
+    patch: Callable[[Any], int]
+    method: Callable[[Any], str | None] = lambda _network: "index"
+
+    def layers(self, network: nn.Module) -> tuple[str, ...]:
+        """The names of a network's attention layers, in order, such as "double.0"."""
+        return tuple(f"{kind}.{i}" for kind, held in self.blocks.items() for i in range(len(getattr(network, held))))
+
+
+def _patch_size(network: Any) -> int:
+    return int(network.patch_size)
+
+
+FAMILIES = (
+    Family(
+        "comfy.ldm.flux.model",
+        "Flux",
+        "FLUX.1 Kontext, FLUX.2, LongCat-Image-Edit",
+        {"double": "double_blocks", "single": "single_blocks"},
+        _patch_size,
+    ),
+    Family(
+        "comfy.ldm.qwen_image.model",
+        "QwenImageTransformer2DModel",
+        "Qwen-Image-Edit to 2511, FireRed-Image-Edit",
+        {"double": "transformer_blocks"},
+        _patch_size,
+    ),
+    Family(
+        "comfy.ldm.krea2.model",
+        "SingleStreamDiT",
+        "Krea-2",
+        {"single": "blocks"},
+        lambda network: int(network.patch),
+        lambda network: network.default_ref_method,
+    ),
+    Family(
+        "comfy.ldm.mage_flow.model",
+        "MageFlowTransformer2DModel",
+        "Mage-Flow-Edit",
+        {"double": "transformer_blocks"},
+        _patch_size,
+    ),
+)
+"""A host has those that its version knows."""
+MODELS = ", ".join(family.models for family in FAMILIES)
+
+
+def family_of(network: nn.Module) -> Family | None:
+    """The family of a network, compiled or not, or of the class that it is derived from; None: it is of none."""
+    for kind in _uncompiled(network).__mro__:
+        for family in FAMILIES:
+            if _is_of(kind, family):
+                return family
+    return None
+
+
+def is_derived(network: nn.Module, family: Family) -> bool:
+    """Whether a network is of another pack's class, derived from its family's."""
+    return not _is_of(_uncompiled(network), family)
+
+
+def _is_of(kind: type, family: Family) -> bool:
+    return (kind.__module__, kind.__qualname__) == (family.module, family.name)
+
+
+def _uncompiled(network: nn.Module) -> type:
+    return type(getattr(network, "_orig_mod", network))

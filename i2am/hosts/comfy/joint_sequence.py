@@ -1,0 +1,108 @@
+"""From the arguments of one call of a joint-attention model to what the tokens of its attention are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...errors import LayoutError
+from ...geometry.layout import TokenGrid
+from ...geometry.parts import Parts, cut
+from ...geometry.sequence import Sequence, generated, reference, text
+from .joint_families import Family, family_of
+from .pixels import pixels_per_cell
+
+Shape = tuple[int, ...]
+"""Of a latent: (B, C, h, w), or (B, C, frames, h, w)."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What decides the sequence of a call.
+
+    Attributes:
+        family: the network's.
+        patch: latent cells per token, along each side.
+        factor: pixels per latent cell, along each side.
+        latent: of the generated picture.
+        words: tokens of the text.
+        references: the reference latents that the network uses, in order.
+        parts: the rectangles of pictures that are stitched into one reference.
+    """
+
+    family: Family
+    patch: int
+    factor: int
+    latent: Shape
+    words: int
+    references: tuple[Shape, ...]
+    parts: Parts = ()
+
+    @classmethod
+    def of(cls, model: Any, given: Mapping[str, Any], latent: Shape, parts: Parts) -> Given:
+        """From the arguments of a call of a host's model, by their names there; ``latent`` is the shape of the sampler's."""
+        network = model.diffusion_model
+        family = family_of(network)
+        if family is None:
+            raise LayoutError(f"{type(network).__name__} is no joint-attention network that is known")
+        text = given.get("c_crossattn")
+        used = given.get("ref_latents_method") or family.method(network)
+        references = () if used is None else given.get("ref_latents") or ()
+        return cls(
+            family,
+            family.patch(network),
+            pixels_per_cell(model),
+            latent,
+            0 if text is None else int(text.shape[1]),
+            tuple(tuple(r.shape) for r in references),
+            parts,
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """Tokens of each reference latent."""
+        return [_cells(shape, self.patch)[0] * _cells(shape, self.patch)[1] for shape in self.references]
+
+
+def sequence_of(given: Given) -> Sequence:
+    """The sequence [text, generated, reference 1, reference 2, …] of a call.
+
+    Raises:
+        LayoutError: a latent is no picture of this model, or the parts do not fit the references.
+    """
+    if len(given.parts) > len(given.references):
+        raise LayoutError(
+            f"reference_parts on I²AM Record has lists for {len(given.parts)} references, but the conditioning has "
+            f"{len(given.references)}; give one list for each, and an empty one, [], for a reference that is one picture"
+        )
+    picture = _grid(given, given.latent, "the generated latent")
+    grids = [_grid(given, shape, f"reference latent {i}") for i, shape in enumerate(given.references, 1)]
+    whole = Sequence.of(text(given.words), generated(picture), *(reference(grid, "reference") for grid in grids))
+    rects = (*given.parts, *[()] * len(grids))
+    found = [part for span, own in zip(whole.references, rects) for part in (cut(span, own) if own else (span,))]
+    if len(found) > 1:
+        found = [replace(span, name=f"reference {i}") for i, span in enumerate(found, 1)]
+    return Sequence((*whole.rest, *found), whole.keys)
+
+
+def _cells(shape: Shape, patch: int) -> tuple[int, int]:
+    """Rows and columns of tokens of a latent; the network fills it up at the right and the bottom."""
+    return -(-shape[-2] // patch), -(-shape[-1] // patch)
+
+
+def _grid(given: Given, shape: Shape, what: str) -> TokenGrid:
+    frames = shape[2] if len(shape) == 5 else 1
+    if len(shape) != len(given.latent) or shape[1] != given.latent[1] or frames != 1:
+        beside = "" if shape is given.latent else f"; the generated latent is {_told(given.latent)}"
+        raise LayoutError(
+            f"{what} is {_told(shape)} (batch, channels, …, rows, columns), which is no single picture of this model{beside}; "
+            f"encode each picture alone and with this model's own VAE, and sample one picture, not layers or frames"
+        )
+    (rows, columns), (height, width) = _cells(shape, given.patch), shape[-2:]
+    rect = (0.0, 0.0, columns * given.patch / width, rows * given.patch / height)
+    return TokenGrid(rows, columns, picture=(height * given.factor, width * given.factor), rect=rect)
+
+
+def _told(shape: Shape) -> str:
+    return " x ".join(map(str, shape))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,7 +18,7 @@ from ..levels.heat import Heat, fit, keep_above, normalise, times_mask
 from ..levels.marginal import ulam
 from ..levels.masked import masked_g2r
 from ..levels.mirror import mirror_of_object
-from ..levels.patch import pairwise_layers_of
+from ..levels.patch import names_of, pairwise_layers_of
 from ..levels.presets import THRESHOLD, preset_of
 from ..levels.selection import select
 from ..maps.kinds import level_sides
@@ -88,11 +87,12 @@ def roc_area(values: Tensor, mask: Tensor) -> float | None:
     >>> roc_area(torch.tensor([0.9, 0.4, 0.6, 0.1]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
     0.75
     """
+    from scipy.stats import rankdata  # where ComfyUI runs it is there, since ComfyUI needs it too
+
     positive = (mask >= 0.5).flatten().numpy()
     if positive.all() or not positive.any():
         return None
-    _, inverse, counts = np.unique(values.flatten().numpy(), return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    rank = rankdata(values.flatten().numpy())
     n, m = int(positive.sum()), int((~positive).sum())
     return float((rank[positive].sum() - n * (n + 1) / 2) / (n * m))
 
@@ -169,7 +169,34 @@ def imacs(
     )
 
 
-def score_generated(
+@dataclass(frozen=True)
+class Scored:
+    """A map that IMACS scores.
+
+    Attributes:
+        heat: the map.
+        mask: (H, W) in 0-1 that it should lie in.
+        name: of the mask, for errors.
+        layers: names of those that the map is made from.
+        preset: that made it.
+    """
+
+    heat: Heat
+    mask: Tensor
+    name: str
+    layers: tuple[str, ...]
+    preset: str
+
+    def score(self, weight: float = LAMBDA, threshold: float = THRESHOLD) -> Score:
+        """Its score; see `imacs`."""
+        score = imacs(self.heat, self.mask, weight=weight, threshold=threshold, name=self.name, layers=self.layers)
+        if self.preset != "paper":
+            return score
+        note = "figures of the paper's table 2 come from the authors' code and are not comparable with this preset"
+        return replace(score, notes=(*score.notes, note))
+
+
+def map_on_generated(
     maps: AttributionMaps,
     inpaint_mask: MaskLike,
     reference_mask: MaskLike | None = None,
@@ -178,10 +205,8 @@ def score_generated(
     preset: str = "default",
     side: str = "R2G",
     placed_only: bool = False,
-    weight: float = LAMBDA,
-    threshold: float = THRESHOLD,
-) -> tuple[Score, Heat]:
-    """IMACS_g: the score of a map on the generated image, and that map; see `imacs_pair`."""
+) -> Scored:
+    """What IMACS_g scores: a map on the generated image, and the inpainting mask; see `imacs_pair`."""
     if side not in SCORED:
         raise UnavailableError(f"IMACS_g scores a map on the generated image ({', '.join(SCORED)}), got side {side!r}")
     inpaint_mask = mask_to_score(inpaint_mask, "inpainting mask")
@@ -195,22 +220,18 @@ def score_generated(
     else:
         heat = ulam(maps, side, choice, preset=preset, placed_only=placed_only)
         layers = layers_for(maps, selection, side, placed_only)
-    names = tuple(x.name for x in layers)
-    score = imacs(heat, inpaint_mask, weight=weight, threshold=threshold, name="inpainting mask", layers=names)
-    return _noted(score, preset), heat
+    return Scored(heat, inpaint_mask, "inpainting mask", names_of(maps, layers), preset)
 
 
-def score_reference(
+def map_on_reference(
     maps: AttributionMaps,
     reference_mask: MaskLike,
     inpaint_mask: MaskLike | None = None,
     choice: Choice = EVERYTHING,
     *,
     preset: str = "default",
-    weight: float = LAMBDA,
-    threshold: float = THRESHOLD,
-) -> tuple[Score, Heat]:
-    """IMACS_r: the score of eq. 17's map on the reference, and that map; see `imacs_pair`.
+) -> Scored:
+    """What IMACS_r scores: eq. 17's map on the reference, and the reference mask; see `imacs_pair`.
 
     Without ``inpaint_mask`` the mask given at recording weights the generated positions.
     """
@@ -226,19 +247,11 @@ def score_reference(
         if inside is not None and maps.inpaint_mask is not None and _is_recorded(maps, inside, choice.image):
             inside = None
         heat, layers = masked_g2r(maps, inside, choice, preset=preset)
-    score = imacs(heat, reference, weight=weight, threshold=threshold, name="reference mask", layers=layers)
-    return _noted(score, preset), heat
+    return Scored(heat, reference, "reference mask", layers, preset)
 
 
 def _belongs(mask: Tensor, name: str, size: tuple[int, int], picture: str) -> None:
     check_shape(name, (mask.shape[0], mask.shape[1]), size, f"recorded {picture} image")
-
-
-def _noted(score: Score, preset: str) -> Score:
-    if preset != "paper":
-        return score
-    note = "figures of the paper's table 2 come from the authors' code and are not comparable with this preset"
-    return replace(score, notes=(*score.notes, note))
 
 
 def imacs_pair(
@@ -271,19 +284,9 @@ def imacs_pair(
         I2AMError: a mask has another shape than its recorded picture, or a number is out of range.
         UnavailableError: a map is unavailable.
     """
-    g, _ = score_generated(
-        maps,
-        inpaint_mask,
-        reference_mask,
-        choice,
-        preset=preset,
-        side=side,
-        placed_only=placed_only,
-        weight=weight,
-        threshold=threshold,
-    )
-    r, _ = score_reference(maps, reference_mask, inpaint_mask, choice, preset=preset, weight=weight, threshold=threshold)
-    return {"g": g, "r": r}
+    g = map_on_generated(maps, inpaint_mask, reference_mask, choice, preset=preset, side=side, placed_only=placed_only)
+    r = map_on_reference(maps, reference_mask, inpaint_mask, choice, preset=preset)
+    return {"g": g.score(weight, threshold), "r": r.score(weight, threshold)}
 
 
 def _is_recorded(maps: AttributionMaps, mask: Tensor, image: int) -> bool:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from ..errors import MaskError, UnavailableError
-from ..geometry.masks import mask_of
-from ..levels.choice import EVERYTHING, Choice
+from ..geometry.masks import MaskLike, mask_of
+from ..levels.choice import EVERYTHING, Choice, check_choice
 from ..levels.heat import Heat
 from ..levels.presets import THRESHOLD
 from ..maps.value import AttributionMaps
-from .imacs import LAMBDA, Score, score_generated, score_reference
+from .imacs import LAMBDA, Score, map_on_generated, map_on_reference
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class ImageScores:
 
 def score_image(
     maps: AttributionMaps,
-    inpaint_mask: Tensor | None,
-    reference_mask: Tensor | None,
+    inpaint_mask: MaskLike | None,
+    reference_mask: MaskLike | None,
     choice: Choice = EVERYTHING,
     *,
     side: str = "R2G",
@@ -63,6 +63,7 @@ def score_image(
         I2AMError: a mask has another shape than its recorded picture, or a number is out of range.
         UnavailableError: nothing can be scored.
     """
+    check_choice(choice)
     image = choice.image
     notes: tuple[str, ...] = ()
     inside, reference = None, None
@@ -74,7 +75,7 @@ def score_image(
     if reference_mask is not None:
         reference = mask_of(reference_mask, image, maps.images, "reference mask")
     if inside is None and reference is None:
-        raise MaskError("IMACS needs a mask: connect the inpainting mask, the reference mask, or both")
+        raise MaskError("no mask is given, and IMACS needs a mask; connect the inpainting mask, the reference mask, or both")
 
     found: dict[str, tuple[Score, Heat]] = {}
     missing: dict[str, str] = {}  # why a score is missing; if one map is unavailable, the other is still scored
@@ -82,24 +83,16 @@ def score_image(
         missing["g"] = "no inpainting mask was given"
     else:
         try:
-            found["g"] = score_generated(
-                maps,
-                inside,
-                reference,
-                choice,
-                preset=preset,
-                side=side,
-                placed_only=placed_only,
-                weight=weight,
-                threshold=threshold,
-            )
+            on_generated = map_on_generated(maps, inside, reference, choice, preset=preset, side=side, placed_only=placed_only)
+            found["g"] = on_generated.score(weight, threshold), on_generated.heat
         except UnavailableError as error:
             missing["g"] = str(error)
     if reference is None:
         missing["r"] = "no reference mask was given"
     else:
         try:
-            found["r"] = score_reference(maps, reference, inside, choice, preset=preset, weight=weight, threshold=threshold)
+            on_reference = map_on_reference(maps, reference, inside, choice, preset=preset)
+            found["r"] = on_reference.score(weight, threshold), on_reference.heat
         except UnavailableError as error:
             missing["r"] = str(error)
     if not found:

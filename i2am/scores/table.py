@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from ..numbers import fixed
 from .imacs import Score
 from .run import ImageScores
 
@@ -25,7 +26,7 @@ def scores_text(images: Sequence[ImageScores], about: str = "") -> str:
         if math.isnan(mean):
             lines.append(f"IMACS_{letter} is output as NaN (not a number): there is no score")
         elif several:
-            lines.append(f"IMACS_{letter} mean: {mean:.3f}")
+            lines.append(f"IMACS_{letter} mean: {fixed(mean, 3)}")
     return "\n".join(lines)
 
 
@@ -46,7 +47,7 @@ def score_table(scores: Mapping[str, Mapping[str, Score]]) -> list[str]:
         for letter, s in pair.items():
             head = f"IMACS_{letter} {name}".strip()
             values = (s.score, s.inside, s.outside, s.auc, s.mass_ratio, s.shifted, s.random)
-            rows.append((head, *("-" if v is None else f"{v:.3f}" for v in values)))
+            rows.append((head, *("-" if v is None else fixed(v, 3) for v in values)))
             notes += [f"{head}: {note}" for note in s.notes]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows]

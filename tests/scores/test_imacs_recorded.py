@@ -22,7 +22,7 @@ from i2am.levels.masked import masked_g2r
 from i2am.levels.mirror import mirror_of_object
 from i2am.maps.value import AttributionMaps
 from i2am.recording.recorder import Recorder
-from i2am.scores.imacs import Score, imacs, imacs_pair, score_generated, score_reference
+from i2am.scores.imacs import Score, imacs, imacs_pair, map_on_generated, map_on_reference
 
 SHIRT = Reference(TokenGrid(5, 3, 1, picture=(40, 24)), 1, "shirt")
 SHOES = Reference(TokenGrid(2, 4, picture=(16, 32)), 18, "shoes")
@@ -237,7 +237,7 @@ def test_the_mirror_of_the_reference_mask_can_be_scored() -> None:
     with pytest.raises(MaskError, match="reference mask is empty"):
         imacs_pair(maps, MASK, torch.zeros(40, 24), side="mirror")
     with pytest.raises(UnavailableError, match="needs the reference mask"):
-        score_generated(maps, MASK, side="mirror")
+        map_on_generated(maps, MASK, side="mirror")
     with pytest.raises(UnavailableError, match="pairwise"):
         imacs_pair(recorded(None), MASK, GARMENT, side="mirror")
 
@@ -264,7 +264,7 @@ def recorded_once(grid: tuple[int, int], spread: float, inpaint_mask: Tensor | N
 def test_two_small_masks_are_not_taken_for_one() -> None:
     one, two = patch(512, 384, (20, 29, 20, 30)), patch(512, 384, (400, 409, 300, 310))
     maps, garment = recorded_once((64, 48), 3.0, one), patch(64, 64, (0, 32, 0, 64))
-    heats = [score_reference(maps, garment, mask)[1].values for mask in (one, two)]
+    heats = [map_on_reference(maps, garment, mask).heat.values for mask in (one, two)]
     for heat, mask in zip(heats, (one, two), strict=True):
         torch.testing.assert_close(heat, masked_g2r(maps, mask)[0].values, rtol=1e-4, atol=1e-7)
     assert not torch.allclose(*heats, rtol=0.1)
@@ -274,7 +274,7 @@ def test_a_flat_map_times_the_mask_is_not_the_mask() -> None:
     maps = recorded_once((8, 8), 0.0)
     garment, inside = patch(64, 64, (16, 48, 16, 48)), patch(64, 64, (0, 32, 0, 64))
     for preset in ("default", "paper", "official"):
-        score, _ = score_reference(maps, garment, inside, preset=preset)
+        score = map_on_reference(maps, garment, inside, preset=preset).score()
         assert score.flat, preset
         assert score.score is None
     shown = level_of(maps, "ULAM", "G2R", preset="official", reference_mask=garment)
@@ -295,10 +295,10 @@ def test_the_layers_of_a_score_are_those_that_its_map_is_made_of() -> None:
     maps, inside = recorder.finish(), patch(32, 32, (0, 16, 0, 32))
     garment = patch(32, 32, (8, 24, 8, 24))
     for side in ("R2G-balanced", "mirror"):
-        assert score_generated(maps, inside, garment, side=side)[0].layers == ("warp.4",)
-    assert score_generated(maps, inside, garment, side="R2G")[0].layers == ("output.3.1.0", "warp.4")
+        assert map_on_generated(maps, inside, garment, side=side).score().layers == ("warp.4",)
+    assert map_on_generated(maps, inside, garment, side="R2G").score().layers == ("output.3.1.0", "warp.4")
     for preset in ("default", "official"):
-        assert score_reference(maps, garment, inside, preset=preset)[0].layers == ("warp.4",)
+        assert map_on_reference(maps, garment, inside, preset=preset).score().layers == ("warp.4",)
     assert not any("output.3.1.0" in note for note in mirror_of_object(maps, garment).notes)
 
 

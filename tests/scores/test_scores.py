@@ -17,7 +17,7 @@ from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.score_card import score_card, score_cards
-from i2am.scores.imacs import imacs_pair, score_generated, score_reference
+from i2am.scores.imacs import imacs_pair, map_on_generated, map_on_reference
 from i2am.scores.run import score_image
 from i2am.scores.table import mean_of, scores_text
 
@@ -45,8 +45,8 @@ def test_an_image_scores_as_the_pair_does(preset: str) -> None:
 
 def test_each_side_alone() -> None:
     maps = run().maps
-    assert score_generated(maps, INSIDE)[0] == imacs_pair(maps, INSIDE, OBJECT)["g"]
-    assert score_reference(maps, OBJECT, INSIDE)[0] == imacs_pair(maps, INSIDE, OBJECT)["r"]
+    assert map_on_generated(maps, INSIDE).score() == imacs_pair(maps, INSIDE, OBJECT)["g"]
+    assert map_on_reference(maps, OBJECT, INSIDE).score() == imacs_pair(maps, INSIDE, OBJECT)["r"]
     only = score_image(maps, INSIDE, None)
     assert only.scores["r"].score is None
     assert only.scores["r"].notes == ("no reference mask was given",)
@@ -55,9 +55,9 @@ def test_each_side_alone() -> None:
 
 def test_the_recorded_mask_is_used_and_named() -> None:
     found = score_image(masked(), None, OBJECT)
-    assert found.scores["g"].score == score_generated(masked(), INSIDE)[0].score
+    assert found.scores["g"].score == map_on_generated(masked(), INSIDE).score().score
     assert "given at recording" in found.scores["g"].notes[0]
-    assert found.scores["r"] == score_reference(masked(), OBJECT)[0]
+    assert found.scores["r"] == map_on_reference(masked(), OBJECT).score()
 
 
 def test_without_any_inpainting_mask_eq_17_says_what_it_needs() -> None:

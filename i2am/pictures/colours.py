@@ -39,7 +39,7 @@ def check_colours(name: str) -> None:
 
     >>> check_colours("rainbow")
     Traceback (most recent call last):
-    i2am.errors.I2AMError: no colour map is called 'rainbow'; choose one of inferno, viridis, magma, plasma, cividis, turbo, jet
+    i2am.I2AMError: no colour map is called 'rainbow'; choose one of inferno, viridis, magma, plasma, cividis, turbo, jet
     """
     if name not in COLOURS:
         raise I2AMError(f"no colour map is called {name!r}; choose one of {', '.join(COLOURS)}")

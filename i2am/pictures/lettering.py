@@ -15,6 +15,7 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import I2AMError, shown
+from ..numbers import typeset
 
 PAPER = (255, 255, 255)
 INK = (32, 33, 36)
@@ -216,7 +217,7 @@ def tick_labels(values: Sequence[float]) -> tuple[list[str], int]:
     step = spread / max(len(values) - 1, 1) if spread > largest * 1e-6 else largest
     digits = max(2 - math.floor(math.log10(largest / 10.0**power)), 1 - math.floor(math.log10(step / 10.0**power)))
     decimals = min(max(digits, 0), 7)
-    return [f"{v / 10.0**power:.{decimals}f}".replace("-", "−") for v in values], power
+    return [typeset(v / 10.0**power, decimals) for v in values], power
 
 
 def power_text(power: int) -> str:

@@ -35,7 +35,7 @@ class Look:
     0.4
     >>> Look(opacity=2.0)
     Traceback (most recent call last):
-    i2am.errors.I2AMError: opacity must be between 0 and 1, got 2.0
+    i2am.I2AMError: opacity must be between 0 and 1, got 2.0
     """
 
     threshold: float | None = None
@@ -110,13 +110,13 @@ class ResolvedLook:
 def caption_of(heat: Heat, panel: int | None, look: ResolvedLook) -> str:
     """A line that says what a heat shows, then its notes, one per line; panel None describes all panels."""
     words = [heat.level] + [heat.side] * (heat.side != heat.level)
-    head = f"{' '.join(words)} on the {heat.picture} image"
+    head = f"{' '.join(words)} on the {heat.picture} image{f' · {heat.of}' * bool(heat.of)}"
     if panel is not None and heat.labels[panel] not in ("", heat.level):
         head += f" · {heat.labels[panel]}"
     notes = list(heat.notes)
     if heat.rect is None:
         notes.append("where the tokens lie on this picture is unknown: stretched over all of it")
-    if panel is not None and heat.unplaced:
+    if panel is not None and heat.unplaced and heat.unplaced[panel]:
         notes.append(f"{heat.unplaced[panel]:.1%} of the attention is on tokens without a place")
     if heat.invert:
         notes.append("inverted: 1 − min-max")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
 from ..geometry.shapes import check_shape
 from ..levels.heat import Heat
 from .lettering import PAPER
@@ -34,6 +34,33 @@ def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
         f"{len(pictures)} pictures do not fit this {heat.level} {heat.side} of {len(images)} image(s) with {panels} panels "
         f"in all; give one picture, one per image or one per panel"
     )
+
+
+def picture_of(given: Any, what: str) -> Image.Image:
+    """A Pillow picture, or the reason why ``what`` is none.
+
+    Raises:
+        I2AMError: it is of another type; says which.
+    """
+    if isinstance(given, Image.Image):
+        return given
+    got = f"a {type(given).__name__}" + (f", {shown(repr(given), 100)}" if isinstance(given, str) else "")
+    raise I2AMError(
+        f"the {what} is a Pillow picture, got {got}; Image.open reads a file, Image.fromarray makes one of an array of uint8"
+    )
+
+
+def pictures_of(given: Any, what: str) -> list[Image.Image]:
+    """One Pillow picture or several, as a list.
+
+    Raises:
+        I2AMError: it is anything else.
+
+    >>> len(pictures_of(Image.new("RGB", (2, 2)), "reference")), len(pictures_of((), "reference"))
+    (1, 0)
+    """
+    several = given if isinstance(given, list | tuple) else [given]
+    return [picture_of(one, what) for one in several]
 
 
 def one_of(pictures: Sequence[T], image: int, images: int) -> T:
@@ -63,9 +90,9 @@ def same_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
 
 
 def check_pictures(heat: Heat, pictures: Sequence[Image.Image]) -> None:
-    """Refuse pictures of different sizes, or of another shape than the generated image.
+    """Refuse pictures of different sizes, or of another shape than the recorded image that the heat is of.
 
-    A reference's own size is often unknown, so its shape is not checked.
+    A reference's own size is often unknown (see `Heat.sized`); then its shape is not checked.
 
     Raises:
         I2AMError: they do not fit; names the sizes.
@@ -73,5 +100,5 @@ def check_pictures(heat: Heat, pictures: Sequence[Image.Image]) -> None:
     sizes = {(p.height, p.width) for p in pictures}
     if len(sizes) != 1:
         raise I2AMError(f"pictures of one batch must have one size, got {len(sizes)} sizes: {sorted(sizes)}")
-    if heat.picture == "generated":
-        check_shape("picture", next(iter(sizes)), heat.size, "recorded generated image")
+    if heat.picture == "generated" or heat.sized:
+        check_shape("picture", next(iter(sizes)), heat.size, f"recorded {heat.picture} image")

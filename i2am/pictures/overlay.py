@@ -11,6 +11,7 @@ from ..levels.heat import Heat, normalise
 from .lettering import size_of_text
 from .look import AS_IS, Look, caption_of, scale_of
 from .marks import check_pixel, draw_marker, enlarge
+from .matching import check_pictures
 from .paint import paint
 from .sheet import sheet
 
@@ -42,8 +43,17 @@ def overlay(
         ``factor``, ``low``, ``high`` (raw), ``flat`` and ``ticks``.
 
     Raises:
-        I2AMError: an unknown panel, or a mark outside of the picture.
+        I2AMError: an unknown panel, a mark outside of the picture, a picture of another shape than the recorded one, or
+            arguments of another type.
     """
+    if not (isinstance(picture, Image.Image) and isinstance(heat, Heat)):
+        raise I2AMError(
+            f"overlay takes a Pillow picture and a heat, such as overlay(picture, ulam(maps, 'R2G')), got a "
+            f"{type(picture).__name__} and a {type(heat).__name__}; Image.fromarray makes a picture of an array of uint8"
+        )
+    if not isinstance(look, Look):
+        raise I2AMError(f"how to draw a heat is a Look, such as Look(colours='viridis'), got {look!r}")
+    check_pictures(heat, [picture])
     resolved = look.resolve(heat, "each")
     count = len(heat.labels)
     if not 0 <= panel < count:

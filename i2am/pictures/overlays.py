@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image
 
@@ -13,6 +13,7 @@ from .marks import enlarge
 from .matching import check_pictures, meet, same_size
 from .paint import paint
 from .sheet import sheet
+from .which_overlays import Drawing, by_reference, which_drawings
 
 
 def overlays(
@@ -25,30 +26,44 @@ def overlays(
 ) -> list[Image.Image]:
     """Every panel over the picture that belongs to it (see `meet`), in the order of the panels.
 
+    The shares among references come as one picture for each image and time, see `which_drawings`.
+
     Args:
         pictures: one, one per image or one per panel, of one size.
         heat: whose panels are drawn.
         look: how to draw them; if neither the look nor the heat has a scale, "shared".
-        colour_bar: draw the raw range beside and the caption below, and enlarge pictures so that they can be read;
-            otherwise pictures keep their size and show only the heat.
-        tick: called after each panel.
+        colour_bar: draw the raw range (of shares among references, the key) beside and the caption below, and enlarge pictures
+            so that they can be read; otherwise pictures keep their size and show only the heat.
+        tick: called after each picture.
 
     Raises:
         I2AMError: the pictures do not fit the heat.
     """
     check_pictures(heat, pictures)
-    heat, pictures = meet(heat, pictures)
-    resolved = look.resolve(heat)
-    bases = [enlarge(p, 384 if colour_bar else 1)[0] for p in pictures]
-    normal = normalise(heat, (bases[0].height, bases[0].width), resolved.scale)
-    text = size_of_text(min(bases[0].size))
+    drawings = which_drawings if by_reference(heat, look) else _drawings
     out = []
-    for panel, base in enumerate(bases):
-        drawn = paint(base, heat, normal, panel, resolved)
+    for drawn, told in drawings(pictures, heat, look, 384 if colour_bar else 1):
         if colour_bar:
-            low, high, flat = scale_of(normal, panel, resolved.scale)
-            bar = resolved.bar(base.height, low, high, invert=heat.invert, flat=flat, text=text)
-            drawn = sheet([(drawn, caption_of(heat, panel, resolved))], beside=bar)
-        out.append(drawn)
+            caption, beside = told()
+            out.append(sheet([(drawn, caption)], beside=beside))
+        else:
+            out.append(drawn)
         tick()
     return same_size(out)
+
+
+def _drawings(pictures: Sequence[Image.Image], heat: Heat, look: Look, min_side: int) -> Iterator[Drawing]:
+    """A drawing for each panel."""
+    heat, pictures = meet(heat, pictures)
+    resolved = look.resolve(heat)
+    bases = [enlarge(p, min_side)[0] for p in pictures]
+    normal = normalise(heat, (bases[0].height, bases[0].width), resolved.scale)
+    text = size_of_text(min(bases[0].size))
+    for panel, base in enumerate(bases):
+
+        def told(panel: int = panel, height: int = base.height) -> tuple[str, Image.Image]:
+            low, high, flat = scale_of(normal, panel, resolved.scale)
+            bar = resolved.bar(height, low, high, invert=heat.invert, flat=flat, text=text)
+            return caption_of(heat, panel, resolved), bar
+
+        yield paint(base, heat, normal, panel, resolved), told

@@ -80,7 +80,7 @@ def draw_all(
         words = []
         if scale == "each":
             words.append(_range_text(normal.low[p], normal.high[p], normal.flat[p]))
-        if heat.unplaced:
+        if heat.unplaced and heat.unplaced[p]:
             words.append(f"{heat.unplaced[p]:.1%} without a place")
         details.append("\n".join(words))
     text = size_of_text(min(picture.size))
@@ -133,7 +133,7 @@ def sheet_of(
     lines = [line.strip() for line in labels.strip().splitlines()]
     if heat is None:
         if not pictures:
-            raise I2AMError("a grid needs a heat, pictures or both: connect one of them")
+            raise I2AMError("neither heat nor image is connected, so there is nothing to draw; connect one of them")
         named = _named(lines, len(pictures)) if lines else [""] * len(pictures)
         return sheet(list(zip(pictures, named, strict=True)), columns or None, title or None)
     pictures = [neutral(heat.size)] if pictures is None else pictures

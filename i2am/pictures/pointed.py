@@ -10,16 +10,19 @@ from torch import Tensor
 
 from ..geometry.cells import cells_at, cells_under
 from ..geometry.masks import mask_of
+from ..geometry.pins import pins_of
 from ..geometry.points import Point, points_of
 from ..geometry.shapes import check_shape
 from ..levels.choice import EVERYTHING, Choice
 from ..levels.grids import picture_size
 from ..levels.heat import Heat
 from ..levels.patch import asked_grid, sram
+from ..levels.pinned import pins_heat
 from ..maps.value import AttributionMaps
 from .backdrop import backdrop
-from .marks import marked, outlined
+from .marks import enlarge, marked, outlined
 from .matching import one_of
+from .pins import Mark, draw_marks
 
 SRAM_AND_MIRROR = {"SRAM (what it used)": "reference", "mirror (where it went)": "generated"}
 """What a person chooses, and the direction that `sram` calls it."""
@@ -35,6 +38,7 @@ def patch_heat(
     pictures: Sequence[Image.Image] | None = None,
     region: Tensor | None = None,
     preset: str = "default",
+    pins: str = "",
 ) -> tuple[Heat, Image.Image]:
     """SRAM or mirror of a place on a picture, and that picture with the place marked.
 
@@ -48,6 +52,8 @@ def patch_heat(
             of the recorded picture.
         region: MASK (1 or images, H, W) over that picture; its patches are averaged.
         preset: see `ulam`.
+        pins: JSON of named patches and regions, see `pins_of`; those on the picture pointed at go before points, and
+            each gets a panel. A region goes before them.
 
     Raises:
         I2AMError: the place lies outside of what the tokens cover, or pictures or masks do not fit.
@@ -65,6 +71,11 @@ def patch_heat(
         cells = cells_under(mask, grid)
         heat = sram(maps, cells, direction, choice, preset=preset)
         return _noted(heat, grid.rect is None), outlined(picture, grid, cells)
+    named = pins_of(pins)
+    if named:
+        heat, found = pins_heat(maps, named, direction, size, choice, preset=preset)
+        marks = [Mark(one.pin.name, one.pin.colour, one.cells) for one in found]
+        return _noted(heat, grid.rect is None), draw_marks(enlarge(picture, 384)[0], grid, marks)
     cells = cells_at(points_of(points) or [at], size, grid)
     heat = sram(maps, cells, direction, choice, each=True, preset=preset)
     return _noted(heat, grid.rect is None), marked(picture, grid, *cells)

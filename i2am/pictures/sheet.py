@@ -115,3 +115,93 @@ def sheet(
     set_lines(out, (margin, top + body + round(text * 0.6)), note_lines)
     out.info["cells"] = tuple(cells)
     return out
+
+
+def in_a_column(rows: Sequence[Image.Image], text: int, titled: Sequence[str] = ()) -> Image.Image:
+    """Pictures one below another, each as wide as it is, without any margin.
+
+    Args:
+        rows: the pictures.
+        text: height of letters in pixels.
+        titled: what is written above each of them; empty: nothing.
+    """
+    gap, near = round(text * 1.1), round(text * 0.35)
+    width = max(row.width for row in rows)
+    heads = [[(line, text, INK) for line in wrap(head, text, width)] for head in titled or [""] * len(rows)]
+    above = [block(head) + near if head else 0 for head in heads]
+    out = Image.new("RGB", (width, sum(above) + sum(row.height for row in rows) + gap * (len(rows) - 1)), PAPER)
+    y = 0
+    for row, head, space in zip(rows, heads, above, strict=True):
+        set_lines(out, (0, y), head)
+        out.paste(row.convert("RGB"), (0, y + space))
+        y += space + row.height + gap
+    return out
+
+
+def framed(body: Image.Image, title: str, notes: Sequence[str], text: int) -> Image.Image:
+    """A picture on a white sheet, with a title above it and small print below, one paragraph each."""
+    small, margin, big = max(12, text - 2), round(text * 1.3), round(text * 1.25)
+    title_lines = [(line, big, INK) for line in wrap(title, big, body.width)]
+    note_lines = [(line, small, QUIET) for note in notes for line in wrap(note, small, body.width)]
+    above = block(title_lines) + round(text * 0.6) if title_lines else 0
+    foot = round(text * 0.6) + block(note_lines) if note_lines else 0
+    out = Image.new("RGB", (body.width + 2 * margin, 2 * margin + above + body.height + foot), PAPER)
+    set_lines(out, (margin, margin - round(text * 0.3)), title_lines)
+    out.paste(body, (margin, margin + above))
+    set_lines(out, (margin, margin + above + body.height + round(text * 0.6)), note_lines)
+    return out
+
+
+def headed(body: Image.Image, lines: Sequence[str], further: Sequence[str], text: int) -> Image.Image:
+    """A sheet with sentences above it, one paragraph each: ``lines``, then smaller and grey those of ``further``.
+
+    Its ``info["cells"]`` move down with it.
+    """
+    margin, small = round(text * 1.3), max(12, text - 2)
+    width = body.width - 2 * margin
+    paragraphs = [[(line, text, INK) for line in wrap(one, text, width)] for one in lines]
+    paragraphs += [[(line, small, QUIET) for line in wrap(one, small, width)] for one in further]
+    if not paragraphs:
+        return body
+    gap = round(text * 0.3)
+    above = margin + sum(block(one) + gap for one in paragraphs)
+    out = Image.new("RGB", (body.width, above + body.height), PAPER)
+    y = margin - round(text * 0.3)
+    for one in paragraphs:
+        set_lines(out, (margin, y), one)
+        y += block(one) + gap
+    out.paste(body, (0, above))
+    cells = body.info.get("cells", ())
+    out.info["cells"] = tuple((left, top + above, right, bottom + above) for left, top, right, bottom in cells)
+    return out
+
+
+def in_a_row(
+    items: Sequence[tuple[Image.Image, str]],
+    text: int,
+    gap: int,
+    swatches: Sequence[tuple[int, int, int] | None] = (),
+) -> Image.Image:
+    """Pictures side by side, each as wide as it is and with its label below, without any margin.
+
+    Args:
+        items: pictures with labels; text after a label's first line break is set smaller.
+        text: height of the labels' letters in pixels.
+        gap: between two pictures, in pixels.
+        swatches: for each picture, the colour of a bar below it; None: no bar.
+    """
+    bar = round(text * 0.4) if any(swatches) else 0
+    labels = [_lines_of(label, text, picture.width) for picture, label in items]
+    near = round(text * 0.35)
+    tall = [
+        picture.height + bar + (near + block(lines) if lines else 0) for (picture, _), lines in zip(items, labels, strict=True)
+    ]
+    out = Image.new("RGB", (sum(p.width for p, _ in items) + gap * (len(items) - 1), max(tall)), PAPER)
+    x = 0
+    for (picture, _), lines, colour in zip(items, labels, swatches or [None] * len(items), strict=True):
+        out.paste(picture.convert("RGB"), (x, 0))
+        if colour is not None:
+            out.paste(colour, (x, picture.height, x + picture.width, picture.height + bar))
+        set_lines(out, (x, picture.height + bar + near), lines)
+        x += picture.width + gap
+    return out

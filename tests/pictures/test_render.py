@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 from drawing import bare, blob, heat_fixture, heat_of, photo, pixels  # noqa: F401
+from joint_run import JointRun, flux_like
+from levels_run import run
 from PIL import Image
 
 from i2am.errors import I2AMError
 from i2am.levels.heat import Heat, normalise
+from i2am.levels.marginal import ulam
+from i2am.levels.patch import sram
 from i2am.pictures import colours
 from i2am.pictures.colours import colourise
 from i2am.pictures.overlay import overlay
@@ -173,6 +177,18 @@ def test_flat_maps_get_a_mark_and_no_amplified_noise() -> None:
     assert len(bar.info["i2am"]["ticks"]) == 1
 
 
+@pytest.mark.parametrize("picture", [np.zeros((8, 8, 3), np.uint8), torch.zeros(3, 8, 8), "picture.png"])
+def test_what_is_no_picture_is_refused(heat: Heat, picture: object) -> None:
+    text = f"got a {type(picture).__name__} and a Heat; Image.fromarray"
+    with pytest.raises(I2AMError, match=text):
+        overlay(picture, heat)  # type: ignore[arg-type]
+
+
+def test_swapped_arguments_are_refused(heat: Heat) -> None:
+    with pytest.raises(I2AMError, match=r"overlay takes a Pillow picture and a heat, .* got a Heat and a Image"):
+        overlay(heat, photo())  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
 def test_other_picture_modes(heat: Heat, mode: str) -> None:
     out = overlay(photo().convert(mode), heat, min_side=1)
@@ -191,3 +207,22 @@ def test_the_picture_may_have_another_size_than_the_heat(heat: Heat) -> None:
     y, x = np.average(np.indices(changed.shape).reshape(2, -1), axis=1, weights=changed.ravel())
     assert y == pytest.approx(0.3 * 192, abs=8)
     assert x == pytest.approx(72, abs=4)
+
+
+def test_a_picture_of_another_shape_is_refused(heat: Heat) -> None:
+    """Of a reference only where its size was recorded."""
+    wide = Image.new("RGB", (300, 60))
+    with pytest.raises(I2AMError, match="the picture is 300 x 60 pixels, but the recorded generated image is"):
+        overlay(wide, heat)
+    maps = JointRun({"cond": flux_like(3)}).record()
+    with pytest.raises(I2AMError, match="the picture is 300 x 60 pixels, but the recorded reference image is 64 x 80"):
+        overlay(wide, ulam(maps, "G2R"))
+    with pytest.raises(I2AMError, match="the picture is 300 x 60 pixels, but the recorded reference image is 64 x 80"):
+        overlay(wide, sram(maps, (0, 0)))
+    overlay(wide, ulam(run().maps, "G2R"))  # the reference's own size is unknown
+    overlay(Image.new("RGB", (65, 78)), ulam(maps, "G2R"))
+
+
+def test_what_is_no_look_is_refused(heat: Heat) -> None:
+    with pytest.raises(I2AMError, match=r"is a Look, such as Look\(colours='viridis'\), got 'inferno'"):
+        overlay(photo(), heat, look="inferno")  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from i2am.pictures.overlay import overlay
 
 @pytest.mark.parametrize("size", [(128, 96), (64, 64), (512, 384), (20, 300), (300, 20), (1, 1), (7, 900)])
 def test_labels_fit_at_any_size(heat: Heat, size: tuple[int, int]) -> None:
-    out = overlay(photo(*size), replace(heat, unplaced=(0.1, 0.2, 0.3)))
+    out = overlay(photo(*size), replace(heat, size=size, unplaced=(0.1, 0.2, 0.3)))
     left, top, right, bottom = out.info["i2am"]["box"]
     factor = out.info["i2am"]["factor"]
     assert (right - left, bottom - top) == (size[1] * factor, size[0] * factor)

@@ -82,7 +82,7 @@ def test_labels_are_one_a_panel() -> None:
         sheet_of(heat, None, "a\nb\nc")
     with pytest.raises(I2AMError, match="1 labels were given for 2 panels"):
         sheet_of(None, [photo(0), photo(1)], "a")
-    with pytest.raises(I2AMError, match="a heat, pictures or both"):
+    with pytest.raises(I2AMError, match="neither heat nor image is connected"):
         sheet_of(None, None)
 
 

@@ -1,0 +1,33 @@
+"""The thresholds that turn figures into words. Each is stated beside every sentence that rests on it."""
+
+from __future__ import annotations
+
+HARDLY = 0.5
+"""A part of the object that takes less attention than this multiple of what its area would get is hardly looked at."""
+SMALL = 0.04
+"""A part with less than this share of the object is too small to be spoken of."""
+SPILT = 1.0
+"""Where the object went is spilt if the inpainting mask holds less of it than this multiple of what its area would get."""
+ALIKE = 0.9
+"""Two maps are alike from this correlation on."""
+SHARP = 10.0
+"""A patch's map is sharp if its peak is at least this multiple of a uniform map; below `DIFFUSE` it is diffuse."""
+APART = 2.0
+"""Patches that lie further than this from where one copy of a region would have them, in cells, show no single copy."""
+DRAWN = 0.7
+"""A region is drawn alike from this local structure on; the demo model's card says how often that is right."""
+RECOLOURED = 25.0
+"""Mean colours that are further apart than this (ΔE*ab) are different colours."""
+SAME_PICTURE = 0.004
+"""Pictures are the same if their colours differ by no more than this on the mean, about one of 255 steps."""
+SAME_MASK = 0.98
+"""Masks are the same from this overlap (intersection over union) on."""
+OVERLAP = 0.5
+"""Masks that overlap less are others."""
+PLAIN = 0.03
+"""A region with less contrast than this has no structure that could be compared."""
+SHOWN = 0.5
+"""If less than this share of a region's copy lies within the picture, or of a region within what the tokens cover, nothing can
+be compared."""
+EVEN = 0.01
+"""A map whose standard deviation is below this share of its mean is even: it has no shape that could be compared."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import MaskError, UnavailableError
 from ..geometry.cells import cells_under
 from ..geometry.layout import TokenGrid
+from ..geometry.resample import area
 from ..levels.available import is_single
 from ..levels.choice import Choice
 from ..levels.marginal import ulam
@@ -22,12 +25,12 @@ from ..maps.kinds import Shown, all_shown
 from ..maps.value import AttributionMaps
 from .packing import pack
 
-FINE = 8_000_000
+FINE = 6_000_000
 """Patch maps are embedded with 16 bits up to this many bytes, else with 8."""
-
-
-MOST = 48_000_000
+MOST = 36_000_000
 """Patch maps that would take more bytes are coarsened, and the page says so."""
+REST = "rest: "
+"""What the side of a part that is no reference's is called, before the part's name."""
 
 
 class Embedded:
@@ -42,11 +45,11 @@ class Embedded:
         self.pairwise: list[dict[str, Any]] = []
         self.shown = [i for i, group in enumerate(maps.groups) if maps.steps_seen(group)]
         self.steps = [maps.steps_seen(maps.groups[i]) for i in self.shown]
-        for reference in range(len(maps.references)):
-            self._embed_marginals(reference)
+        self._every_head = self._every_group = True
+        self.rest = self._embed_levels(most // 3)
         bits = self._embed_pairwise(fine, most)
         self.quantisation = (
-            "The numbers in this page are rounded: each row of a map is stored as integers with a scale of its own, "
+            "The numbers shown here are rounded: each row of a map is stored as integers with a scale of its own, "
             f"16 bits for maps over steps, heads and layers, {bits} bits for patch maps. A patch map's value is off by at "
             f"most {100 / (2**bits - 1) / 2:.2g} % of its row's highest, not counting tokens without a place."
         )
@@ -68,6 +71,23 @@ class Embedded:
         except MaskError as error:
             self.notes.append(sentence(f"where the object went is not shown: {error}"))
             return None
+
+    def _embed_levels(self, most: int) -> list[str]:
+        """Embed all maps over steps, as finely as ``most`` bytes allow; returns the names of parts that are no reference's."""
+        while True:
+            self.marginals, self.unavailable, self.remarks = [], [], []
+            for reference in range(len(self.maps.references)):
+                self._embed_marginals(reference)
+            rest = self._embed_rest()
+            size = sum(len(entry["values"]["data"]) + len(entry["values"]["scales"]) for entry in self.marginals)
+            if size <= most or not self._every_group:
+                return rest
+            if self._every_head and any(entry["values"]["shape"][1] > 1 for entry in self.marginals):
+                self._every_head = False
+                self.notes.append("To keep this small, maps of the whole picture are embedded as their mean over heads.")
+            else:
+                self._every_group = False
+                self.notes.append("To keep this small, maps of the whole picture are embedded as their mean over steps.")
 
     def _embed_marginals(self, reference: int) -> None:
         """Embed the maps of one reference, and note why a side is missing."""
@@ -103,6 +123,19 @@ class Embedded:
         self.unavailable.append(missing)
         self.remarks.append(remarks)
 
+    def _embed_rest(self) -> list[str]:
+        """Embed what joint attention spends on parts that are no reference's, as sides of their own; returns their names."""
+        names: dict[str, None] = {}
+        for index, layer in enumerate(self.maps.layers):
+            if not self.maps.has("rest", layer.name, self.branch):
+                continue
+            kept = self.maps.marginal("rest", layer.name, self.branch)[self.image].numpy()
+            for i, name in enumerate(layer.rest):
+                values = pack(self._grouped(kept[:, :, i], 0), 16, 0)
+                self.marginals.append({"side": f"{REST}{name}", "reference": 0, "layer": index, "values": values})
+                names[name] = None
+        return list(names)
+
     def _leading(self, layer: LayerInfo, reference: int) -> int:
         return layer.references[reference].grid.leading
 
@@ -123,8 +156,10 @@ class Embedded:
         seen = np.asarray([self.maps.steps_seen(b, reference) for b in self.maps.bins], np.float32)
         edges = [start for start, _ in self.maps.bins]
         groups = [self.maps.groups[i] for i in self.shown]
-        if not {start for start, _ in self.maps.groups} <= set(edges):
+        if not self._every_group or not {start for start, _ in self.maps.groups} <= set(edges):
             groups = [(0, self.maps.run.steps)]
+        if not self._every_head:
+            values = values.mean(1, keepdims=True)
         out = []
         for start, stop in groups:
             inside = slice(bisect_left(edges, start), bisect_left(edges, stop))
@@ -133,32 +168,40 @@ class Embedded:
 
     def _embed_pairwise(self, fine: int, most: int) -> int:
         """Embed the patch maps, as finely as ``fine`` and ``most`` bytes allow; returns the bits per value."""
+        names = [x.name for x in self.maps.layers]
         found = [
-            (reference, index, layer)
+            (reference, names.index(layer.name) if layer.name in names else -1, layer)
             for reference, missing in enumerate(self.unavailable)
-            for index, layer in enumerate(self.maps.layers)
             if "SRAM" not in missing
-            and not is_single(layer, reference)
-            and layer.name in self.maps.pairwise_layers(self.branch, reference)
+            for layer in self.maps.pair_layers(self.branch, reference)
+            if not is_single(layer, reference)
         ]
-        heads, groups = self.maps.pairwise_heads == "heads", len(self.shown) > 1
+        heads, groups, block = self.maps.pairwise_heads == "heads", len(self.shown) > 1, 1
         bits = 16
-        while not self._packed_within(found, bits, heads, groups, fine if bits == 16 else most):
+        while not self._packed_within(found, bits, heads, groups, block, fine if bits == 16 else most):
             if bits == 16:
                 bits = 8
             elif heads:
                 heads = False
-                self.notes.append("To keep this page small, patch maps are embedded as their mean over heads.")
+                self.notes.append("To keep this small, patch maps are embedded as their mean over heads.")
             elif groups:
                 groups = False
-                self.notes.append("To keep this page small, patch maps are embedded as their mean over all steps.")
+                self.notes.append("To keep this small, patch maps are embedded as their mean over all steps.")
             else:
-                largest = max(found, key=lambda x: x[2].grid.placed * x[2].references[x[0]].grid.tokens)
-                found.remove(largest)
-                self.notes.append(f"To keep this page small, patch maps of layer {largest[2].name} are left out.")
+                spare = [x for x in found if sum(x[0] == other[0] for other in found) > 1]
+                if spare:
+                    largest = max(spare, key=lambda x: x[2].grid.placed * x[2].references[x[0]].grid.tokens)
+                    found.remove(largest)
+                    self.notes.append(f"To keep this small, patch maps of layer {largest[2].name} are left out.")
+                else:
+                    block += 1
+        if block > 1:
+            self.notes.append(f"To keep this small, patch maps are embedded in blocks of about {block} x {block} patches.")
         return bits
 
-    def _packed_within(self, found: list[tuple[int, int, LayerInfo]], bits: int, heads: bool, groups: bool, limit: int) -> bool:
+    def _packed_within(
+        self, found: list[tuple[int, int, LayerInfo]], bits: int, heads: bool, groups: bool, block: int, limit: int
+    ) -> bool:
         """Embed the patch maps with these settings; returns False as soon as they take more than ``limit`` bytes."""
         self.pairwise, size = [], 0
         for reference, index, layer in found:
@@ -168,12 +211,40 @@ class Embedded:
             if not groups:
                 steps = [self.maps.steps_seen(self.maps.groups[i], reference) for i in self.shown]
                 values = np.average(values, 0, steps)[None].astype(np.float32)
+            grids = _grids(layer, reference)
+            if block > 1:
+                values, grids = in_blocks(values, grids, block)
             packed = pack(values, bits, self._leading(layer, reference))
-            self.pairwise.append({"reference": reference, "layer": index, "values": packed})
+            self.pairwise.append({"reference": reference, "layer": index, "grids": grids, "values": packed})
             size += len(packed["data"]) + len(packed["scales"])
             if size > limit:
                 return False
         return True
+
+
+def _grids(layer: LayerInfo, reference: int) -> dict[str, Any]:
+    """The grids of a layer's patch maps, which may be coarser than its own."""
+    of = layer.references[reference].grid
+    return {
+        "generated": [layer.grid.rows, layer.grid.columns],
+        "reference": [of.rows, of.columns],
+        "leading": of.leading,
+    }
+
+
+def in_blocks(values: NDArray[np.float32], grids: dict[str, Any], block: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Patch maps (groups, heads, queries, leading + keys) on grids with ``block`` times fewer rows and columns, and these.
+
+    Queries become means, keys sums, both over the area that a new cell covers; leading keys stay.
+    """
+    leading, shape = grids["leading"], values.shape[:2]
+    rows, keys = ([-(-size // block) for size in grids[name]] for name in ("generated", "reference"))
+    whole = torch.from_numpy(values).flatten(0, 1)  # (groups * heads, queries, tokens)
+    whole = area(whole.movedim(2, 1).unflatten(2, grids["generated"]), (rows[0], rows[1])).flatten(2).movedim(1, 2)
+    placed = area(whole[..., leading:].unflatten(2, grids["reference"]), (keys[0], keys[1])).flatten(2)
+    placed = placed * (math.prod(grids["reference"]) / math.prod(keys))
+    out = torch.cat([whole[..., :leading], placed], 2).unflatten(0, shape)
+    return out.numpy(), {"generated": rows, "reference": keys, "leading": leading}
 
 
 def sentence(error: Exception | str) -> str:

@@ -1,15 +1,16 @@
-"""One sheet that answers a run's first question: where the reference's information went, and which parts of it were used."""
+"""One sheet that answers a run's first questions in words and maps: where the reference's information went, what was used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
-from torch import Tensor
 
-from ..errors import MaskError, UnavailableError
-from ..geometry.masks import mask_of
+from ..answers.answer import Answer, answer
+from ..answers.regions import Region
+from ..errors import I2AMError, MaskError, UnavailableError
+from ..geometry.masks import MaskLike, mask_of
 from ..levels.batch import images_of
 from ..levels.choice import EVERYTHING, Choice
 from ..levels.heat import Heat
@@ -18,67 +19,131 @@ from ..levels.mirror import mirror_of_object
 from ..levels.presets import preset_of
 from ..levels.selection import select
 from ..maps.value import AttributionMaps
-from ..pictures.backdrop import backdrop
-from ..pictures.marks import enlarge
-from ..pictures.matching import check_pictures, one_of, same_size
-from ..pictures.overlay import overlay
-from ..pictures.sheet import sheet
-from ..scores.imacs import Score, score_generated
+from ..numbers import typeset
+from ..pictures.backdrop import Given, backdrop, backdrop_name, known_references, reference_pictures
+from ..pictures.matching import check_pictures, one_of, pictures_of, same_size
+from ..pictures.sheet import headed, sheet
+from ..scores.imacs import Score, map_on_generated
 from ..scores.run import ImageScores, score_image
-
-TALL = 448
-"""The height of every picture on the sheet, in pixels."""
-PRINT = 25
-"""The labels' text size, in pixels: legible when a node shows the sheet at half its size."""
+from .joint_look import Shown, has_shares, joint_look
+from .sheet_parts import PRINT, drawn, labelled, tall
 
 
 @dataclass(frozen=True)
 class FirstLook:
-    """A sheet for each image of a run, all of one size, and the scores that the masks allow."""
+    """A sheet for each image of a run, all of one size, the scores that the masks allow, and what is said of each image."""
 
     sheets: list[Image.Image]
     scores: list[ImageScores]
+    answers: list[Answer]
+
+    @property
+    def text(self) -> str:
+        """The answers of all images, one after another."""
+        if len(self.answers) == 1:
+            return self.answers[0].text()
+        return "\n\n".join(f"Image {i}\n{one.text()}" for i, one in enumerate(self.answers))
 
 
 def first_look(
     maps: AttributionMaps,
-    generated: Sequence[Image.Image],
-    references: Sequence[Image.Image] | None = None,
-    inpaint_mask: Tensor | None = None,
-    reference_mask: Tensor | None = None,
+    generated: Image.Image | Sequence[Image.Image],
+    references: Image.Image | Given = None,
+    inpaint_mask: MaskLike | None = None,
+    reference_mask: MaskLike | None = None,
     choice: Choice = EVERYTHING,
+    *,
+    further: Sequence[Given] = (),
+    regions: Sequence[Region] = (),
 ) -> FirstLook:
-    """ULAM on both pictures, and what the masks allow: IMACS, and the mirror of the reference's object.
+    """The answer in words, ULAM on both pictures, and what the masks allow: IMACS, and the mirror of the reference's object.
+
+    Where references are in one sequence with text and picture, the sheet shows how attention was split between them; of
+    several references, which of them was taken from.
 
     Args:
         maps: a recording.
-        generated: the generated picture of every image of the run.
-        references: the reference pictures, one or one per image; None takes what the recording kept, else grey.
+        generated: the generated picture, or one of every image of the run.
+        references: the first reference's pictures, one or one per image; None takes what the recording kept, else grey.
+            Where the sheet shows one reference and no further pictures are given, those of the chosen one.
         inpaint_mask: (1 or images, H, W), 1 = repainted; None: what was given at recording, if anything.
         reference_mask: (1 or images, H, W), 1 = the object; or None.
         choice: what to take of the recording; its image is ignored, and all images are shown.
+        further: likewise the pictures of the second reference, the third and so on.
+        regions: parts of references that a person named; the answer says of each whether it arrived.
 
     Raises:
         UnavailableError: the run has no such branch or reference.
         I2AMError: pictures or masks do not fit the run.
     """
     select(maps, preset_of("default"), choice)
-    scores, sheets = [], []
+    given = tuple(None if one is None else pictures_of(one, "picture of a reference") for one in (references, *further))
+    generated = pictures_of(generated, "generated picture")
+    _check_first(maps, given[0])
+    if reference_mask is not None:
+        mask_of(reference_mask, 0, maps.images, "reference mask")  # refuses one that does not fit the run
+    scores, sheets, answers = [], [], []
     for image in images_of(maps, -1):
         own = choice.on_image(image)
         notes: list[str] = []
         scored = _scores(maps, inpaint_mask, reference_mask, own, notes)
         scores += [] if scored is None else [scored]
-        sheets.append(_sheet(maps, generated, references, reference_mask, own, notes))
-    return FirstLook(same_size(sheets), scores)
+        answers.append(_answer(maps, generated, given, inpaint_mask, reference_mask, own, regions))
+        drawn_sheet = _sheet(maps, generated, given, reference_mask, own, notes)
+        sheets.append(headed(drawn_sheet, *_told(answers[-1]), PRINT))
+    return FirstLook(same_size(sheets), scores, answers)
+
+
+def _answer(
+    maps: AttributionMaps,
+    generated: Sequence[Image.Image],
+    given: Sequence[Given],
+    inpaint: MaskLike | None,
+    reference: MaskLike | None,
+    choice: Choice,
+    regions: Sequence[Region],
+) -> Answer:
+    """What is said of one image; a reference whose picture is neither given nor kept is not known."""
+    kept = reference_pictures(maps, given, choice.image)
+    masks = [
+        None if mask is None else mask_of(mask, choice.image, maps.images, name)
+        for mask, name in ((inpaint, "inpainting mask"), (reference, "reference mask"))
+    ]
+    return answer(
+        maps,
+        one_of(generated, choice.image, maps.images),
+        [picture if there else None for picture, there in zip(kept, known_references(maps, given), strict=True)],
+        choice,
+        inpaint_mask=masks[0],
+        reference_mask=masks[1],
+        regions=regions,
+    )
+
+
+def _told(found: Answer) -> tuple[list[str], list[str]]:
+    """What was asked for and cannot be said, then the findings; and the suggestions."""
+    tips = [one.text for one in found.said if one.topic == "next"]
+    return [*found.unanswered, *(one.text for one in found.said if one.topic != "next")], tips
+
+
+def _check_first(maps: AttributionMaps, pictures: Given) -> None:
+    """Refuse pictures of all references where those of the first are expected."""
+    if pictures is not None and len(pictures) == len(maps.references) and len(pictures) not in (1, maps.images):
+        raise I2AMError(
+            f"references are the pictures of the first reference, one or one for each of {maps.images} image(s), got "
+            f"{len(pictures)}; give those of the others apart: first_look(maps, generated, first, further=[[second], …])"
+        )
 
 
 def _scores(
-    maps: AttributionMaps, inpaint: Tensor | None, reference: Tensor | None, choice: Choice, notes: list[str]
+    maps: AttributionMaps, inpaint: MaskLike | None, reference: MaskLike | None, choice: Choice, notes: list[str]
 ) -> ImageScores | None:
     """The scores, also put into words in the notes; or None, with a note that says why."""
     if inpaint is None and reference is None and maps.inpaint_mask is None:
         notes.append("Connect the masks to score the maps (IMACS).")
+        return None
+    if inpaint is None and maps.inpaint_mask is None:
+        notes.append("no IMACS: both scores need the inpainting mask too; connect it.")
         return None
     try:
         scored = score_image(maps, inpaint, reference, choice)
@@ -89,7 +154,7 @@ def _scores(
     if reference is not None and "g" in scored.masks:
         mask = mask_of(reference, choice.image, maps.images, "reference mask")
         try:
-            score, _ = score_generated(maps, scored.masks["g"], mask, choice, side="mirror")
+            score = map_on_generated(maps, scored.masks["g"], mask, choice, side="mirror").score()
         except (MaskError, UnavailableError):  # the sheet says why there is no mirror
             return scored
         notes.insert(1, _score_line("g", "the mirror", score))
@@ -99,36 +164,75 @@ def _scores(
 def _sheet(
     maps: AttributionMaps,
     generated: Sequence[Image.Image],
-    references: Sequence[Image.Image] | None,
-    reference_mask: Tensor | None,
+    given: Sequence[Given],
+    reference_mask: MaskLike | None,
     choice: Choice,
     said: Sequence[str],
 ) -> Image.Image:
+    """The sheet of one image."""
     picture = one_of(generated, choice.image, maps.images)
-    items = [(_tall(picture), "generated")]
     missing: dict[str, list[str]] = {}  # missing maps by reason
-    on_generated = {}
+    shares = has_shares(maps, choice)
+    heats = _on_generated(maps, reference_mask, choice, missing, shares and len(maps.references) > 1)
+    for heat in heats.values():
+        check_pictures(heat, [picture])
+    if shares:
+        shown = [Shown(one, _origin(maps, i, given)) for i, one in enumerate(reference_pictures(maps, given, choice.image))]
+        notes = [*said, *_reasons(missing)]
+        return joint_look(maps, picture, shown, choice, further=heats, notes=notes, title=_title(maps, choice))
+    on_generated = [(drawn(picture, heat), labelled(label, heat, maps.notes)) for label, heat in heats.items()]
+    items = [(tall(picture), "generated"), *on_generated, *_on_reference(maps, picture, given, choice, missing)]
+    notes = list(dict.fromkeys([*said, *_reasons(missing), *maps.notes]))
+    return sheet(items, len(items), _title(maps, choice), notes=notes, text=PRINT)
+
+
+def _on_generated(
+    maps: AttributionMaps, reference_mask: MaskLike | None, choice: Choice, missing: dict[str, list[str]], several: bool
+) -> dict[str, Heat]:
+    """The maps that go on the generated picture, by label: of several references the mirror alone."""
+    found: dict[str, Heat | None] = {}
     if reference_mask is not None:
-        on_generated["mirror: where the object went"] = _mirror(maps, reference_mask, choice, missing)
-    on_generated |= {
-        f"{side}: where all of the reference went": _map(maps, side, choice, missing) for side in ("R2G", "R2G-balanced")
-    }
-    for label, heat in on_generated.items():
-        if heat is not None:
-            check_pictures(heat, [picture])
-            items.append((_drawn(picture, heat), f"{label}\n{_remark(heat)}"))
-    index = choice.reference
+        on = f" on {maps.references[choice.reference].name}" if several else ""
+        found[f"mirror: where the object{on} went"] = _mirror(maps, reference_mask, choice, missing)
+    if not several:
+        for side in ("R2G", "R2G-balanced"):
+            found[f"{side}: where all of the reference went"] = _map(maps, side, choice, missing)
+    return {label: heat for label, heat in found.items() if heat is not None}
+
+
+def _on_reference(
+    maps: AttributionMaps, picture: Image.Image, given: Sequence[Given], choice: Choice, missing: dict[str, list[str]]
+) -> Iterator[tuple[Image.Image, str]]:
+    """The chosen reference, if there is anything to see of it, and its G2R, with their labels."""
+    references, index = given[0], choice.reference
+    if any(pictures is not None for pictures in given[1:]):
+        references = [reference_pictures(maps, given, choice.image)[index]]
     size = maps.references[index].grid.picture or (picture.height, picture.width)
     kept = backdrop(maps, "reference", index, size)
     shown = kept if references is None else one_of(references, choice.image, maps.images)
     if references is not None or maps.references[index].grid.placed:
-        items.append((_tall(shown), "reference"))
+        yield tall(shown), "reference"
     heat = _map(maps, "G2R", choice, missing)
     if heat is not None:
-        items.append((_drawn(shown, heat), f"G2R: what was used\n{_remark(heat)}"))
-    notes = [f"no {', '.join(sides)}: {reason}" for reason, sides in missing.items()]
-    title = "Attribution" if maps.images == 1 else f"Attribution · image {choice.image}"
-    return sheet(items, len(items), title, notes=list(dict.fromkeys([*said, *notes, *maps.notes])), text=PRINT)
+        yield drawn(shown, heat), labelled("G2R: what was used", heat, maps.notes)
+
+
+def _reasons(missing: dict[str, list[str]]) -> list[str]:
+    """Which maps there are not, and why."""
+    return [f"no {', '.join(sides)}: {reason}" for reason, sides in missing.items()]
+
+
+def _title(maps: AttributionMaps, choice: Choice) -> str:
+    return "Attribution" if maps.images == 1 else f"Attribution · image {choice.image}"
+
+
+def _origin(maps: AttributionMaps, reference: int, given: Sequence[Given]) -> str:
+    """Where a reference's picture is from, if it was not given."""
+    if reference < len(given) and given[reference] is not None:
+        return ""
+    if backdrop_name("reference", reference) not in maps.thumbnails:
+        return "no picture of it was given"
+    return str(maps.run.extra.get("reference_pictures", ""))
 
 
 def _map(maps: AttributionMaps, side: str, choice: Choice, missing: dict[str, list[str]]) -> Heat | None:
@@ -140,27 +244,13 @@ def _map(maps: AttributionMaps, side: str, choice: Choice, missing: dict[str, li
         return None
 
 
-def _mirror(maps: AttributionMaps, reference_mask: Tensor, choice: Choice, missing: dict[str, list[str]]) -> Heat | None:
+def _mirror(maps: AttributionMaps, reference_mask: MaskLike, choice: Choice, missing: dict[str, list[str]]) -> Heat | None:
     """The mirror of the object; or None, with the reason put into ``missing``."""
     try:
         return mirror_of_object(maps, reference_mask, choice)
     except (MaskError, UnavailableError) as error:
         missing.setdefault(str(error).removeprefix("mirror is unavailable: "), []).append("mirror")
         return None
-
-
-def _tall(picture: Image.Image) -> Image.Image:
-    base = enlarge(picture, TALL)[0] if picture.height < TALL else picture
-    return base.resize((max(1, round(base.width * TALL / base.height)), TALL), Image.Resampling.LANCZOS)
-
-
-def _drawn(picture: Image.Image, heat: Heat) -> Image.Image:
-    return overlay(_tall(picture), heat, colour_bar=False, caption=False, min_side=1)
-
-
-def _remark(heat: Heat) -> str:
-    unplaced = f"{heat.unplaced[0]:.0%} on tokens without a place" if heat.unplaced else ""
-    return " · ".join([*heat.notes, *([unplaced] if unplaced else [])]) or " "
 
 
 def _score_line(letter: str, of: str, s: Score) -> str:
@@ -171,8 +261,10 @@ def _score_line(letter: str, of: str, s: Score) -> str:
     """
     if s.score is None:
         return f"IMACS_{letter}: none ({'; '.join(s.notes)})"
-    chance = [f"{name} {value:.2f}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None]
+    chance = [
+        f"{name} {typeset(value, 2)}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None
+    ]
     beside = f" ({', '.join(chance)})" if chance else ""
     auc = "" if s.auc is None else f", AUC {s.auc:.2f}"
     name = f"IMACS_{letter} of {of}" if of else f"IMACS_{letter}"
-    return f"{name} {s.score:.2f}{beside}{auc}".replace("-", "−")
+    return f"{name} {typeset(s.score, 2)}{beside}{auc}".replace("-", "−")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..data.names import KEPT, is_reserved
 from ..errors import I2AMError
 
 _FORBIDDEN = re.compile('[\x00-\x1f\x7f\ud800-\udfff:*?"<>|]')
@@ -18,22 +19,31 @@ def check_prefix(prefix: str) -> str:
     """Check that a file name prefix, with subfolders, stays in its folder; returns it with "/" as separator.
 
     Raises:
-        I2AMError: it is empty, absolute, climbs with "..", or holds characters that some file systems do not allow.
+        I2AMError: it is empty, absolute, climbs with "..", or no file can be called so on some system: it holds characters
+            that file names cannot have, or a part of it ends with a dot or a space or is one that Windows keeps for a device.
 
     >>> check_prefix(" I2AM/maps ")
     'I2AM/maps'
     >>> check_prefix("../maps")
     Traceback (most recent call last):
-    i2am.errors.I2AMError: the file name prefix '../maps' leads out of the output folder; give one such as I2AM/maps
+    i2am.I2AMError: the file name prefix '../maps' leads out of the output folder; give one such as I2AM/maps
     """
     _check_length(prefix, "file name prefix", LONGEST_PREFIX)
     parts = prefix.strip().replace("\\", "/").split("/")
     if not parts[-1] or not any(part.strip(".") for part in parts):
-        raise I2AMError(f"a file name prefix such as I2AM/maps is needed, got {prefix!r}")
+        raise I2AMError(f"the file name prefix {prefix!r} has no name; give one such as I2AM/maps")
     if parts[0] in ("", "~") or ".." in parts or "." in parts:
         raise I2AMError(f"the file name prefix {prefix!r} leads out of the output folder; give one such as I2AM/maps")
     if _FORBIDDEN.search(prefix):
         raise I2AMError(f'the file name prefix {prefix!r} holds one of :*?"<>| or a control character; leave those out')
+    for part in parts:
+        if part.endswith((".", " ")):
+            raise I2AMError(
+                f"the file name prefix {prefix!r} has {part!r}, which ends with a {'dot' if part.endswith('.') else 'space'}: "
+                f"Windows leaves it out, so that this would be another file there; leave it out"
+            )
+        if is_reserved(part):
+            raise I2AMError(f"the file name prefix {prefix!r} has {part!r}, which {KEPT}; give another, such as I2AM/maps")
     return "/".join(parts)
 
 

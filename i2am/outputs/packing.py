@@ -1,8 +1,7 @@
-"""Arrays packed for a page: small integers with scales, deflated, in base64."""
+"""Arrays packed for the viewer: small integers with scales, deflated."""
 
 from __future__ import annotations
 
-import base64
 import zlib
 from typing import Any
 
@@ -14,9 +13,9 @@ def pack(values: NDArray[np.floating[Any]], bits: int, leading: int = 0) -> dict
     """Values >= 0 of any shape as integers of 8 or 16 bits with float32 scales for each row (the last axis).
 
     The first ``leading`` values of each row have a scale of their own: a token without a place may hold most of a row, and
-    must not make the others coarse. The integers are little-endian, row-major, deflated and in base64; the scales are in
-    base64, for each row first that of the leading values, if any, then that of the others. A value read back is off by at
-    most half its scale: the highest value with the same scale / (2 ** bits - 1) / 2.
+    must not make the others coarse. ``data`` are the integers, little-endian, row-major and deflated; ``scales`` are for each
+    row first that of the leading values, if any, then that of the others. A value read back is off by at most half its scale:
+    the highest value with the same scale / (2 ** bits - 1) / 2.
     """
     top = 2**bits - 1
     values = np.maximum(values, 0, dtype=np.float32)
@@ -28,11 +27,6 @@ def pack(values: NDArray[np.floating[Any]], bits: int, leading: int = 0) -> dict
         "shape": list(values.shape),
         "leading": leading if len(parts) > 1 else 0,
         "dtype": f"uint{bits}",
-        "scales": base64_of(scales.tobytes()),
-        "data": base64_of(zlib.compress(steps.astype(f"<u{bits // 8}").tobytes())),
+        "scales": scales.tobytes(),
+        "data": zlib.compress(steps.astype(f"<u{bits // 8}").tobytes()),
     }
-
-
-def base64_of(raw: bytes) -> str:
-    """Bytes as base64 text."""
-    return base64.b64encode(raw).decode("ascii")

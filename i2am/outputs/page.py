@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..answers.answer import Answer
 from ..errors import I2AMError, shown
+from .viewer_file import viewer_file
 
 LONGEST_TITLE = 300
 """Characters of the heading, and of the line below it."""
 
 
-def page_of(data: Mapping[str, Any]) -> str:
-    """The HTML of a page that shows what `viewer_data` made.
+def page_of(data: Mapping[str, Any], said: Answer | None = None) -> str:
+    """The HTML of a page that shows what `viewer_data` made, below the answer in words if there is one.
 
     Raises:
         I2AMError: the viewer's files are missing.
@@ -33,25 +35,15 @@ def page_of(data: Mapping[str, Any]) -> str:
         source = re.sub(r'(\bfrom\s+)"\./', r'\1"i2am/', file.read_text(encoding="utf-8"))
         modules[f"i2am/{file.name}"] = f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
     style = "\n".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.css")))
-    # in ASCII alone, since a half of a surrogate pair could not be written, and an escape can
-    content = json.dumps(_shown(data), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "title": html.escape(shown(data["title"], LONGEST_TITLE)),
         "about": html.escape(shown(_about(data["run"]), LONGEST_TITLE)),
+        "answer": _in_words(said),
         "style": style,
         "modules": json.dumps({"imports": modules}),
-        "data": content,
+        "data": base64.b64encode(viewer_file(data)).decode("ascii"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], PAGE)
-
-
-def _shown(value: Any) -> Any:
-    """Plain data with its texts, keys included, ready to be shown; they are as long as they are."""
-    if isinstance(value, str):
-        return shown(value, max(len(value) * 6, 1))  # an escape has at most six characters
-    if isinstance(value, Mapping):
-        return {_shown(key): _shown(inner) for key, inner in value.items()}
-    return [_shown(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _viewer_folder() -> Path:
@@ -61,6 +53,17 @@ def _viewer_folder() -> Path:
         if (folder / "viewer.js").is_file():
             return folder
     raise I2AMError(f"the viewer's files are neither in {here / '_viewer'} nor in {here.parent / 'web' / 'viewer'}; reinstall")
+
+
+def _in_words(said: Answer | None) -> str:
+    """An answer as HTML, with the rules behind it and what cannot be said folded; nothing where nothing is said."""
+    if said is None or not (said.sentences or said.missing):
+        return ""
+    below = (*said.rules, *(line for line in said.missing if line not in said.unanswered))
+    parts = ((*said.unanswered, *said.sentences), below)
+    lines, rules = ("".join(f"<li>{html.escape(one)}</li>" for one in part) for part in parts)
+    details = f"<details><summary>How figures became words</summary><ul>{rules}</ul></details>"
+    return f'<section class="i2am-answer"><ul>{lines}</ul>{details}</section>'
 
 
 def _about(run: Mapping[str, Any]) -> str:
@@ -89,8 +92,9 @@ PAGE = """<!doctype html>
 </head>
 <body class="i2am-page">
 <header><h1>{{title}}</h1><p>{{about}}</p></header>
+{{answer}}
 <main id="viewer"><p>This page needs JavaScript and a browser from 2023 or later.</p></main>
-<script type="application/json" id="data">{{data}}</script>
+<script type="application/octet-stream;base64" id="data">{{data}}</script>
 <script type="module">
 import { startPage } from "i2am/page.js";
 startPage(document.getElementById("viewer"), document.getElementById("data"));

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..levels.heat import Heat, normalise
 from ..maps.value import AttributionMaps
+from ..numbers import typeset
 from ..pictures.backdrop import backdrop
 from ..pictures.lettering import INK, PAPER, QUIET, draw_text, line_height, text_width, wrap
 from ..pictures.look import Look
@@ -91,7 +92,7 @@ def _number(value: float | None) -> str:
     >>> _number(-0.25), _number(None)
     ('−0.250', '–')
     """
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    return "–" if value is None else typeset(value, 3)
 
 
 def _scale(out: Image.Image, y: int, score: Score) -> int:

@@ -1,4 +1,4 @@
-"""What the viewer shows, as plain JSON values: maps as quantised arrays, pictures as PNG, notes and facts."""
+"""What the viewer shows: maps as quantised arrays, pictures as files, notes and facts, all plain values and bytes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import I2AMError
+from ..errors import I2AMError, UnavailableError
 from ..geometry.layout import TokenGrid
 from ..geometry.resample import area
+from ..geometry.shapes import check_shape
 from ..levels.available import SINGLE, is_single
 from ..levels.grids import common_grid, reference_grid
 from ..levels.patch import DIFFUSE
 from ..levels.presets import THRESHOLD
 from ..maps.facts import LayerInfo
-from ..maps.kinds import Shown, all_shown
+from ..maps.kinds import Shown, all_shown, shown_as
 from ..maps.value import AttributionMaps
+from ..pictures.parts import colour_of_reference, colours_run_out
 from .embedded import FINE, MOST, Embedded, sentence
-from .packing import base64_of
+from .viewer_file import VERSION
 
+MOST_OF_PICTURE = 1_200_000
+"""Bytes of a picture that is kept as it is."""
+LONGEST = 1536
+"""Pixels of the longer side of others."""
 NOTES = (
     "The maps say where the model looked. Attended is not caused: only an intervention, such as an edited reference "
     "with the same noise, shows causes.",
@@ -50,35 +56,41 @@ def viewer_data(
     fine: int = FINE,
     most: int = MOST,
 ) -> dict[str, Any]:
-    """What web/viewer/viewer.js shows, as plain JSON values (its form is described there).
+    """What web/viewer/viewer.js shows, as plain values and bytes (its form is described there), for `viewer_file`.
 
     Args:
         reference_mask: (H, W), 1 = the object on the first reference: the page then opens with where it went.
         fine: patch maps keep 16 bits up to this many bytes.
-        most: patch maps that would take more bytes with 8 bits are coarsened, with a note.
+        most: patch maps that would take more bytes with 8 bits are coarsened, with a note; so are other maps that would take
+            more than a third of it.
 
     Raises:
-        I2AMError: the number of reference pictures is not that of the recording, or nothing can be shown.
+        I2AMError: the number of reference pictures is not that of the recording, one is of another shape than was recorded, or
+            nothing can be shown.
+        UnavailableError: the branch was not recorded, or there is no such image.
     """
+    check_recorded(maps, branch, image)
     if len(references) != len(maps.references):
         raise I2AMError(f"the recording has {len(maps.references)} reference(s), but {len(references)} picture(s) were given")
+    _check_shapes(maps, generated, references)
     embedded = Embedded(maps, branch, image, fine, most)
     common = common_grid(maps, "generated")
     grids = [reference_grid(maps, i) for i in range(len(references))]
     objects = [embedded.object_under(reference_mask, grids[0]), *[None] * (len(references) - 1)]
     return {
         "format": "i2am-viewer",
-        "version": 2,
+        "version": VERSION,
         "title": title,
         "threshold": THRESHOLD,
         "diffuse": DIFFUSE,
-        "kinds": [_kind(shown) for _, shown in all_shown()],
-        "generated": _picture(generated) | _grid(common),
+        "kinds": [*(_kind(shown) for _, shown in all_shown()), *_shares(maps, embedded)],
+        "generated": _picture(generated) | _grid(common) | {"edge": list(common.edge)},
         "references": [
             _picture(picture)
             | _grid(grid)
             | {
                 "name": reference.name,
+                "colour": "#{:02x}{:02x}{:02x}".format(*colour_of_reference(i)),
                 "leading": grid.leading,
                 "steps": [maps.steps_seen(maps.groups[group], i) for group in embedded.shown],
                 "object": objects[i],
@@ -87,7 +99,8 @@ def viewer_data(
             }
             for i, (picture, reference, grid) in enumerate(zip(references, maps.references, grids, strict=True))
         ],
-        "layers": [_layer(x) for x in maps.layers],
+        "layers": [_layer(x) | {"default": x in maps.default_layers} for x in maps.layers],
+        "rest": embedded.rest,
         "groups": embedded.groups(),
         "marginals": embedded.marginals,
         "pairwise": embedded.pairwise,
@@ -95,9 +108,31 @@ def viewer_data(
         "scores": _plain(scores),
         "pictures": [{"name": name} | _picture(picture) for name, picture in (images or {}).items()],
         "run": _run(maps, branch, image),
-        "notes": [*NOTES, *_layer_notes(maps, common), *map(sentence, maps.notes), *embedded.notes],
+        "notes": [*NOTES, *_layer_notes(maps, common), *map(sentence, [*_colour_notes(maps), *maps.notes]), *embedded.notes],
         "quantisation": embedded.quantisation,
     }
+
+
+def check_recorded(maps: AttributionMaps, branch: str, image: int) -> None:
+    """Refuse what is no recording, and a branch or image that it does not have.
+
+    Raises:
+        I2AMError: ``maps`` are none.
+        UnavailableError: names what there is.
+    """
+    if not isinstance(maps, AttributionMaps):
+        raise I2AMError(f"what to show are the maps of a recording, such as recording.maps, got a {type(maps).__name__}")
+    if branch not in maps.branches:
+        raise UnavailableError(f"branch {branch!r} was not recorded; recorded: {', '.join(maps.branches)}")
+    if not isinstance(image, int) or not 0 <= image < maps.images:
+        raise UnavailableError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
+
+
+def _check_shapes(maps: AttributionMaps, generated: Image.Image, references: Sequence[Image.Image]) -> None:
+    check_shape("picture", (generated.height, generated.width), maps.generated_size, "recorded generated image")
+    for i, (picture, reference) in enumerate(zip(references, maps.references, strict=True), 1):
+        known = reference.grid.picture or (0, 0)
+        check_shape(f"picture of reference {i}", (picture.height, picture.width), known, f"recorded reference {i}")
 
 
 def _kind(shown: Shown) -> dict[str, Any]:
@@ -113,6 +148,12 @@ def _kind(shown: Shown) -> dict[str, Any]:
         "resize": shown.resize,
         "rank": shown.rank,
     }
+
+
+def _shares(maps: AttributionMaps, embedded: Embedded) -> list[dict[str, Any]]:
+    """The map of which reference was taken from, where there are several and their shares are known; the page opens with it."""
+    _, shown = shown_as("which reference")
+    return [_kind(shown) | {"rank": 0.5}] if embedded.rest and len(maps.references) > 1 else []
 
 
 def _grid(grid: TokenGrid) -> dict[str, Any]:
@@ -141,6 +182,10 @@ def _layer_notes(maps: AttributionMaps, common: TokenGrid) -> list[str]:
     if any(is_single(x, i) for x in maps.layers for i in range(len(maps.references))):
         notes.append(f"Some layers see a {SINGLE}.")
     return notes
+
+
+def _colour_notes(maps: AttributionMaps) -> list[str]:
+    return [note] if (note := colours_run_out(len(maps.references))) else []
 
 
 def _truth(truth: Tensor, grid: TokenGrid, size: tuple[int, int]) -> list[list[float] | None]:
@@ -202,10 +247,12 @@ def _number(value: float) -> float | str | None:
 
 
 def _picture(picture: Image.Image) -> dict[str, Any]:
-    file = io.BytesIO()
-    picture.convert("RGB").save(file, "PNG", optimize=True)
-    return {
-        "src": f"data:image/png;base64,{base64_of(file.getvalue())}",
-        "width": picture.width,
-        "height": picture.height,
-    }
+    """A picture as PNG; a large one as JPEG, no longer than `LONGEST` pixels. Width and height are the picture's own."""
+    file, kind = io.BytesIO(), "png"
+    shown = picture.convert("RGB")
+    shown.save(file, "PNG", optimize=True)
+    if file.tell() > MOST_OF_PICTURE:
+        file, kind = io.BytesIO(), "jpeg"
+        shown.thumbnail((LONGEST, LONGEST))
+        shown.save(file, "JPEG", quality=92, subsampling=0)
+    return {"src": file.getvalue(), "type": f"image/{kind}", "width": picture.width, "height": picture.height}

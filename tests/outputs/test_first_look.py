@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from joint_run import JointRun, flux_like
 from levels_run import Run, run
 from PIL import Image
 
+from i2am.answers import Region, answer
 from i2am.errors import I2AMError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.levels.choice import Choice
-from i2am.outputs.first_look import TALL, first_look
-from i2am.pictures.sheet import sheet
-from i2am.scores.imacs import score_generated
+from i2am.outputs.first_look import first_look
+from i2am.outputs.sheet_parts import TALL
+from i2am.pictures.sheet import headed, sheet
+from i2am.scores.imacs import map_on_generated
 from i2am.scores.run import score_image
 
 INSIDE = torch.zeros(1, 24, 16)
@@ -72,7 +75,7 @@ def test_the_objects_mask_adds_where_it_went(drawn: Drawn) -> None:
     assert with_mask[:2] == ["generated", "mirror: where the object went"]
     assert without == with_mask[:1] + with_mask[2:]
     assert not any(line.startswith("no mirror") for line in drawn.notes)
-    score, _ = score_generated(run().maps, INSIDE, OBJECT, side="mirror")
+    score = map_on_generated(run().maps, INSIDE, OBJECT, side="mirror").score()
     assert score.score is not None
     told = [line for line in drawn.notes if line.startswith("IMACS_g of the mirror")]
     assert len(told) == 2  # one per image of the batch, and none without the object's mask
@@ -122,3 +125,57 @@ def test_a_choice_that_does_not_exist_is_refused() -> None:
         first_look(run().maps, [SHOWN], choice=Choice(reference=7))
     with pytest.raises(I2AMError, match="branch 'other' was not recorded"):
         first_look(run().maps, [SHOWN], choice=Choice(branch="other"))
+
+
+def test_a_reference_mask_alone_shows_where_its_object_went(drawn: Drawn) -> None:
+    """Even one that covers the whole reference, which no score could be made of."""
+    for mask in (OBJECT, torch.ones(1, 30, 50), Image.new("L", (100, 60), 255)):
+        drawn.labels.clear()
+        drawn.notes.clear()
+        assert first_look(run().maps, [SHOWN], [GARMENT], reference_mask=mask).scores == []
+        assert drawn.labels[0][:2] == ["generated", "mirror: where the object went"]
+        assert drawn.notes[0] == "no IMACS: both scores need the inpainting mask too; connect it."
+    with pytest.raises(I2AMError, match="reference mask holds 3 masks"):
+        first_look(run().maps, [SHOWN], reference_mask=torch.ones(3, 30, 50))
+
+
+def test_bare_pictures_and_what_are_none() -> None:
+    maps = JointRun({"cond": flux_like(3)}, images=1).record()
+    shirt, shoes = Image.new("RGB", (64, 80)), Image.new("RGB", (48, 32))
+    bare, listed = first_look(maps, SHOWN, shirt, further=[shoes]), first_look(maps, [SHOWN], [shirt], further=[[shoes]])
+    assert np.array_equal(np.asarray(bare.sheets[0]), np.asarray(listed.sheets[0]))
+    with pytest.raises(
+        I2AMError, match=r"pictures of the first reference.*got 2; give those of the others .*further=\[\[second\]"
+    ):
+        first_look(maps, [SHOWN], [shirt, shoes])
+    with pytest.raises(I2AMError, match="generated picture is a Pillow picture, got a ndarray"):
+        first_look(maps, np.zeros((96, 64, 3), np.uint8))  # type: ignore[arg-type]
+
+
+def test_the_sheet_opens_with_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[list[str], list[str]]] = []
+
+    def spy(body: Image.Image, lines: list[str], further: list[str], text: int) -> Image.Image:
+        told.append((lines, further))
+        return headed(body, lines, further, text)
+
+    monkeypatch.setattr("i2am.outputs.first_look.headed", spy)
+    maps = run().maps
+    logo = Region("logo", OBJECT[0])
+    look = first_look(maps, [SHOWN], [GARMENT], INSIDE, OBJECT, regions=[logo])
+    for image, (lines, further) in enumerate(told):
+        masks = {"inpaint_mask": INSIDE[0], "reference_mask": OBJECT[0]}
+        found = answer(maps, SHOWN, [GARMENT, None], Choice(image=image), **masks, regions=[logo])
+        assert lines + further == found.sentences == look.answers[image].sentences
+        assert lines[0].startswith("logo: ")
+        assert f"Image {image}\n{found.text()}" in look.text
+
+
+def test_a_heading_moves_the_sheets_cells_down_with_it() -> None:
+    body = sheet([(SHOWN, "one"), (GARMENT, "two")])
+    below = headed(body, ["a line"], [], 20)
+    down = below.height - body.height
+    assert down > 20
+    assert below.info["cells"] == tuple((a, b + down, c, d + down) for a, b, c, d in body.info["cells"])
+    assert np.array_equal(np.asarray(below)[down:], np.asarray(body))
+    assert headed(body, [], [], 20) is body

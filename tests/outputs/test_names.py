@@ -15,9 +15,32 @@ from i2am.outputs.names import check_prefix, inside
 PARTS = st.sampled_from(["..", ".", "", "a", "maps", "~", "/", "\\", "c:", "%year%", " ", "\0", "…"])
 
 
-@pytest.mark.parametrize("name", ["maps", "I2AM/maps", "I2AM\\maps", "%year%-%month%/shirt", "a.b/c d", "x..y"])
+@pytest.mark.parametrize(
+    "name",
+    ["maps", "I2AM/maps", "I2AM\\maps", "%year%-%month%/shirt", "a.b/c d", "x..y", "console/auxiliary", "com10", ".hidden"],
+)
 def test_ordinary_prefixes_stay_as_they_are(name: str) -> None:
     assert check_prefix(name) == name.replace("\\", "/")
+
+
+@pytest.mark.parametrize(
+    "name", ["CON", "nul", "I2AM/COM1", "aux/scores", "Lpt9.old", "con .x", "I2AM\\PRN.csv", "com¹", "CONIN$"]
+)
+def test_names_that_windows_keeps_are_refused(name: str) -> None:
+    with pytest.raises(I2AMError, match="is a name that Windows keeps for a device; give another"):
+        check_prefix(name)
+
+
+@pytest.mark.parametrize(("name", "sign"), [("scores.", "dot"), ("a./b", "dot"), ("a /b", "space"), ("I2AM/x...", "dot")])
+def test_names_that_end_with_a_dot_or_a_space_are_refused(name: str, sign: str) -> None:
+    with pytest.raises(I2AMError, match=f"which ends with a {sign}: Windows leaves it out"):
+        check_prefix(name)
+
+
+@pytest.mark.parametrize("sign", [*'<>:"|?*', "\t", "\x7f"])
+def test_signs_that_file_names_cannot_have_everywhere_are_refused(sign: str) -> None:
+    with pytest.raises(I2AMError, match="leave those out"):
+        check_prefix(f"I2AM/a{sign}b")
 
 
 @given(st.lists(PARTS, min_size=1, max_size=6), st.sampled_from(["/", "\\", ""]))

@@ -7,13 +7,16 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from report_case import PICTURES, SHIRT, UNEVEN, picture, read, record, unpack
+from joint_run import JointRun, flux_like
+from PIL import Image
+from report_case import PICTURES, SHIRT, UNEVEN, data_of, picture, read, record, unpack
 
-from i2am.errors import I2AMError
+from i2am.errors import I2AMError, UnavailableError
 from i2am.geometry.layout import Layout, TokenGrid
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.packing import pack
@@ -37,7 +40,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(maps: AttributionMaps, tmp_p
     sources = {name: base64.b64decode(url.split(",", 1)[1]).decode() for name, url in modules.items()}
     assert set(sources) >= {"i2am/viewer.js", "i2am/maths.js", "i2am/page.js"}
     assert found.loads == []  # pictures are in the data, modules in the import map
-    assert all(p["src"].startswith("data:image/png;base64,") for p in json.loads(found.scripts["data"])["pictures"])
+    assert all(p["type"] == "image/png" and p["src"].startswith(b"\x89PNG") for p in data_of(path)["pictures"])
     for text in (page, *sources.values()):
         assert not re.search(r"https?://|\bfetch\(|XMLHttpRequest|WebSocket|\beval\(|new Function|importScripts|@import", text)
         assert not re.search(r"""url\(\s*["']?(?!data:)""", text)
@@ -127,7 +130,7 @@ def test_the_page_of_a_run_of_the_demos_size_stays_small(tmp_path: Path) -> None
         recorder.end_step(step)
     path = write_report(tmp_path / "report.html", recorder.finish(), picture(96, 128), [picture(112, 160)])
     assert path.stat().st_size < 10_000_000
-    data = json.loads(read(path).scripts["data"])
+    data = data_of(path)
     assert [e["values"]["shape"] for e in data["pairwise"]] == [[5, 1, 192, 281]] * 4 + [[5, 1, 768, 281]]
 
 
@@ -136,7 +139,7 @@ def test_texts_cannot_break_out_of_the_page(maps: AttributionMaps, tmp_path: Pat
     path = write_report(tmp_path / "r.html", maps, *PICTURES, title=HOSTILE, scores=nasty, images={HOSTILE: picture(5, 5)})
     found = read(path)
     assert set(found.scripts) == {"importmap", "data", "module"}
-    data = json.loads(found.scripts["data"])
+    data = data_of(path)
     assert data["title"] == HOSTILE
     assert data["scores"]["imacs"][HOSTILE]["g"] == {"score": None, "notes": [HOSTILE]}
     assert data["scores"]["seconds"] == 2.5
@@ -215,3 +218,81 @@ def test_the_objects_mask_names_its_patches(maps: AttributionMaps) -> None:
     empty = viewer_data(maps, *PICTURES, reference_mask=torch.zeros(100, 80))
     assert empty["references"][0]["object"] is None
     assert any(note.startswith("Where the object went is not shown: the reference mask is empty") for note in empty["notes"])
+
+
+@pytest.fixture(scope="module")
+def joint() -> AttributionMaps:
+    """Of 2 images, 64 x 96 pixels, with references of 64 x 80 and 48 x 32."""
+    return JointRun({"cond": flux_like(3)}).record()
+
+
+PICTURE, REFERENCES = picture(64, 96), [picture(64, 80, 1), picture(48, 32, 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"branch": "uncond"}, UnavailableError, "branch 'uncond' was not recorded; recorded: cond"),
+        ({"image": 5}, UnavailableError, "image 5 does not exist; the run had 2, counted from 0"),
+        ({"image": -1}, UnavailableError, "image -1 does not exist"),
+        ({"image": 1.0}, UnavailableError, "image 1.0 does not exist"),
+        ({"references": REFERENCES[0]}, I2AMError, r"has 2 reference\(s\), but 1 picture\(s\)"),
+        ({"references": ["a.png", "b.png"]}, I2AMError, "the picture of a reference is a Pillow picture, got a str, 'a.png'"),
+        ({"references": REFERENCES[::-1]}, I2AMError, "picture of reference 1 is 48 x 32 pixels, but .* 64 x 80"),
+        ({"generated": "a.png"}, I2AMError, "the generated picture is a Pillow picture, got a str, 'a.png'; Image.open"),
+        ({"generated": np.zeros((96, 64, 3), np.uint8)}, I2AMError, "Pillow picture, got a ndarray"),
+        ({"generated": [PICTURE] * 3}, I2AMError, r"3 pictures were given, but the run had 2 image\(s\)"),
+        ({"generated": picture(300, 60)}, I2AMError, "picture is 300 x 60 pixels, but the recorded generated image is 64 x 96"),
+        ({"reference_mask": torch.ones(20, 300)}, I2AMError, "reference mask is 300 x 20 pixels, but .* 64 x 80"),
+        ({"reference_mask": torch.ones(3, 80, 64)}, I2AMError, "reference mask holds 3 masks"),
+        ({"reference_mask": "mask.png"}, I2AMError, "reference mask is a str, expected a Pillow picture"),
+        ({"scores": [1]}, I2AMError, "scores is a dict, by captions, got a list"),
+        ({"images": [PICTURE]}, I2AMError, "images is a dict"),
+        ({"images": {"mask": "mask.png"}}, I2AMError, "the picture 'mask' is a Pillow picture, got a str"),
+        ({"maps": PICTURE}, I2AMError, "the maps of a recording, such as recording.maps, got a Image"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    joint: AttributionMaps, tmp_path: Path, given: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    named = {"maps": joint, "generated": PICTURE, "references": REFERENCES} | given
+    with pytest.raises(error, match=said):
+        write_report(tmp_path / "new" / "report.html", **named)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_is_no_file_to_write(joint: AttributionMaps, tmp_path: Path) -> None:
+    with pytest.raises(I2AMError, match=r"is a folder; name the file to write, such as .*report\.html"):
+        write_report(tmp_path, joint, PICTURE, REFERENCES)
+
+
+def test_what_pipelines_and_people_have_is_taken(joint: AttributionMaps, tmp_path: Path) -> None:
+    """Lists of pictures, a single reference without a list, none, and masks of every form."""
+    mask = np.zeros((80, 64), np.uint8)
+    mask[:40] = 255
+    plain = write_report(
+        tmp_path / "a.html", joint, picture(64, 96, 4), REFERENCES, reference_mask=torch.from_numpy(mask / 255)
+    )
+    several = write_report(
+        tmp_path / "b.html",
+        joint,
+        [PICTURE, picture(64, 96, 4)],
+        REFERENCES,
+        reference_mask=Image.fromarray(mask),
+        image=1,
+    )
+    first, second = data_of(plain), data_of(several)
+    assert first["references"][0]["object"] == second["references"][0]["object"] != []
+    assert second["generated"]["src"] == first["generated"]["src"]
+    none = data_of(write_report(tmp_path / "c.html", joint, PICTURE))
+    assert [reference["name"] for reference in none["references"]] == ["shirt", "shoes"]
+    one = record_of_one()
+    bare = data_of(write_report(tmp_path / "d.html", one, picture(32, 32), picture(16, 16)))
+    assert len(bare["references"]) == 1
+
+
+def record_of_one() -> AttributionMaps:
+    recorder = Recorder(Layout.of(SHIRT), steps=1, generated_size=(32, 32))
+    recorder.observe("a", (4, 4), 0, "cond", torch.randn(1, 2, 16, 4), torch.randn(1, 2, SHIRT.tokens, 4), None, scale=1.0)
+    recorder.end_step(0)
+    return recorder.finish()

@@ -3,6 +3,7 @@
 import { COLOUR_MAPS } from "./colours.js";
 import { el, percent } from "./dom.js";
 
+const EACH = 800; // milliseconds that a time group is shown while they play
 let count = 0;
 const newId = () => `i2am-control-${++count}`;
 
@@ -41,6 +42,26 @@ function check(label, title, change) {
   return { row: el("div", { class: "i2am-check", title }, input, el("label", { for: id }, label)), input };
 }
 
+/** A button that takes one step after another until it is pressed again: {root, stop}. */
+function createPlay(step) {
+  let timer = 0;
+  const root = el("button", { type: "button", class: "i2am-play", "aria-label": "Play over time", title: "Play over time" }, "▶");
+  const stop = () => {
+    clearInterval(timer);
+    timer = 0;
+    root.textContent = "▶";
+    root.setAttribute("aria-pressed", "false");
+  };
+  root.onclick = () => {
+    if (timer) return stop();
+    step();
+    timer = setInterval(step, EACH);
+    root.textContent = "❚❚";
+    return root.setAttribute("aria-pressed", "true");
+  };
+  return { root, stop };
+}
+
 /** How many heads were recorded separately, 0 if none. */
 function headCount(data) {
   const shapes = [...data.pairwise, ...data.marginals].map((entry) => entry.values.shape[1]);
@@ -69,7 +90,7 @@ function layerText(data, maps, index, reference) {
  * The panel of controls.
  *
  * @param set called with the changed part of the state
- * @returns {root, sync}: sync(state) shows a state
+ * @returns {root, sync, destroy}: sync(state) shows a state; destroy() ends what plays
  */
 export function createControls(data, maps, state, set) {
   const choices = el("div", { class: "i2am-row i2am-choices" });
@@ -107,20 +128,27 @@ export function createControls(data, maps, state, set) {
     smooth.input.checked = s.smooth;
   });
 
+  let { group } = state;
+  syncs.push((s) => ({ group } = s));
+  const play = createPlay(() => set({ group: group + 1 < data.groups.length ? group + 1 : 0 }));
   const add = (label, span, text, key, toState = (v) => v, fromState = (v) => v) => {
     const field = slider(label, span, text, (value) => set({ [key]: toState(value) }));
     sliders.append(field.row);
     syncs.push((s) => field.sync(fromState(s[key])));
+    return field.row;
   };
   const minusOne = [(v) => v - 1, (v) => v + 1];
   if (data.groups.length > 1) {
     const text = (v) => (v ? data.groups[v - 1].label : `all, ${data.groups.length} groups`);
-    add("Time", { min: 0, max: data.groups.length, step: 1 }, text, "group", ...minusOne);
+    const row = add("Time", { min: 0, max: data.groups.length, step: 1 }, text, "group", ...minusOne);
+    row.firstChild.prepend(play.root);
   }
   if (data.layers.length > 1) {
     let reference = state.reference;
     syncs.push((s) => (reference = s.reference));
-    const text = (v) => (v ? layerText(data, maps, v - 1, reference) : `all, ${data.layers.length} layers`);
+    const [all, taken] = [data.layers.length, data.layers.filter((layer) => layer.default).length];
+    const mean = taken < all ? `mean of ${taken} of ${all} layers, see the notes` : `all, ${all} layers`;
+    const text = (v) => (v ? layerText(data, maps, v - 1, reference) : mean);
     add("Layer", { min: 0, max: data.layers.length, step: 1 }, text, "layer", ...minusOne);
   }
   const heads = headCount(data);
@@ -133,5 +161,5 @@ export function createControls(data, maps, state, set) {
   const root = el("section", { class: "i2am-card i2am-controls", "aria-label": "Settings" }, choices, sliders);
   const sync = (s) => syncs.forEach((show) => show(s));
   sync(state);
-  return { root, sync };
+  return { root, sync, destroy: play.stop };
 }

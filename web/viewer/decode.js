@@ -1,12 +1,17 @@
 /**
- * Arrays as a page embeds them: quantised integers with scales for each row, deflated, in base64.
+ * The viewer's file: a header that says all, then arrays and pictures as they are (i2am/outputs/viewer_file.py writes it).
  *
- * A packed array is {shape, leading, dtype: "uint8" | "uint16", scales, data}. `data` holds the integers, row-major,
- * little-endian (as every machine with a browser is) and deflated (zlib); `scales` holds float32 for every row (the last
- * axis), not deflated: if `leading` is above 0, one for its first `leading` values and one for the others, else one;
- * value = integer × scale. Browsers inflate only asynchronously: `inflate(data)` does it for all arrays of a viewer's data,
- * once, in place.
+ *   8 bytes "I2AMVIEW"; 4 bytes the version, 4 bytes n, both unsigned; n bytes JSON; then the body. All is little-endian, as
+ *   every machine with a browser is. {at, bytes} in the JSON is a stretch of the body.
+ *
+ * A packed array is {shape, leading, dtype: "uint8" | "uint16", scales, data}. `data` holds the integers, row-major and
+ * deflated (zlib); `scales` holds float32 for every row (the last axis): if `leading` is above 0, one for its first `leading`
+ * values and one for the others, else one; value = integer × scale.
  */
+
+const MAGIC = "I2AMVIEW";
+export const VERSION = 3;
+const TYPES = { uint8: Uint8Array, uint16: Uint16Array };
 
 /** The bytes of a base64 string. */
 export function bytes(base64) {
@@ -16,47 +21,65 @@ export function bytes(base64) {
   return out;
 }
 
-const TYPES = { uint8: Uint8Array, uint16: Uint16Array };
-
-function sizeOf({ shape, dtype }) {
-  return shape.reduce((a, b) => a * b, TYPES[dtype].BYTES_PER_ELEMENT);
+/** The base64 string of bytes. */
+function base64Of(raw) {
+  let text = "";
+  for (let i = 0; i < raw.length; i += 0x8000) text += String.fromCharCode(...raw.subarray(i, i + 0x8000));
+  return btoa(text);
 }
 
-async function inflated(packed) {
-  if (!TYPES[packed.dtype]) throw new Error(`Packed array of unknown type "${packed.dtype}".`);
+async function inflated({ shape, dtype }, deflated) {
+  if (!TYPES[dtype]) throw new Error(`Packed array of unknown type "${dtype}".`);
   const stream = new DecompressionStream("deflate");
   const writer = stream.writable.getWriter();
-  const written = Promise.all([writer.write(bytes(packed.data)), writer.close()]);
-  const out = new Uint8Array(sizeOf(packed));
+  const written = Promise.all([writer.write(deflated), writer.close()]);
+  const out = new Uint8Array(shape.reduce((a, b) => a * b, TYPES[dtype].BYTES_PER_ELEMENT));
   let at = 0;
   const reader = stream.readable.getReader();
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
+    if (at + value.length > out.length) throw new Error(`Packed array holds more than its shape ${shape} needs.`);
     out.set(value, at);
     at += value.length;
   }
   await written;
-  if (at !== out.length) throw new Error(`Packed array holds ${at} bytes, but its shape ${packed.shape} needs ${out.length}.`);
+  if (at !== out.length) throw new Error(`Packed array holds ${at} bytes, but its shape ${shape} needs ${out.length}.`);
   return out;
 }
 
-/** Inflates every packed array of a viewer's data in place (`data` becomes bytes); returns the data. */
-export async function inflate(data) {
+/** The data of a file, as viewer.js describes it: arrays inflated, pictures as data URLs. */
+export async function readFile(file) {
+  const raw = new Uint8Array(file);
+  const start = new TextDecoder("latin1").decode(raw.subarray(0, 8));
+  if (start !== MAGIC || raw.length < 16) throw new Error("These are no I²AM maps for the viewer.");
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  const [version, length] = [view.getUint32(8, true), view.getUint32(12, true)];
+  if (version !== VERSION) throw new Error(`This viewer reads version ${VERSION} of its files, but got version ${version}.`);
+  const data = JSON.parse(new TextDecoder().decode(raw.subarray(16, 16 + length)));
+  const part = ({ at, bytes: count }) => {
+    const from = 16 + length + at;
+    if (from + count > raw.length) throw new Error("The file with the maps is cut off.");
+    return raw.subarray(from, from + count);
+  };
+  for (const picture of [data.generated, ...data.references, ...data.pictures]) {
+    picture.src = `data:${picture.type};base64,${base64Of(part(picture.src))}`;
+  }
   const arrays = [...data.marginals, ...data.pairwise].map((entry) => entry.values);
-  const still = arrays.filter((packed) => typeof packed.data === "string");
-  await Promise.all(still.map(async (packed) => (packed.data = await inflated(packed))));
+  await Promise.all(arrays.map(async (packed) => {
+    packed.scales = part(packed.scales);
+    packed.data = await inflated(packed, part(packed.data));
+  }));
   return data;
 }
 
-/** An inflated packed array, read as numbers; it stays quantised in memory. */
+/** A packed array, read as numbers; it stays quantised in memory. */
 export class Packed {
   constructor({ shape, leading, dtype, scales, data }) {
-    if (typeof data === "string") throw new Error("Packed array is still deflated: await inflate(data) first.");
     this.shape = shape;
     this.length = shape[shape.length - 1];
     this.leading = leading;
     this.each = leading > 0 ? 2 : 1; // scales of a row
     this.values = new TYPES[dtype](data.buffer);
-    this.scales = new Float32Array(bytes(scales).buffer);
+    this.scales = new Float32Array(scales.slice().buffer); // a copy begins where numbers may begin
     if (this.scales.length * this.length !== this.values.length * this.each) {
       throw new Error(`Packed array of shape ${shape} has ${this.scales.length} scales, expected ${this.each} for each row.`);
     }

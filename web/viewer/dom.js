@@ -12,6 +12,13 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** A small square in the colour of a reference; grey without a colour. */
+export function chip(colour) {
+  const out = el("span", { class: "i2am-chip", "aria-hidden": "true" });
+  if (colour) out.style.setProperty("--part", colour);
+  return out;
+}
+
 /** A number with three significant digits, without needless zeros. */
 export function short(value) {
   if (!Number.isFinite(value)) return "–";
@@ -25,6 +32,17 @@ export function short(value) {
 /** A share of one as a percentage. */
 export function percent(value) {
   return `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`;
+}
+
+/** Shares as percentages with one decimal that add up to what the shares do, by the method of the largest remainder. */
+export function adding(shares) {
+  const exact = shares.map((share) => 1000 * share);
+  const whole = exact.map((value) => Math.floor(value + 1e-9));
+  const sum = (values) => values.reduce((a, b) => a + b, 0);
+  const missing = Math.round(sum(exact)) - sum(whole);
+  const order = exact.map((_, i) => i).sort((a, b) => whole[a] - exact[a] - (whole[b] - exact[b]) || a - b);
+  for (const i of order.slice(0, Math.max(missing, 0))) whole[i] += 1;
+  return whole.map((value) => `${(value / 10).toFixed(1)} %`);
 }
 
 /** A multiple of the uniform value. */

@@ -8,11 +8,15 @@
  */
 
 import { Packed } from "./decode.js";
-import { bicubic, bilinear, linearTaps } from "./resize.js";
+import { bicubic, bilinear, knownLinearTaps } from "./resize.js";
 
 const RESIZE = { bicubic, bilinear };
 
 const TINY = 1e-12;
+
+/** The side of which reference was taken from: the shares among the references. */
+export const WHICH = "which reference";
+const SHARE = { picture: "generated", resize: "bilinear", scaled: false }; // how shares are resized, as in i2am/levels/share.py
 
 const cells = (grid) => grid[0] * grid[1];
 
@@ -25,7 +29,7 @@ export class Maps {
     this.marginals = new Map();
     this.pairs = new Map();
     for (const m of data.marginals) this.marginals.set(`${m.side}|${m.reference}|${m.layer}`, new Packed(m.values));
-    for (const p of data.pairwise) this.pairs.set(`${p.reference}|${p.layer}`, new Packed(p.values));
+    for (const p of data.pairwise) this.pairs.set(`${p.reference}|${p.layer}`, Object.assign(new Packed(p.values), p.grids));
     this.object = {};
   }
 
@@ -51,15 +55,16 @@ export class Maps {
 
   /** Whether a map of this side was recorded for this reference. */
   hasSide(side, reference) {
+    if (side === WHICH) return this.data.references.length > 1 && this.sharesKnown();
     if (side === "object") return Boolean(this.data.references[reference].object);
     return this.data.layers.some((_, layer) => this.marginal(side, reference, layer));
   }
 
-  /** The indices of the chosen layers (−1: all) that have an array for the chosen time group and head. */
+  /** The indices of the chosen layers (−1: those of the run's default) that have an array for the chosen time group and head. */
   layersWith(recorded, { layer, group, head, reference }) {
     if (group >= 0 && !this.data.references[reference].steps[group]) return []; // the reference was not attended to
     return this.data.layers.map((_, i) => i).filter((i) => {
-      const array = (layer < 0 || layer === i) && recorded(i);
+      const array = (layer < 0 ? this.data.layers[i].default : layer === i) && recorded(i);
       if (!array) return false;
       const hasGroup = group < 0 || array.shape[0] === this.data.groups.length;
       const { heads } = this.data.layers[i];
@@ -67,9 +72,13 @@ export class Maps {
     });
   }
 
-  /** The layers of a patch map. If patch maps were kept as their mean over heads, the choice of a head is ignored. */
+  /** The layers of a patch map, or [-1], their mean, where that alone was kept. If patch maps were kept as their mean over heads, the choice of a head is ignored. */
   pairwiseLayers(state) {
     const { head, ...rest } = state;
+    if (this.pair(state.reference, -1)) {
+      const attended = state.group < 0 || this.data.references[state.reference].steps[state.group];
+      return state.layer < 0 && attended ? [-1] : [];
+    }
     return this.layersWith((i) => this.pair(state.reference, i), { ...rest, head: this.headsOfPairs() ? head : -1 });
   }
 
@@ -101,12 +110,12 @@ export class Maps {
   }
 
   /** The map of a side over the chosen layers, heads and steps: {values, grid, layers, unplaced}, or null. */
-  level(side, state) {
+  level(side, state, kind = this.kinds.get(side)) {
     if (side === "object") return this.mirrorOfObject(state);
+    if (side === WHICH) return this.whichReference(state);
     const recorded = (i) => this.marginal(side, state.reference, i);
     const layers = this.layersWith(recorded, state);
     if (!layers.length) return null;
-    const kind = this.kinds.get(side);
     const onReference = kind.picture === "reference";
     const grid = onReference ? this.data.references[state.reference].grid : this.grid;
     const resize = RESIZE[kind.resize];
@@ -130,6 +139,56 @@ export class Maps {
     return { values: total, grid, layers, unplaced };
   }
 
+  /** Whether it is known how attention was split between references, text and picture. */
+  sharesKnown() {
+    return Boolean(this.data.rest?.length);
+  }
+
+  /**
+   * How the generated patches split their attention, for the chosen layers, heads and steps: [{name, colour, values}], the
+   * references first; their values add up to 1 at every patch. Null where it is unknown.
+   */
+  partsOf(state) {
+    if (!this.sharesKnown()) return null;
+    const choice = JSON.stringify([state.group, state.layer, state.head]);
+    if (this.parts?.choice !== choice) {
+      const of = (side, reference) => this.level(side, { ...state, reference }, SHARE)?.values;
+      const references = this.data.references.map(({ name, colour }, i) => ({ name, colour, values: of("mass", i) }));
+      const rest = this.data.rest.map((name) => ({ name, colour: null, values: of(`rest: ${name}`, 0) }));
+      const parts = [...references, ...rest];
+      this.parts = { choice, found: parts.every((part) => part.values) ? parts : null };
+    }
+    return this.parts.found;
+  }
+
+  /**
+   * The mean of each share over the patches of a query, or over the whole picture: [{name, colour, share}], or null. Patches
+   * at the edge that hold fewer tokens count less, as in `mean_shares` of i2am/levels/share.py.
+   */
+  sharesAt(state, query) {
+    const [rows, columns] = this.grid;
+    const { row, column, rows: down = 1, columns: across = 1 } = query ?? { row: 0, column: 0, rows, columns };
+    const [lastRow, lastColumn] = this.data.generated.edge ?? [1, 1];
+    const patches = region(row, column, down, across).map(([y, x]) => [
+      y * columns + x,
+      (y === rows - 1 ? lastRow : 1) * (x === columns - 1 ? lastColumn : 1),
+    ]);
+    const whole = sum(patches.map(([, weight]) => weight));
+    const parts = this.partsOf(state);
+    return parts && parts.map(({ name, colour, values }) =>
+      ({ name, colour, share: sum(patches.map(([patch, weight]) => weight * values[patch])) / whole }));
+  }
+
+  /** Which reference: the largest share among references at each patch, with the shares of each in `panels`; or null. */
+  whichReference(state) {
+    const parts = this.partsOf(state)?.slice(0, this.data.references.length);
+    if (!parts) return null;
+    const total = parts[0].values.map((_, i) => Math.max(sum(parts.map((part) => part.values[i])), TINY));
+    const panels = parts.map((part) => part.values.map((value, i) => value / total[i]));
+    const values = panels[0].map((_, i) => Math.max(...panels.map((panel) => panel[i])));
+    return { values, panels, colours: parts.map((part) => part.colour), grid: this.grid, layers: [], unplaced: 0 };
+  }
+
   plain(layer) {
     return { grid: this.data.layers[layer].grid, leading: 0 };
   }
@@ -146,11 +205,11 @@ export class Maps {
     let unplaced = 0;
     for (const [layer, share] of this.shares(layers, state)) {
       const array = this.pair(state.reference, layer);
-      const { grid: from, leading } = this.data.layers[layer].references[state.reference];
+      const { generated, reference: from, leading } = array;
       const tokens = new Float32Array(leading + cells(from));
-      const queries = cells(this.data.layers[layer].grid);
+      const queries = cells(generated);
       for (const cell of region(row, column, rows, columns)) {
-        for (const [query, mixed] of tapsOf(cell, this.data.layers[layer].grid, this.grid)) {
+        for (const [query, mixed] of tapsOf(cell, generated, this.grid)) {
           const part = mixed / (rows * columns);
           for (const [slice, weight] of this.slices(array, state)) array.addRow(tokens, slice * queries + query, part * weight);
         }
@@ -198,8 +257,7 @@ export class Maps {
     const total = new Float32Array(cells(this.grid));
     for (const [layer, share] of this.shares(layers, state)) {
       const array = this.pair(state.reference, layer);
-      const { grid: keys, leading } = this.data.layers[layer].references[state.reference];
-      const from = this.data.layers[layer].grid;
+      const { generated: from, reference: keys, leading } = array;
       const map = new Float32Array(cells(from));
       for (const [key, mixed] of tapsOf(patch, keys, grid)) {
         for (const [slice, weight] of this.slices(array, state)) {
@@ -214,7 +272,7 @@ export class Maps {
   /** [layer, its share of the mean over layers and heads]. */
   shares(layers, state) {
     const one = state.head >= 0 && this.headsOfPairs();
-    const heads = layers.map((layer) => (one ? 1 : this.data.layers[layer].heads));
+    const heads = layers.map((layer) => (one || layer < 0 ? 1 : this.data.layers[layer].heads));
     return layers.map((layer, i) => [layer, heads[i] / sum(heads)]);
   }
 }
@@ -236,8 +294,8 @@ function region(row, column, rows, columns) {
 
 /** [cell of `grid`, weight] that a cell of the `common` grid mixes, bilinear. */
 function tapsOf([row, column], grid, common) {
-  const rows = linearTaps(grid[0], common[0])[row];
-  const columns = linearTaps(grid[1], common[1])[column];
+  const rows = knownLinearTaps(grid[0], common[0])[row];
+  const columns = knownLinearTaps(grid[1], common[1])[column];
   return rows.flatMap(([y, wy]) => columns.map(([x, wx]) => [y * grid[1] + x, wy * wx])).filter(([, weight]) => weight > 0);
 }
 

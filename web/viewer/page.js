@@ -1,6 +1,6 @@
 /** A page that holds one viewer: reads its data from the document and keeps what is looked at in the address. */
 
-import { inflate } from "./decode.js";
+import { bytes, readFile } from "./decode.js";
 import { asWritten } from "./dom.js";
 import { createViewer } from "./viewer.js";
 
@@ -36,11 +36,11 @@ export function writeHash(state, start) {
   return out.join("&");
 }
 
-/** Builds the viewer of a page from its JSON element and keeps it and the address hash in step. */
-export async function startPage(element, json) {
+/** Builds the viewer of a page from the element that holds its file in base64, and keeps it and the address hash in step. */
+export async function startPage(element, file) {
   let data;
   try {
-    data = await inflate(JSON.parse(json.textContent));
+    data = await readFile(bytes(file.textContent));
   } catch (error) {
     element.textContent = `This page cannot be shown: ${error.message}`;
     throw error;

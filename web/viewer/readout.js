@@ -78,9 +78,10 @@ export function createReadout(hasTruth) {
     const text = query.picture === "generated"
       ? [`Generated ${several ? "patches" : "patch"} `, ` ${several ? "look" : "looks"} most at reference patch `]
       : [`Reference ${several ? "patches" : "patch"} `, ` ${several ? "are" : "is"} looked at most by generated patch `];
+    const which = data.references.length > 1 && query.picture === "generated" ? ` of ${data.references[state.reference].name}` : "";
     const diffuse = found.ratio < data.diffuse;
     sentence.replaceChildren(
-      text[0], el("b", { class: "i2am-query" }, place(query)), text[1], el("b", { class: "i2am-peak" }, place(found)), ".",
+      text[0], el("b", { class: "i2am-query" }, place(query)), text[1], el("b", { class: "i2am-peak" }, place(found)), `${which}.`,
       diffuse ? el("span", { class: "i2am-tag", title: `peak below ${data.diffuse}× uniform` }, "diffuse") : "",
       pinned ? el("span", { class: "i2am-tag i2am-quiet" }, "pinned") : "",
     );
@@ -97,8 +98,9 @@ export function createReadout(hasTruth) {
       const title = "The larger of the distances in rows and in columns; + marks the true place";
       figures.append(figure("patches from the true place", far.toFixed(1), title));
     }
-    if (state.layer < 0 && map.layers.length < data.layers.length) {
-      figures.append(figure(`of ${data.layers.length} layers have patch maps`, map.layers.length));
+    const taken = data.layers.filter((layer) => layer.default).length;
+    if (state.layer < 0 && map.layers[0] >= 0 && map.layers.length < taken) {
+      figures.append(figure(`of ${taken} layers have patch maps`, map.layers.length));
     }
     say(`${sentence.textContent} Peak ${times(found.ratio)} uniform, entropy ${found.entropy.toFixed(1)} nats.`);
   }

@@ -40,6 +40,22 @@ export function cubicTaps(input, output) {
   });
 }
 
+const known = new Map(); // taps by their function and sizes: the same few at every move of the pointer
+
+function remembered(of, input, output) {
+  const key = `${of.name} ${input} ${output}`;
+  if (!known.has(key)) known.set(key, of(input, output));
+  return known.get(key);
+}
+
+/** `linearTaps`, made once for each pair of sizes. */
+export function knownLinearTaps(input, output) {
+  return remembered(linearTaps, input, output);
+}
+
+const flatLinear = (input, output) => flat(linearTaps(input, output));
+const flatCubic = (input, output) => flat(cubicTaps(input, output));
+
 /** The same taps as flat arrays, for speed. */
 function flat(taps) {
   const width = taps[0].length;
@@ -49,10 +65,8 @@ function flat(taps) {
   return { at, weight, width, length: taps.length };
 }
 
-/** `values` (rows × columns) mixed by the taps of each axis into a new grid. */
-export function mix(values, columns, rowTaps, columnTaps) {
-  const across = flat(columnTaps);
-  const down = flat(rowTaps);
+/** `values` (rows × columns) mixed by the flat taps of each axis into a new grid. */
+function mix(values, columns, down, across) {
   const rows = values.length / columns;
   const wide = new Float32Array(rows * across.length);
   for (let y = 0, to = 0; y < rows; y++) {
@@ -77,13 +91,13 @@ export function mix(values, columns, rowTaps, columnTaps) {
 /** Bilinear, for pairwise rows and columns and for G2R. */
 export function bilinear(values, from, to) {
   if (from[0] === to[0] && from[1] === to[1]) return values;
-  return mix(values, from[1], linearTaps(from[0], to[0]), linearTaps(from[1], to[1]));
+  return mix(values, from[1], remembered(flatLinear, from[0], to[0]), remembered(flatLinear, from[1], to[1]));
 }
 
 /** Bicubic with negative overshoot clamped at 0, for marginals on the generated picture and for pictures. */
 export function bicubic(values, from, to) {
   if (from[0] === to[0] && from[1] === to[1]) return values;
-  const out = mix(values, from[1], cubicTaps(from[0], to[0]), cubicTaps(from[1], to[1]));
+  const out = mix(values, from[1], remembered(flatCubic, from[0], to[0]), remembered(flatCubic, from[1], to[1]));
   for (let i = 0; i < out.length; i++) if (out[i] < 0) out[i] = 0;
   return out;
 }

@@ -34,7 +34,7 @@ function value(key, v) {
   if (typeof v === "number") {
     const whole = Number.isInteger(v) && !SHARES.has(key);
     const text = whole ? String(v) : v.toFixed(Math.abs(v) < 10 ? 3 : 1);
-    return text.replace("-", "−");
+    return text.replace(/^-(?=[0.]+$)/, "").replace("-", "−");
   }
   return Array.isArray(v) ? v.join(", ") : String(v);
 }

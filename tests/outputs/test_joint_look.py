@@ -1,0 +1,211 @@
+"""The sheet of references in one sequence with text and picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from edit_run import SHAPES, edit_run
+from filled_maps import example
+from PIL import Image
+from report_case import data_of
+
+from i2am.errors import I2AMError
+from i2am.levels.choice import Choice
+from i2am.levels.marginal import tlam
+from i2am.levels.share import mean_shares, share
+from i2am.outputs import joint_look as module
+from i2am.outputs.first_look import first_look
+from i2am.outputs.joint_look import has_shares
+from i2am.outputs.report import report_of_run
+
+SHOWN = Image.new("RGB", (192, 256), (120, 140, 160))
+PICTURES = [Image.new("RGB", (c * 16, r * 16), (160, 140, 120)) for r, c in SHAPES]
+
+
+class Drawn:
+    """What was drawn on a sheet: its labels, headings, and the shares of its bars."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.labels: list[str] = []
+        self.heads: list[str] = []
+        self.bars: list[dict[str, float]] = []
+        self.stacked: list[dict[str, float]] = []
+        self.notes: list[str] = []
+        for name, of in (("in_a_row", self._row), ("in_a_column", self._column), ("framed", self._framed)):
+            monkeypatch.setattr(module, name, self._seen(getattr(module, name), of))
+        for name, kept in (("share_bars", self.bars), ("stacked_bar", self.stacked)):
+            monkeypatch.setattr(
+                module, name, self._seen(getattr(module, name), lambda shares, *_, kept=kept: kept.append(shares))
+            )
+
+    def _seen(self, own: Any, note: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            note(*args)
+            return own(*args, **kwargs)
+
+        return call
+
+    def _row(self, items: Any, *_: Any) -> None:
+        self.labels += [label for _, label in items]
+
+    def _column(self, _rows: Any, _text: int, heads: Any) -> None:
+        self.heads += heads
+
+    def _framed(self, _body: Any, title: str, notes: Any, *_: Any) -> None:
+        self.notes += [title, *notes]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    return Drawn(monkeypatch)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_it_shows_the_shares_that_the_library_gives(drawn: Drawn, count: int) -> None:
+    maps = edit_run(SHAPES[:count], images=2, steps=3)
+    look = first_look(maps, [SHOWN], [PICTURES[0]], further=[[one] for one in PICTURES[1:count]])
+    assert len(look.sheets) == 2
+    assert look.sheets[0].size == look.sheets[1].size
+    assert not np.array_equal(*map(np.asarray, look.sheets))
+    for image in range(2):
+        expected = mean_shares(share(maps, Choice(image=image)))
+        assert drawn.bars[image] == expected
+        assert sum(expected.values()) == pytest.approx(1, abs=1e-5)
+        names = [f"reference {i + 1}" for i in range(count)]
+        assert [label for label in drawn.labels if label in [f"{n}: {expected[n]:.0%}\n" for n in names]][-count:]
+        over_time = drawn.stacked[3 * image : 3 * image + 3]
+        for name, whole in expected.items():
+            assert np.mean([group[name] for group in over_time]) == pytest.approx(whole, abs=1e-5)
+    assert any(head.startswith("Over time") for head in drawn.heads)
+    assert {"Attribution · image 0", "Attribution · image 1"} <= set(drawn.notes)
+    assert any("direct attention alone" in note for note in drawn.notes)
+
+
+def test_pictures_that_are_not_given_are_those_that_were_kept(drawn: Drawn) -> None:
+    kept = {"reference": torch.full((8, 6, 3), 200, dtype=torch.uint8)}
+    maps = edit_run(SHAPES[:2], steps=1).with_thumbnails(kept)
+    first_look(maps, [SHOWN])
+    assert [label.partition("\n")[2] for label in drawn.labels[-2:]] == ["", "no picture of it was given"]
+    assert not any(head.startswith("Over time") for head in drawn.heads)  # a single step
+
+
+def test_the_objects_mask_adds_where_it_went(drawn: Drawn) -> None:
+    maps = edit_run(SHAPES[:2], steps=2)
+    mask = torch.zeros(1, SHAPES[1][0] * 8, SHAPES[1][1] * 8)
+    mask[:, 16:40, 16:64] = 1
+    inside = torch.zeros(1, 128, 96)
+    inside[:, 32:96, 24:72] = 1
+    look = first_look(maps, [SHOWN], None, inside, mask, Choice(reference=1))
+    assert any(label.startswith("mirror: where the object on reference 2 went") for label in drawn.labels)
+    assert [s.scores["r"].score is not None for s in look.scores] == [True]
+
+
+def test_six_references_and_a_wide_picture_stay_within_the_sheet(drawn: Drawn) -> None:
+    maps = edit_run([(4, 4)] * 6, steps=2, size=(5, 13))
+    sheet = first_look(maps, [Image.new("RGB", (416, 160), "grey")]).sheets[0]
+    assert sheet.width <= module.WIDE + 4 * module.PRINT
+    assert len([label for label in drawn.labels if label.startswith("reference ")]) == 6
+
+
+def test_a_quarter_of_the_patches_is_enough(drawn: Drawn) -> None:
+    """As recordings keep them by default."""
+    maps = edit_run(SHAPES[:2], steps=2, stride=2, cells=8)
+    first_look(maps, [SHOWN])
+    assert drawn.bars == [mean_shares(share(maps))]
+    assert any("one of each 2 × 2 generated patches was recorded" in note for note in drawn.notes)
+
+
+def test_wrong_pictures_are_refused() -> None:
+    maps = edit_run(SHAPES[:2], steps=1)
+    with pytest.raises(I2AMError, match="picture of reference 3 was given, but the run had 2 reference"):
+        first_look(maps, [SHOWN], None, further=[None, [PICTURES[2]]])
+    with pytest.raises(I2AMError, match="picture of reference 2 is 256 x 512 pixels, but the recorded reference 2 is 104 x 72"):
+        first_look(maps, [SHOWN], [PICTURES[0]], further=[[Image.new("RGB", (256, 512))]])
+    with pytest.raises(I2AMError, match="picture is 256 x 128 pixels, but the recorded generated image is 96 x 128"):
+        first_look(maps, [Image.new("RGB", (256, 128))])
+
+
+def test_one_reference_has_its_maps_its_shares_and_when(drawn: Drawn) -> None:
+    """No picture of which reference, as it would be of one colour."""
+    maps = edit_run(SHAPES[1:2], images=2, steps=3)
+    assert has_shares(maps, Choice())
+    look = first_look(maps, [SHOWN], [PICTURES[1]])
+    assert [sheet.width for sheet in look.sheets] == [look.sheets[0].width] * 2
+    for image in range(2):
+        expected = mean_shares(share(maps, Choice(image=image)))
+        assert list(expected) == ["reference 1", "text", "generated"]
+        assert drawn.bars[image] == expected
+        over_time = drawn.stacked[3 * image : 3 * image + 3]
+        for name, whole in expected.items():
+            assert np.mean([group[name] for group in over_time]) == pytest.approx(whole, abs=1e-5)
+    heads = [label.partition("\n")[0] for label in drawn.labels]
+    once = ["generated", "R2G: where all of the reference went", "R2G-balanced: where all of the reference went"]
+    assert heads[:6] == [*once, "reference 1", "G2R: what was used", ""]
+    assert not any("which reference" in text for text in (*drawn.labels, *drawn.heads))
+    assert any(head.startswith("Over time, from noise to picture: how much of the reference") for head in drawn.heads)
+
+
+def test_over_time_one_references_share_is_drawn_on_one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    real = module.overlays
+
+    def call(pictures: Any, heat: Any, look: Any, **given: Any) -> Any:
+        seen.append((heat, look))
+        return real(pictures, heat, look, **given)
+
+    monkeypatch.setattr(module, "overlays", call)
+    maps = edit_run(SHAPES[:1], steps=3)
+    first_look(maps, [SHOWN])
+    ((heat, look),) = seen
+    assert look.scale == "shared"
+    torch.testing.assert_close(heat.values, tlam(maps, "mass", groups=3).values)
+
+
+def test_one_reference_of_a_single_step_and_with_masks(drawn: Drawn) -> None:
+    maps = edit_run(SHAPES[:1], steps=1)
+    mask, inside = torch.zeros(1, SHAPES[0][0] * 8, SHAPES[0][1] * 8), torch.zeros(1, 128, 96)
+    mask[:, 16:40, 16:64], inside[:, 32:96, 24:72] = 1, 1
+    look = first_look(maps, [SHOWN], [PICTURES[0]], inside, mask)
+    assert [label.partition("\n")[0] for label in drawn.labels][:2] == ["generated", "mirror: where the object went"]
+    assert not any(head.startswith("Over time") for head in drawn.heads)
+    assert look.scores[0].scores["g"].score is not None
+    assert look.sheets[0].width <= module.WIDE + 4 * module.PRINT
+
+
+@pytest.mark.parametrize("shape", [(2, 40), (40, 2)])
+def test_one_reference_of_any_shape_stays_within_the_sheet(shape: tuple[int, int]) -> None:
+    sheet = first_look(edit_run([shape], steps=2, size=(5, 13)), [Image.new("RGB", (416, 160), "grey")]).sheets[0]
+    assert sheet.width <= module.WIDE + 4 * module.PRINT
+
+
+def test_a_unet_keeps_its_sheet() -> None:
+    maps = example()
+    assert not has_shares(maps, Choice())
+    assert len(first_look(maps, [Image.new("RGB", maps.generated_size[::-1])]).sheets[0].info["cells"]) == 5
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_report_shows_the_shares_and_when(drawn: Drawn, count: int, tmp_path: Path) -> None:
+    maps = edit_run(SHAPES[:count], images=2, steps=3)
+    path = report_of_run(tmp_path / "report.html", maps, [SHOWN], image=1)
+    data = data_of(path)
+    names = [one["name"] for one in data["pictures"]]
+    what = "how much of the reference, on one scale" if count == 1 else "which reference"
+    assert names[0] == "what attention went to"
+    assert [name.partition(" · ")[0] for name in names[1:]] == ["step 0", "step 1", "step 2"]
+    assert all(name.endswith(f": {what}, and the shares") for name in names[1:])
+    expected = mean_shares(share(maps, Choice(image=1)))
+    assert drawn.bars == [expected]
+    assert [list(shares) for shares in drawn.stacked] == [list(expected)] * 3
+    assert np.mean([shares["text"] for shares in drawn.stacked]) == pytest.approx(expected["text"], abs=1e-5)
+
+
+def test_the_report_of_a_unet_has_no_shares(tmp_path: Path) -> None:
+    maps = example()
+    picture = Image.new("RGB", maps.generated_size[::-1])
+    assert module.joint_pictures(maps, picture, Choice()) == {}
+    assert "what attention went to" not in report_of_run(tmp_path / "r.html", maps, [picture]).read_text(encoding="utf-8")

@@ -31,11 +31,13 @@ from ..models.demo.encoder import REFERENCE_GRID
 from ..models.demo.family import demo_layout
 from ..models.demo.tryon import DemoModel
 from ..models.schedule import STEPS
+from ..options import MOST_AT_ONCE, number, whole
 from ..train.attention import Regularisers, watch
 from ..train.noise import Draw, draw, schedule
 from .evaluate.correspondence import true_tokens
 from .train.attention_loss import install
 from .train.fastnorm import fast_group_norm
+from .train.precision import mixed
 
 log = logging.getLogger("i2am")
 
@@ -118,7 +120,7 @@ def predict(unet: UNet2DConditionModel, null: Tensor, pairs: Pairs, chance: Draw
     """The predicted noise of all pairs, (P, 4, 32, 24) in fp32."""
     noisy = schedule().add_noise(pairs.person, chance.noise, chance.time)  # type: ignore[arg-type]
     tokens = torch.where(chance.dropped[:, None, None], null, pairs.tokens)
-    with torch.autocast(pairs.person.device.type, torch.bfloat16):
+    with mixed(pairs.person.device):
         out: Tensor = unet(torch.cat([noisy, pairs.known], 1), chance.time, tokens).sample
     return out.float()
 
@@ -249,13 +251,13 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m i2am.demo.experiments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, default=FILE, help="file to write (default: the one that ships)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(plan.seeds), help="seeds (default 0 1 2)")
-    parser.add_argument("--samples", type=int, default=plan.samples, help=f"samples a fine-tuning (default {plan.samples})")
-    parser.add_argument("--tv-weight", type=float, default=plan.tv_weight, help=f"default {plan.tv_weight}")
+    parser.add_argument("--seeds", type=whole(), nargs="+", default=list(plan.seeds), help="seeds (default 0 1 2)")
+    parser.add_argument("--samples", type=whole(), default=plan.samples, help=f"samples a fine-tuning (default {plan.samples})")
+    parser.add_argument("--tv-weight", type=number(), default=plan.tv_weight, help=f"default {plan.tv_weight}")
     parser.add_argument(
-        "--alignment-weight", type=float, default=plan.alignment_weight, help=f"default {plan.alignment_weight}"
+        "--alignment-weight", type=number(), default=plan.alignment_weight, help=f"default {plan.alignment_weight}"
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--threads", type=whole(1, MOST_AT_ONCE), default=1, help="CPU threads (default 1)")
     args = parser.parse_args(argv)
     if args.samples < plan.batch or min(args.tv_weight, args.alignment_weight) <= 0 or min(args.seeds) < 0:
         parser.error(f"--samples is at least {plan.batch}, both weights are more than 0, seeds at least 0")

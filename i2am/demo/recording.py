@@ -1,4 +1,4 @@
-"""Loads the demo model and runs the try-on: DDIM with classifier-free guidance, recorded or not."""
+"""Records the demo model's try-on."""
 
 from __future__ import annotations
 

@@ -26,16 +26,23 @@ from ..levels.patch import sram
 from ..levels.presets import PRESETS
 from ..maps.value import AttributionMaps
 from ..models.demo.tryon import DemoModel, try_on
+from ..models.edit.family import STEPS as EDIT_STEPS
+from ..models.edit.family import WEIGHTS as EDIT_WEIGHTS
+from ..models.edit.model import FILE as EDIT_FILE
 from ..outputs.report import write_report
 from ..pictures.film import animation, frames
 from ..pictures.marks import enlarge, marked, marker
 from ..pictures.overlay import overlay
 from ..pictures.panels import panels
 from ..pictures.sheet import sheet
-from ..scores.imacs import Score, imacs_pair, score_generated
+from ..scores.imacs import Score, imacs_pair, map_on_generated
 from ..scores.table import score_table
+from .edit_model import EditTryOn
+from .edit_run import run_edit
 from .evaluate.causal import CausalResult, causal_check, summary, usable_blocks
 from .evaluate.correspondence import correspondence_of
+from .page import write_page
+from .pictures import picture_of
 from .recording import recording_of
 
 log = logging.getLogger("i2am")
@@ -47,39 +54,45 @@ SHOWN = {"R2G": False, "R2G-balanced": False, "mass": True, "G2R": False}
 """The maps that are drawn, and whether over placed tokens only."""
 
 
-def picture_of(tensor: Tensor) -> Image.Image:
-    """(3 or 1, H, W) in 0-1 to a picture."""
-    array = (tensor.clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(array.expand(3, -1, -1).permute(1, 2, 0).numpy())
-
-
 def _thumbnail(tensor: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(picture_of(tensor)).copy())
 
 
 def run_demo(
-    out: Path, *, seed: int = 7, steps: int = 50, cfg: float = 5.0, blocks: int = 12, progress: bool = True
+    out: Path,
+    *,
+    seed: int = 7,
+    steps: int = 50,
+    cfg: float = 5.0,
+    blocks: int = 12,
+    edit_steps: int = EDIT_STEPS,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """Generate, record, aggregate, draw and score one try-on; returns what ``scores.json`` holds.
+    """Generate, record, aggregate, draw and score an edit with two references and a try-on with one.
+
+    Returns what ``scores.json`` holds; the edit's part is left out where its model's weights are not installed.
 
     Args:
         out: folder to write to.
-        seed: which person, garment and starting noise.
-        steps: DDIM steps.
+        seed: which persons, garments and starting noise.
+        steps: DDIM steps of the try-on.
         cfg: scale of classifier-free guidance.
         blocks: garment blocks to recolour for the causal check; 0 skips it.
+        edit_steps: Euler steps of the edit.
         progress: whether to show progress bars.
 
     Raises:
         I2AMError: an argument is out of range.
     """
-    if not 0 <= seed <= MOST_SEED or not 1 <= steps <= 1000 or not 0 < cfg < float("inf") or blocks < 0:
+    in_range = 0 <= seed <= MOST_SEED and 1 <= steps <= 1000 and 1 <= edit_steps <= 1000
+    if not in_range or not 0 < cfg < float("inf") or blocks < 0:
         raise I2AMError(
             f"the demo takes a seed from 0 to {MOST_SEED}, 1 to 1000 steps, cfg > 0 and blocks >= 0, got seed {seed}, "
-            f"{steps} steps, cfg {cfg:g}, {blocks} blocks"
+            f"{steps} and {edit_steps} steps, cfg {cfg:g}, {blocks} blocks"
         )
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
+    edited = _edit(out, seed, edit_steps, progress)
     model = DemoModel.load()
     case = DemoCase.draw(seed)
     maps, generated, seconds = _generate(model, case, steps, cfg, progress)
@@ -96,6 +109,7 @@ def run_demo(
         "recording_bytes": maps.nbytes,
         "imacs": _imacs(maps, case),
         "correspondence": correspondence_of(maps, case.worn).as_dict(),
+        **edited,
     }
     _draw_levels(out, maps, pictures["generated"], pictures["reference"])
     patches = telling_patches(case, common_grid(maps, "generated"))
@@ -110,21 +124,30 @@ def run_demo(
     picture_of(pasted).save(out / "generated_pasted.png")
     scores["seconds"] = {"generate": seconds, "all": time.perf_counter() - began}
     write_report(
-        out / "report.html",
+        out / "tryon.html",
         maps,
         pictures["generated"],
         [pictures["reference"]],
-        scores=scores,
-        title=f"I²AM demo, seed {seed}",
+        scores={name: part for name, part in scores.items() if name not in edited},
+        title=f"I²AM demo: a try-on with one reference, seed {seed}",
         truth=case.worn.truth[0].masked_fill(case.worn.visible[0] < 0.5, float("nan")),
         reference_mask=case.worn.reference_mask[0, 0],
         images={
             k: pictures[k] for k in ("person", "agnostic", "densepose", "inpaint_mask", "reference_mask", "truth", "paired")
         },
     )
+    write_page(out, scores)
     (out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     _tell(out, maps, case, scores)
     return scores
+
+
+def _edit(out: Path, seed: int, steps: int, progress: bool) -> dict[str, Any]:
+    """The edit's scores under their name; nothing, with a line that says so, where its model is not installed."""
+    if not (EDIT_WEIGHTS / EDIT_FILE).is_file():
+        log.warning("no edit with two references: %s is missing; install the pack anew to see it", EDIT_WEIGHTS / EDIT_FILE)
+        return {}
+    return {"edit": run_edit(out, EditTryOn.load(EDIT_WEIGHTS), seed=seed, steps=steps, progress=progress)}
 
 
 def _try_on(
@@ -180,7 +203,7 @@ def _imacs(maps: AttributionMaps, case: DemoCase) -> dict[str, dict[str, Any]]:
     inside, garment = case.own.inpaint_mask[0, 0], case.worn.reference_mask[0, 0]
     pairs = {name: imacs_pair(maps, inside, garment, preset=name) for name in PRESETS}
     for name, side in (("balanced", "R2G-balanced"), ("mirror", "mirror")):
-        pairs[name] = {"g": score_generated(maps, inside, garment, side=side)[0]}
+        pairs[name] = {"g": map_on_generated(maps, inside, garment, side=side).score()}
     return {name: {side: score.as_dict() for side, score in pair.items()} for name, pair in pairs.items()}
 
 
@@ -304,6 +327,13 @@ def _tell(out: Path, maps: AttributionMaps, case: DemoCase, scores: dict[str, An
     pairs: dict[str, dict[str, Score]] = {name: imacs_pair(maps, *masks, preset=name) for name in PRESETS}
     for line in score_table(pairs):
         log.info("%s", line)
+    if "edit" in scores:
+        edit = scores["edit"]
+        log.info(
+            "edit with two references: which one a patch took from, area under the ROC curve %.3f (baseline %.3f)",
+            edit["share_roc"],
+            edit["baselines"]["share_roc"],
+        )
     points = scores["correspondence"]
     log.info(
         "SRAM points home within 1 reference patch: %.0f %% (chance %.0f %%, same place %.0f %%)",

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import I2AMError
+from ..data.pictures import without_warnings
+from ..errors import I2AMError, in_lines
+from ..options import MOST_AT_ONCE, number, whole
 from .errors import TrainingError, check_extras
 
 if TYPE_CHECKING:
@@ -41,35 +43,45 @@ REAL: dict[str, Any] = {"size": (512, 384), "epochs": 60, "batch": 16, "rate": 1
 """The paper's size, epochs and batch; the rate is Paint-by-Example's."""
 SMALL: dict[str, Any] = {"size": (128, 128), "epochs": 4, "batch": 4, "rate": 1e-3, "workers": 0}
 DEMO_PAIRS = 32
+MOST_SIDE = 8192
+"""Pixels."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
+    from ..data.kinds import AUTO, KINDS
+
     out = argparse.ArgumentParser(
         prog="python -m i2am.train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     files = out.add_argument_group("what to train on and from")
     files.add_argument("--data", type=Path, metavar="FOLDER", help="the VITON-HD folder, which holds train_pairs.txt")
+    files.add_argument("--kind", default=AUTO, choices=(AUTO, *KINDS), help="how it lies on disk (told by what lies there)")
+    files.add_argument("--pair-list", type=Path, metavar="FILE", help="a list of pairs to take instead of its own")
     files.add_argument("--start", type=Path, metavar="CHECKPOINT", help="Stable Diffusion 1.5, or a custom model")
     files.add_argument("--vision", type=Path, metavar="FILE", help="CLIP vision model (default: the one in CHECKPOINT)")
     files.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where states, log and checkpoint go")
     files.add_argument("--small", action="store_true", help="drawn data and a small random model where none are given")
     run = out.add_argument_group("how")
-    run.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="picture size in pixels (default 512 384)")
-    run.add_argument("--epochs", type=int, help="passes over all pairs (default 60; small 4)")
-    run.add_argument("--batch", type=int, help="pairs per optimiser step, over all processes (default 16; small 4)")
-    run.add_argument("--accumulate", type=int, default=1, help="cut each batch into this many parts, for less memory (1)")
-    run.add_argument("--rate", type=float, help="learning rate of AdamW, constant (default 1e-5; small 1e-3)")
-    run.add_argument("--drop", type=float, default=0.1, help="share of pairs trained without reference, for guidance (0.1)")
-    run.add_argument("--tv-weight", type=float, default=0.0, help="weight of attention total variation (0; such as 1)")
-    run.add_argument("--alignment-weight", type=float, default=0.0, help="weight of attribution alignment (0; such as 0.05)")
-    run.add_argument("--seed", type=int, default=0, help="seed of order, noise, timesteps, dropped references (0)")
+    run.add_argument(
+        "--size", type=whole(1, MOST_SIDE), nargs=2, metavar=("H", "W"), help="picture size in pixels (default 512 384)"
+    )
+    run.add_argument("--epochs", type=whole(), help="passes over all pairs (default 60; small 4)")
+    run.add_argument("--batch", type=whole(), help="pairs per optimiser step, over all processes (default 16; small 4)")
+    run.add_argument("--accumulate", type=whole(), default=1, help="cut each batch into this many parts, for less memory (1)")
+    run.add_argument("--rate", type=number(), help="learning rate of AdamW, constant (default 1e-5; small 1e-3)")
+    run.add_argument("--drop", type=number(), default=0.1, help="share of pairs trained without reference, for guidance (0.1)")
+    run.add_argument("--tv-weight", type=number(), default=0.0, help="weight of attention total variation (0; such as 1)")
+    run.add_argument("--alignment-weight", type=number(), default=0.0, help="weight of attribution alignment (0; such as 0.05)")
+    run.add_argument("--seed", type=whole(), default=0, help="seed of order, noise, timesteps, dropped references (0)")
     manner = out.add_argument_group("on this machine")
     manner.add_argument("--precision", choices=("auto", "no", "fp16", "bf16"), default="auto", help="mixed precision (auto)")
     manner.add_argument("--recompute", action="store_true", help="gradient checkpointing: less memory, slower")
-    manner.add_argument("--workers", type=int, help="processes that read pictures (default up to 4; small 0)")
-    manner.add_argument("--save-every", type=int, default=500, help="optimiser steps between saved states (500)")
-    manner.add_argument("--steps", type=int, help="stop after this many optimiser steps in all; the same command resumes")
+    manner.add_argument(
+        "--workers", type=whole(0, MOST_AT_ONCE), help="processes that read pictures (default up to 4; small 0)"
+    )
+    manner.add_argument("--save-every", type=whole(), default=500, help="optimiser steps between saved states (500)")
+    manner.add_argument("--steps", type=whole(), help="stop after this many optimiser steps in all; the same command resumes")
     manner.add_argument("--half", action="store_true", help="write the checkpoint in fp16, half the size")
     return out
 
@@ -78,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train from the command line; returns 0, 2 after one clear line about bad input, or 130 when stopped by Ctrl-C."""
     args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    without_warnings()
     logging.getLogger("accelerate").setLevel(logging.WARNING)  # it logs every file of a saved state
     try:
         check_extras()
@@ -100,6 +113,8 @@ def _check(args: argparse.Namespace) -> None:
             setattr(args, name, value)
     if not args.small and (args.data is None or args.start is None):
         raise TrainingError("give --data (a VITON-HD folder) and --start (a checkpoint), or --small to try it on drawn data")
+    if args.data is None and args.pair_list is not None:
+        raise TrainingError("--pair-list is of a data set: give its folder by --data, or leave it out")
     if args.data is not None and not args.data.is_dir():
         raise TrainingError(f"there is no folder {args.data} (--data); expected a VITON-HD folder")
     for name, least in (("epochs", 1), ("batch", 1), ("accumulate", 1), ("save_every", 1), ("workers", 0), ("seed", 0)):
@@ -116,7 +131,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     from ..data.demo_folder import write_demo_folder
-    from ..data.viton_hd import VitonHD
+    from ..data.training import TrainingPairs
     from .loop import Manner, Recipe, train
 
     recipe = Recipe(
@@ -131,7 +146,10 @@ def _train(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     folder = args.data if args.data is not None else write_demo_folder(args.out / "demo-data", DEMO_PAIRS)
-    data = VitonHD(folder, recipe.size, masks=bool(recipe.regularisers))  # before gigabytes are read
+    masks = bool(recipe.regularisers)
+    data = TrainingPairs(
+        folder, recipe.size, masks=masks, kind=args.kind, pair_list=args.pair_list
+    )  # before gigabytes are read
     networks = _networks(args)
     data.cloth_side = networks.frozen.cloth_side
     manner = Manner(_precision(args.precision), args.workers, args.save_every, args.steps, args.half, args.recompute)
@@ -165,8 +183,8 @@ def _precision(wanted: str) -> str:
 
 
 def _fail(text: str, status: int) -> int:
-    """Write one line to stderr; returns the exit status."""
-    sys.stderr.write(f"i2am: {' '.join(text.split())}\n")
+    """Write a text to stderr; returns the exit status."""
+    sys.stderr.write(f"i2am: {in_lines(text)}\n")
     return status
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from ..data.viton_hd import VitonHD
+from ..data.training import TrainingPairs
 from ..errors import DatasetError
 from ..geometry.resample import Size
+from ..maps.tensors import save_tensors
 from . import saved
 from .attention import Regularisers, Watched, watch
 from .errors import TrainingError, plain
@@ -117,7 +117,7 @@ class Order(Sampler[int]):
         yield from torch.randperm(self.count, generator=rng)[: len(self)].tolist()
 
 
-def train(networks: Networks, data: VitonHD, recipe: Recipe, out: Path, manner: Manner | None = None) -> Outcome:
+def train(networks: Networks, data: TrainingPairs, recipe: Recipe, out: Path, manner: Manner | None = None) -> Outcome:
     """Fine-tune and write ``out/custom.safetensors``; resumes from the newest state in ``out`` if there is one.
 
     Also writes ``log.jsonl`` with the losses of every optimiser step, and the newest state to resume from.
@@ -144,7 +144,7 @@ def losses(
     Args:
         model: `TryOn`, wrapped or not.
         frozen: on the batch's device.
-        batch: of `VitonHD` samples.
+        batch: of `TrainingPairs` samples.
         recipe: of the run.
         epoch: counted from 0.
         scheduler: of `noise.schedule`.
@@ -165,7 +165,7 @@ def losses(
 
 
 class _Run:
-    def __init__(self, networks: Networks, data: VitonHD, recipe: Recipe, out: Path, manner: Manner) -> None:
+    def __init__(self, networks: Networks, data: TrainingPairs, recipe: Recipe, out: Path, manner: Manner) -> None:
         self.recipe, self.manner, self.out, self.data = recipe, manner, out, data
         self.accelerator = Accelerator(gradient_accumulation_steps=recipe.accumulate, mixed_precision=manner.precision)
         self.facts = {**asdict(recipe), "pairs": len(data), "names": _digest(data)}
@@ -292,15 +292,15 @@ class _Run:
             tryon: TryOn = self.accelerator.unwrap_model(self.model)
             weights = checkpoint_of(tryon, self.frozen, torch.float16 if self.manner.half else torch.float32)
             draft = path.with_suffix(".part")
-            save_file(weights, draft, {"i2am": json.dumps({"steps": self.step, **self.facts})})
+            save_tensors(weights, draft, {"i2am": json.dumps({"steps": self.step, **self.facts})})
             draft.replace(path)
         self.accelerator.wait_for_everyone()
         return path
 
 
-def _digest(data: VitonHD) -> str:
+def _digest(data: TrainingPairs) -> str:
     """A hash of the pairs' names in order, on which every sample's noise depends."""
-    return hashlib.sha256("\n".join(sample.name for sample in data.samples).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(pair.name for pair in data.pairs).encode()).hexdigest()[:16]
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from i2am.demo.card import card
-from i2am.demo.card.card import CARD, COST, README, build, main
+from i2am.demo.card.card import CARD, COST, EDIT_CARD, README, build, main
 from i2am.demo.card.cost_text import bench_text, comfyui_text
+from i2am.demo.card.data_set_text import data_set_text
+from i2am.demo.card.edit_card import edit_card
 from i2am.demo.card.figures_text import figures_text
 from i2am.demo.card.markdown import replace
 from i2am.demo.card.model_card import model_card
 from i2am.demo.card.readme_text import checked_text, cost_sentence
-from i2am.demo.card.sources import BENCH, EQUAL, EVALUATION, GUIDANCE, IN_COMFYUI, PLAIN, REGULARISERS, load
+from i2am.demo.card.sources import (
+    BENCH,
+    COMPARED,
+    EDIT,
+    EQUAL,
+    EVALUATION,
+    GUIDANCE,
+    IN_COMFYUI,
+    PLAIN,
+    REGULARISERS,
+    VERDICTS,
+    Figures,
+    load,
+)
+from i2am.evaluation.compare.claim import answers
+from i2am.evaluation.compare.correlation import Bootstrap, Estimate
+from i2am.evaluation.compare.relations import Relation
 
 
 def test_the_pages_are_made_from_the_committed_figures() -> None:
-    for path in (EVALUATION, PLAIN, EQUAL, BENCH, *IN_COMFYUI, GUIDANCE, REGULARISERS):
+    for path in (EVALUATION, PLAIN, EQUAL, BENCH, *IN_COMFYUI, GUIDANCE, REGULARISERS, VERDICTS):
         assert load(path), path
     assert main(["--check"]) == 0
 
@@ -80,16 +101,20 @@ def test_a_changed_figure_changes_the_text() -> None:
 
 
 def test_build_replaces_only_between_its_marks() -> None:
-    readme = "before\n<!-- checked -->\nold\n<!-- /checked -->\nmiddle\n<!-- cost -->\n<!-- /cost -->\nafter\n"
+    readme = (
+        "before\n<!-- checked -->\nold\n<!-- /checked -->\nmiddle\n<!-- cost -->\n<!-- /cost -->\n"
+        "<!-- compared -->\n<!-- /compared -->\nafter\n"
+    )
     cost = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n"
     made = build(readme, cost)
-    assert set(made) == {CARD, README, COST}
+    assert set(made) == {CARD, README, COST} | ({EDIT_CARD} if EDIT.is_file() else set())
     assert made[README].startswith("before\n<!-- checked -->\nOver ")
     assert "\n<!-- /checked -->\nmiddle\n<!-- cost -->\nIn " in made[README]
-    assert made[README].endswith("<!-- /cost -->\nafter\n")
+    assert "<!-- /cost -->\n<!-- compared -->\nDoes " in made[README]
+    assert made[README].endswith("<!-- /compared -->\nafter\n")
     assert made[COST].startswith("before\n<!-- bench -->\n")
     assert made[COST].endswith("<!-- /bench -->\nafter\n")
-    assert not any("old" in made[page] for page in (README, COST))
+    assert not any("\nold\n" in made[page] for page in (README, COST))
     assert build(made[README], made[COST]) == made
 
 
@@ -107,13 +132,18 @@ def test_check_tells_a_stale_page_and_writes_nothing(monkeypatch: pytest.MonkeyP
 
 
 def test_the_card_has_a_section_for_all_that_was_measured() -> None:
-    figures, guidance, regularisers = load(EVALUATION), load(GUIDANCE), load(REGULARISERS)
-    whole = model_card(figures, {}, {}, guidance, regularisers)
+    figures, guidance, regularisers, verdicts = map(load, (EVALUATION, GUIDANCE, REGULARISERS, VERDICTS))
+    whole = model_card(figures, {}, {}, guidance, regularisers, verdicts)
     heads = [line for line in whole.splitlines() if line.startswith("## ")]
-    assert heads == ["## Figures", "## Does guidance move the maps?", "## Two losses on the attention"]
+    assert heads == [
+        "## Figures",
+        "## Does guidance move the maps?",
+        "## Does the answer in words tell which letter was lost?",
+        "## Two losses on the attention",
+    ]
     assert figures["setup"]["about"]["note"] in whole
-    assert "## Two losses" not in model_card(figures, {}, {}, guidance, {})
-    assert "guidance move" not in model_card(figures, {}, {}, {}, regularisers)
+    assert "## Two losses" not in model_card(figures, {}, {}, guidance, {}, {})
+    assert "guidance move" not in model_card(figures, {}, {}, {}, regularisers, {})
 
 
 def test_the_bench_table_has_a_row_for_each_mode() -> None:
@@ -171,3 +201,137 @@ def test_weights_and_card_lie_together() -> None:
     assert (CARD.parent / "unet.safetensors").is_file()
     assert CARD.is_file()
     assert README.is_file()
+
+
+def test_the_answers_about_imacs_are_those_of_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(n: int, ssim: float, imacs: float) -> Figures:
+        values = {"ssim (paired)": {"value": ssim, "n": n}, "imacs_r.default (paired)": {"value": imacs, "n": n}}
+        return {"values": values}
+
+    answers = [{"level": "model", "preset": p, "answer": a} for p, a in (("default", "yes"), ("paper", "no"), ("x", "yes"))]
+    found = [("imacs_g.default", "follows", 0.5), ("imacs_r.default", "follows", 0.25), ("imacs_r.default", "not shown", 0.75)]
+    found += [("imacs_g.paper", "against", -0.5), ("entropy", "follows", 0.9)]
+    relations = [{"level": "image", "measure": m, "verdict": v, "spearman": {"value": n}} for m, v, n in found]
+    compared = {"table": {"bad": row(9, 0.5, 0.125), "good": row(9, 0.75, 0.25)}, "answers": answers, "relations": relations}
+    compared["runs"] = {"bad": {"steps": 7}, "good": {"steps": 7}}
+    text = data_set_text(compared)
+    assert "2 models" in text
+    assert "9 drawn persons, each in two garments, in 7 steps." in text
+    assert "image by image: default 2 of 3 (at most 0.50); paper 0 of 1, 1 the opposite. Model by model: yes (" in text
+    assert "yes (preset default, x); no (preset paper). " in text
+    assert "0.25 at 0.75 (good), 0.12 at 0.50 (bad)" in text
+    with pytest.raises(ValueError, match=r"runs of \[8, 9\] images in \[7\] steps"):
+        data_set_text({**compared, "table": {**compared["table"], "few": row(8, 0, 0)}})
+
+    results = {**load(COMPARED), "sensitivity": [1], "examples": {}}
+    results["relations"] = [*results["relations"], {"of": "one run"}]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    monkeypatch.setattr(card, "COMPARED", tmp_path / "kept.json")
+    assert main(["--compared", str(tmp_path / "results.json")]) == 0
+    assert load(tmp_path / "kept.json") == load(COMPARED)
+
+
+def test_a_comparison_that_names_no_networks_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card, "COMPARED", tmp_path / "kept.json")
+    nameless = {key: value for key, value in load(COMPARED).items() if key != "networks"}
+    (tmp_path / "results.json").write_text(json.dumps(nameless))
+    with pytest.raises(ValueError, match="names no networks; compare the runs again"):
+        main(["--compared", str(tmp_path / "results.json")])
+    assert not (tmp_path / "kept.json").exists()
+
+
+def test_the_committed_comparison_says_what_every_figure_was_made_through() -> None:
+    compared = load(COMPARED)
+    named = {line.partition(":")[0] for line in compared["networks"]}
+    made = {name for row in compared["table"].values() for name in row["values"] if name.split()[0] in ("fid", "kid", "lpips")}
+    assert made
+    assert named == {name.replace(" (", ", ").removesuffix(")") for name in made}
+
+
+def test_the_four_models_are_the_shipped_one_and_worse_ones_over_all_of_the_data_set() -> None:
+    compared = load(COMPARED)
+    assert len(compared["runs"]) == len(compared["table"]) == 4
+    assert len({run["sha256"] for run in compared["runs"].values()}) == 4
+    for row in compared["table"].values():
+        assert {row["values"][f"ssim ({kind})"]["n"] for kind in ("paired", "unpaired")} == {100}
+
+
+def test_the_committed_answers_follow_from_the_committed_correlations() -> None:
+    compared = load(COMPARED)
+    found = [
+        Relation(**{**x, **{name: Estimate(**x[name]) for name in ("spearman", "pearson")}}) for x in compared["relations"]
+    ]
+    told = [
+        {"level": one.level, "preset": one.preset, "of": one.of, "answer": one.answer, "text": one.text}
+        for one in answers(found, Bootstrap(**compared["bootstrap"]))
+    ]
+    assert compared["answers"] == told
+
+
+def _edit_figures() -> Figures:
+    """An edit model's evaluation in which nothing reaches its aim but the share map."""
+    agreement = {"roc": 0.995, "roc_by_picture": 0.9, "iou": 0.875, "right": 0.75, "inside": 0.8, "outside": 0.1, "patches": 90}
+    early, late = ("double.0", "double.1", "single.0"), ("single.1", "single.2", "single.3")
+    near = {of: {"within_1": 0.5, "within_2": 0.75, "cells": 1234, "pairs": 7} for of in ("garment", "person")}
+    sets = ("default", "taught", "untaught", "all")
+    picture = {f"psnr_{region}": 12.25 for region in ("garment", "kept", "revealed")} | {"ssim_garment": 0.5, "pairs": 7}
+    picture |= {"glyph": 0.25, "pattern": 0.5, "colour": 1.0, "glyphs_read": 9}
+    change = {"change_garment": 0.125, "change_kept": 0.0625, "change_revealed": None, "roc": 0.9375, **picture}
+    candidates = {f"last {n}": {"blocks": [*early, *late][-n:], "roc": 0.9 + 0.01 * (n == 2), "iou": 0.5} for n in range(1, 7)}
+    return {
+        "setup": {
+            "samples": 1728,
+            "about": {"recipe": {"samples": 150000}},
+            "pairs": 7,
+            "steps": 25,
+            "few": 10,
+            "changed_pairs": 5,
+            "blocks": {"default": [*late], "taught": ["single.1", "single.2"]},
+        },
+        "choice": {
+            "candidates": candidates,
+            "best": "last 2",
+            "default": [*late],
+            "iou_by_threshold": {"0.5": 0.5, "0.6": 0.625},
+            "best_threshold": 0.6,
+            "pairs": 6,
+        },
+        "share": {
+            **dict.fromkeys(sets, agreement),
+            "by_block": {name: {**agreement, "roc": 0.25} for name in (*early, *late)},
+            "baselines": {"mean_garment": {**agreement, "roc": 0.9375}},
+            "where_mean_garment_errs": dict.fromkeys(sets, agreement),
+        },
+        "sram": {
+            **dict.fromkeys(sets, near),
+            "by_block": dict.fromkeys((*early, *late), near),
+            "baselines": {"chance": near, "same_place": {"garment": {**near["garment"], "within_1": 0.375}}},
+        },
+        "picture": dict.fromkeys(("generated", "autoencoder", "untouched"), picture)
+        | {"drawn": {**picture, "psnr_garment": 100.0}},
+        "changes": {
+            "unchanged": picture,
+            "without": dict.fromkeys(("person", "garment", "both"), change),
+            "cuts": {"generated→garment": change},
+            "direct_of_isolated": 0.85,
+        },
+    }
+
+
+def test_the_edit_models_card_tells_its_figures_and_its_missed_aims() -> None:
+    figures = _edit_figures()
+    card = edit_card(figures)
+    assert "**1,728 of 150,000 samples; training goes on**" in card
+    assert "training goes on" not in edit_card({**figures, "setup": {**figures["setup"], "samples": 150000}})
+    assert "Maps are made from `single.1`, `single.2`, `single.3` unless others are chosen" in card
+    assert "0.25 (`double.0`), 0.25 (`double.1`), 0.25 (`single.0`)" in card
+    assert "on 6 other pairs: of the last 1 to 6 blocks the last 2 had" in card
+    assert "| which reference: area under the ROC curve | 0.990 | 0.995 | yes |" in card
+    assert "| PSNR in the garment, dB | 18.0 | 12.2 | **no** |" in card
+    assert "| peak within 1 patch on the garment | 0.970 | 0.500 | **no** |" in card
+    assert "| `single.1` alone (taught) | 0.250 |" in card
+    assert "| baseline: how often a patch is garment on other pairs | 0.938 |" in card
+    assert "| baseline: the same place | 0.38 | – |" in card
+    assert "| the right answer itself (the reader's ceiling) | same | 12.2 |" in card
+    assert "| cut: generated→garment | 0.125 | 0.062 | – | 0.94 | 12.2 | 12.2 | 1.00 |" in card
+    assert "changes the garment's area 85% as much as hiding" in card

@@ -15,11 +15,15 @@ from i2am.commands.cli import main
 from i2am.drawn.scene import DemoCase, telling_patches
 from i2am.drawn.seeds import is_held_out
 from i2am.geometry.layout import TokenGrid
+from i2am.models.edit.family import WEIGHTS
+from i2am.models.edit.model import FILE
 
 ROOT = Path(__file__).parents[2]
 SIDES = ("r2g", "r2g_balanced", "mass", "g2r")
 STEPS = 20
 GRID = TokenGrid(32, 24)
+HAS_EDIT = (WEIGHTS / FILE).is_file()
+"""Whether the edit model's weights are in this checkout."""
 
 
 def _commit_seed() -> int:
@@ -34,7 +38,19 @@ def _commit_seed() -> int:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo")
-    argv = ["demo", "--out", str(out), "--seed", str(_commit_seed()), "--steps", str(STEPS), "--blocks", "12"]
+    argv = [
+        "demo",
+        "--out",
+        str(out),
+        "--seed",
+        str(_commit_seed()),
+        "--steps",
+        str(STEPS),
+        "--edit-steps",
+        "10",
+        "--blocks",
+        "12",
+    ]
     assert main(argv) == 0
     return out
 
@@ -60,7 +76,8 @@ def test_every_promised_file_is_there_and_opens(demo: Path) -> None:
         assert picture.getextrema() != ((0, 0),) * 3, f"{name} is black"
     for side in ("g2r", "r2g_balanced"):
         assert Image.open(demo / f"tlam_{side}.gif").n_frames == 10
-    assert "<html" in (demo / "report.html").read_text(encoding="utf-8")
+    pages = ["report", "tryon", *(["edit"] if HAS_EDIT else [])]
+    assert all("<html" in (demo / f"{page}.html").read_text(encoding="utf-8") for page in pages)
 
 
 def test_the_scores_have_every_promised_part(demo: Path) -> None:
@@ -75,6 +92,7 @@ def test_the_scores_have_every_promised_part(demo: Path) -> None:
     assert {"retrieval", "correlation"} <= scores["causal"].keys()
     assert scores["recording_bytes"] == AttributionMaps.load(demo / "maps.safetensors").nbytes
     assert scores["seconds"]["all"] >= scores["seconds"]["generate"] > 0
+    assert ("edit" in scores) == HAS_EDIT
 
 
 def test_the_maps_point_home_and_are_causal_on_a_seed_that_nobody_picked(demo: Path) -> None:
@@ -107,7 +125,7 @@ def test_demo_seeds_were_never_trained_on() -> None:
 
 
 def test_fewer_steps_than_time_groups(tmp_path: Path) -> None:
-    assert main(["demo", "--out", str(tmp_path), "--steps", "3", "--blocks", "0"]) == 0
+    assert main(["demo", "--out", str(tmp_path), "--steps", "3", "--edit-steps", "2", "--blocks", "0"]) == 0
     assert Image.open(tmp_path / "tlam_g2r.gif").n_frames == 3
     assert (tmp_path / "report.html").is_file()
     scores = json.loads((tmp_path / "scores.json").read_text())

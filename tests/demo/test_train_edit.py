@@ -229,7 +229,8 @@ def test_the_rate_warms_up_and_falls_late() -> None:
     assert recipe.rate_at(0) == pytest.approx(recipe.rate / 60)
     assert recipe.rate_at(59 * 12) == recipe.rate_at(7000) == recipe.rate
     assert recipe.rate_at(12_000) == pytest.approx(0.02 * recipe.rate)
-    assert [recipe.shards_at(n) for n in (0, 499, 500, 10**6)] == [1, 1, 2, recipe.shards]
+    assert recipe.rate_at(1200, start=1200) == pytest.approx(recipe.rate / 60)
+    assert [recipe.shards_at(n) for n in (0, 999, 1000, 10**6)] == [1, 1, 2, recipe.shards]
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
@@ -238,6 +239,24 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     assert Trainer(path, Recipe(samples=80, batch=2)).done == 0  # longer is no other recipe
     with pytest.raises(ValueError, match=r"seed 0 instead of 1.*another name"):
         Trainer(path, Recipe(samples=8, batch=2, seed=1))
+
+
+def test_a_training_begins_with_exported_weights_and_then_goes_on_from_its_own(tmp_path: Path, shard: Shard) -> None:
+    first = Trainer(tmp_path / "first.safetensors", RECIPE)
+    first.step([shard])
+    first.save()
+    weights = export(tmp_path / "first.safetensors", tmp_path / "weights")
+    begun = Trainer(tmp_path / "second.safetensors", RECIPE, weights=weights)
+    assert (begun.done, begun.start) == (2, 2)
+    for model in (begun.model, begun.average):
+        for name, value in first.average.file_state().items():
+            torch.testing.assert_close(model.file_state()[name], value, atol=1e-3, rtol=1e-3)
+    begun.step([shard])
+    begun.save()
+    resumed = Trainer(tmp_path / "second.safetensors", RECIPE, weights=weights)
+    assert (resumed.done, resumed.start) == (4, 2)
+    with pytest.raises(ValueError, match="seed 0 instead of 1"):
+        Trainer(tmp_path / "third.safetensors", Recipe(samples=8, batch=2, seed=1), weights=weights)
 
 
 def test_the_average_is_exported_in_half_precision_with_what_it_is(tmp_path: Path, shard: Shard) -> None:

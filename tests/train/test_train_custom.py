@@ -20,7 +20,7 @@ pytest.importorskip("transformers")
 import train_case as case
 
 from i2am.data.demo_folder import write_demo_folder
-from i2am.data.viton_hd import VitonHD
+from i2am.data.training import TrainingPairs
 from i2am.errors import DatasetError, WeightsFileError
 from i2am.models.tryon.checkpoint import sort_checkpoint
 from i2am.models.tryon.model import TryOnModel
@@ -247,15 +247,15 @@ def test_parts_of_a_batch_add_up_to_the_batch(folder: Path, tmp_path: Path, monk
 
 
 def test_ctrl_c_finishes_the_step_and_saves(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    handler, read, count = signal.getsignal(signal.SIGINT), VitonHD.__getitem__, []
+    handler, read, count = signal.getsignal(signal.SIGINT), TrainingPairs.__getitem__, []
 
-    def interrupted(self: VitonHD, index: int) -> dict[str, Tensor]:
+    def interrupted(self: TrainingPairs, index: int) -> dict[str, Tensor]:
         count.append(index)
         if len(count) == 3:  # while the second batch is read
             os.kill(os.getpid(), signal.SIGINT)
         return read(self, index)
 
-    monkeypatch.setattr(VitonHD, "__getitem__", interrupted)
+    monkeypatch.setattr(TrainingPairs, "__getitem__", interrupted)
     done = case.run(folder, tmp_path, RECIPE)
     assert done.checkpoint is None
     assert 1 <= done.step <= 2

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
+from ...data.text import read_text
 from ...models.demo.family import WEIGHTS
-from .cost_text import bench_text, comfyui_text
+from ...models.edit.family import WEIGHTS as EDIT_WEIGHTS
+from .cost_text import bench_text, comfyui_text, evaluation_text, joint_text
+from .data_set_text import data_set_text, trimmed
+from .edit_card import edit_card
 from .markdown import replace
 from .model_card import model_card
 from .readme_text import checked_text, cost_sentence
-from .sources import BENCH, EQUAL, EVALUATION, GUIDANCE, HERE, IN_COMFYUI, PLAIN, REGULARISERS, load
+from .sources import (
+    BENCH,
+    COMPARED,
+    EDIT,
+    EQUAL,
+    EVALUATED,
+    EVALUATION,
+    GUIDANCE,
+    HERE,
+    IN_COMFYUI,
+    JOINT,
+    PLAIN,
+    REGULARISERS,
+    VERDICTS,
+    load,
+)
 
 ROOT = HERE.parents[2]
 CARD = WEIGHTS / "README.md"
+EDIT_CARD = EDIT_WEIGHTS / "README.md"
 README = ROOT / "README.md"
 COST = ROOT / "web" / "docs" / "cost.md"
 
 
 def build(readme: str, cost: str) -> dict[Path, str]:
-    """Every page that tells figures, as it should be.
+    """Every page that tells figures, as it should be; without those of models that were not measured.
 
     Args:
         readme: the README's present text, of which only the parts between marks are replaced.
@@ -29,10 +50,17 @@ def build(readme: str, cost: str) -> dict[Path, str]:
     hosts = [load(path) for path in IN_COMFYUI if path.is_file()]
     readme = replace(readme, "checked", checked_text(figures, plain))
     readme = replace(readme, "cost", cost_sentence(hosts))
+    readme = replace(readme, "compared", data_set_text(load(COMPARED)))
+    edit = load(EDIT)
     return {
-        CARD: model_card(figures, plain, load(EQUAL), load(GUIDANCE), load(REGULARISERS)),
+        **({EDIT_CARD: edit_card(edit)} if edit else {}),
+        CARD: model_card(figures, plain, load(EQUAL), load(GUIDANCE), load(REGULARISERS), load(VERDICTS)),
         README: readme,
-        COST: replace(cost, "bench", f"\n{bench_text(load(BENCH))}{comfyui_text(hosts)}\n"),
+        COST: replace(
+            cost,
+            "bench",
+            f"\n{bench_text(load(BENCH))}{comfyui_text(hosts)}{joint_text(load(JOINT))}{evaluation_text(load(EVALUATED))}\n",
+        ),
     }
 
 
@@ -40,7 +68,13 @@ def main(argv: list[str] | None = None) -> int:
     """Write the pages; with --check only compare them, and return 1 where one is out of date."""
     parser = argparse.ArgumentParser(prog="python -m i2am.demo.card", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
+    parser.add_argument(
+        "--compared", type=Path, metavar="RESULTS", help="results.json of `i2am compare` to take the answers of"
+    )
     args = parser.parse_args(argv)
+    if args.compared is not None:
+        kept = trimmed(json.loads(read_text(args.compared, "the results.json of `i2am compare`")))
+        COMPARED.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     wanted = build(README.read_text(encoding="utf-8"), COST.read_text(encoding="utf-8"))
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if args.check:

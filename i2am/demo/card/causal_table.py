@@ -34,8 +34,8 @@ def causal_table(models: Compared) -> str:
         f"{models.earlier}, all layers": equal,
         f"{models.earlier}, supervised": equal.get("supervised"),
         f"{models.earlier}, never supervised": equal.get("never_supervised"),
-        "yardstick: the true warp in place of maps": own.get("by_true_warp"),
-        "yardstick: the true warp, blurred": own.get("by_blurred_warp"),
+        "baseline: the true warp in place of maps": own.get("by_true_warp"),
+        "baseline: the true warp, blurred": own.get("by_blurred_warp"),
     }
     rows = [_row(label, f) for label, f in named.items() if f]
     return table(_head(own, models.own.get("setup", {}).get("blocks")), rows) + READING if rows else ""

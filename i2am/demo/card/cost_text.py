@@ -8,6 +8,7 @@ from .markdown import number, table
 from .sources import Figures
 
 MODES_HEAD = ("mode", "time ÷ unwatched", "recorder ÷ model, processor time", "peak memory added, MB", "recording, MB")
+JOINT_HEAD = ("mode", "recorder ÷ the attention call", "recorder ÷ the whole block", "peak memory added, MB")
 HOST_HEAD = (
     "model",
     "reference tokens",
@@ -31,6 +32,55 @@ def comfyui_text(benches: Sequence[Figures]) -> str:
     if not rows:
         return ""
     return f"\nInside ComfyUI (`tests/host/overhead.py`), at the same picture size:\n\n{table(HOST_HEAD, rows)}"
+
+
+def joint_text(bench: Figures) -> str:
+    """What joint attention costs: the block that was measured, a row per mode, and the proof of its bounds."""
+    if not bench:
+        return ""
+    setup, memory = bench["setup"], bench.get("memory", {})
+    rows = [_joint_row(name, f) for name, f in bench["modes"].items()]
+    run = next(f["run"] for f in bench["modes"].values() if f.get("run"))
+    proof = (
+        f"\n{memory['blocks']} blocks, recorded by default, added {memory['added_bytes'] / 1e6:,.0f} MB to the process, working "
+        f"room included (`--memory`).\n"
+        if memory.get("held")
+        else ""
+    )
+    return (
+        f"\nJoint attention (`i2am bench --joint`): a double block of FLUX's shape with random weights, {setup['queries']:,} "
+        f"generated tokens, {setup['keys']:,} keys with the text and {len(setup['references'])} references, {setup['heads']} heads "
+        f"of {setup['width']}, in {setup['dtype']}; {setup['rounds']} rounds, taken in turns ({setup['device']}, "
+        f"{setup['threads']} thread). *default* keeps a quarter of the queries and pooled pairs, *all* all queries and no pairs, "
+        f"*pairwise* all queries and pooled pairs; the baseline *keep all* makes the softmax of all generated tokens.\n\n"
+        + table((*JOINT_HEAD, f"{run['blocks']} blocks, {run['steps']} steps: recording, MB"), rows)
+        + proof
+    )
+
+
+def evaluation_text(cost: Figures) -> str:
+    """What recording and scoring add to an evaluation; nothing where it was not measured."""
+    if not cost:
+        return ""
+    setup = cost["setup"]
+    return (
+        f"\nAn evaluation (`i2am bench --evaluation`): recording and scoring added {100 * cost['added']:.1f} % to the processor "
+        f"time of sampling alone, the median of {setup['pairs']} pairs, each dressed both ways in turns: the bundled model, "
+        f"{setup['steps']} steps, one of every {setup['every']} recorded, {setup['values']} values per image "
+        f"({cost['alone']:.2f} s alone, {cost['whole']:.2f} s evaluated; {setup['threads']} "
+        f"thread{'s' * (setup['threads'] != 1)}).\n"
+    )
+
+
+def _joint_row(name: str, f: Figures) -> tuple[str, ...]:
+    run = f.get("run")
+    return (
+        name.replace("_", " "),
+        number(f["of_attention"], ".3f"),
+        number(f["of_step"], ".3f"),
+        f"{f['added_bytes'] / 1e6:,.0f}",
+        "–" if run is None else number(run["bytes"] / 1e6, ".0f"),
+    )
 
 
 def _mode_row(name: str, f: Figures) -> tuple[str, ...]:

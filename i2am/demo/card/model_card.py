@@ -6,6 +6,7 @@ from .figures_text import figures_text
 from .guidance_text import guidance_text
 from .regularisers_text import regularisers_text
 from .sources import Figures
+from .verdicts_text import verdicts_text
 
 HEAD = """\
 ---
@@ -47,6 +48,7 @@ which training never draws (asserted).
 
 """
 GUIDANCE = "\n## Does guidance move the maps?\n\n"
+VERDICTS = "\n## Does the answer in words tell which letter was lost?\n\n"
 LOSSES = """
 ## Two losses on the attention
 
@@ -56,12 +58,16 @@ stays inside the masks); both are functions in `i2am.train.losses` for your own 
 """
 
 
-def model_card(figures: Figures, plain: Figures, equal: Figures, guidance: Figures, regularisers: Figures) -> str:
+def model_card(
+    figures: Figures, plain: Figures, equal: Figures, guidance: Figures, regularisers: Figures, verdicts: Figures
+) -> str:
     """The whole card; a section without figures is left out."""
     note = figures["setup"].get("about", {}).get("note", "")
     text = HEAD.replace("{history}", f" ({note})" if note else "") + figures_text(figures, plain, equal)
     if guidance:
         text += GUIDANCE + guidance_text(guidance)
+    if verdicts:
+        text += VERDICTS + verdicts_text(verdicts)
     if regularisers.get("result"):
         text += LOSSES + regularisers_text(regularisers)
     return text

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.demo.family import WEIGHTS
+from ...models.edit.family import WEIGHTS as EDIT_WEIGHTS
 
 Figures = dict[str, Any]
 
@@ -14,10 +15,15 @@ HERE = Path(__file__).parent
 EVALUATION = WEIGHTS / "evaluation.json"
 PLAIN = WEIGHTS / "evaluation-plain.json"
 EQUAL = WEIGHTS / "evaluation-equal.json"
+EDIT = EDIT_WEIGHTS / "evaluation.json"
 BENCH = HERE / "bench.json"
+JOINT = HERE / "bench-joint.json"
+EVALUATED = HERE / "bench-evaluation.json"
 IN_COMFYUI = tuple(HERE / f"bench-comfyui{model}.json" for model in ("", "-stableviton"))
 GUIDANCE = HERE / "guidance.json"
 REGULARISERS = HERE / "regularisers.json"
+COMPARED = HERE / "compared.json"
+VERDICTS = HERE / "verdicts.json"
 
 
 def load(path: Path) -> Figures:

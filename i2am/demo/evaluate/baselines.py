@@ -17,10 +17,10 @@ REFINE = 60
 """Steps of least squares on the silhouettes after the moments."""
 
 
-def chance(tokens: Tensor, within: int) -> Tensor:
-    """How likely a random placed token lies within ``within`` of each of ``tokens`` (..., 2) as (row, column)."""
+def chance(tokens: Tensor, within: int, grid: tuple[int, int] = REFERENCE_GRID) -> Tensor:
+    """How likely a random token of ``grid`` lies within ``within`` of each of ``tokens`` (..., 2) as (row, column)."""
     share = torch.ones(tokens.shape[:-1])
-    for axis, count in enumerate(REFERENCE_GRID):
+    for axis, count in enumerate(grid):
         at = tokens[..., axis]
         share = share * ((at + within).clamp(max=count - 1) - (at - within).clamp(min=0) + 1) / count
     return share

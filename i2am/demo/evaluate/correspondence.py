@@ -44,48 +44,53 @@ def _mix(grid: tuple[int, int], common: tuple[int, int]) -> Tensor:
     return bilinear_rows([(a, b) for a in range(common[0]) for b in range(common[1])], grid, common)
 
 
-def sram_rows(maps: AttributionMaps, layers: str | Sequence[str] | None = None) -> Tensor:
-    """SRAM of every cell of the common grid at once: (images, cells, rows * columns of the reference).
+def sram_rows(maps: AttributionMaps, layers: str | Sequence[str] | None = None, reference: int = 0) -> Tensor:
+    """SRAM of every cell of the common grid at once: (images, cells, rows * columns of a reference).
 
     The same numbers as `i2am.sram` for each cell by the default preset, over all steps and heads.
 
     Raises:
         UnavailableError: a chosen layer was recorded without pairwise maps.
     """
-    choice = Choice(layers=layers)
+    choice = Choice(layers=layers, reference=reference)
     selection = select(maps, preset_of("default"), choice)
-    common, reference = common_grid(maps, "generated"), common_grid(maps, "reference", choice)
+    common, shown = common_grid(maps, "generated"), common_grid(maps, "reference", choice)
     heads = [len(selection.heads_of(layer)) for layer in selection.layers]
     seen = torch.tensor([maps.steps_seen(group) for group in maps.groups], dtype=torch.float32)
-    total = torch.zeros(maps.images, common.placed, reference.placed)
+    total = torch.zeros(maps.images, common.placed, shown.placed)
     for layer, count in zip(selection.layers, heads, strict=True):
         grid = selection.reference_of(layer).grid
-        pairs = maps.pairwise(layer.name).cpu().mean(2)  # (images, groups, N, S)
+        pairs = maps.pairwise(layer.name, reference=reference).cpu().mean(2)  # (images, groups, N, S)
         pairs = torch.einsum("g,bgns->bns", seen / seen.sum(), pairs)[..., grid.leading :]
         rows = _mix((layer.grid.rows, layer.grid.columns), (common.rows, common.columns)) @ pairs
-        if (grid.rows, grid.columns) != (reference.rows, reference.columns):
+        if (grid.rows, grid.columns) != (shown.rows, shown.columns):
             placed = rows.reshape(-1, grid.rows, grid.columns)
-            rows = bilinear(placed, (reference.rows, reference.columns)).reshape(*rows.shape[:2], -1)
-            rows = rows * (grid.placed / reference.placed)
+            rows = bilinear(placed, (shown.rows, shown.columns)).reshape(*rows.shape[:2], -1)
+            rows = rows * (grid.placed / shown.placed)
         total += rows * (count / sum(heads))
     return total
 
 
-def peaks(rows: Tensor) -> Tensor:
-    """The token at which each cell's SRAM peaks: (images, cells, 280) to (images, cells, 2) as (row, column)."""
-    if rows.shape[-1] != REFERENCE_GRID[0] * REFERENCE_GRID[1]:
-        raise UnavailableError(f"expected SRAM on the {REFERENCE_GRID} reference grid, got {rows.shape[-1]} tokens")
+def peaks(rows: Tensor, grid: tuple[int, int] = REFERENCE_GRID) -> Tensor:
+    """The token at which each cell's SRAM peaks: (images, cells, tokens of grid) to (images, cells, 2) as (row, column)."""
+    if rows.shape[-1] != grid[0] * grid[1]:
+        raise UnavailableError(f"expected SRAM on the {grid} reference grid, got {rows.shape[-1]} tokens")
     at = rows.argmax(-1)
-    return torch.stack([at // REFERENCE_GRID[1], at % REFERENCE_GRID[1]], -1)
+    return torch.stack([at // grid[1], at % grid[1]], -1)
 
 
 def true_tokens(pairs: DemoPairs, grid: tuple[int, int] = GRID) -> tuple[Tensor, Tensor]:
     """Each cell's true token, (B, cells, 2) as (row, column), and whether more than half is garment, (B, cells)."""
     places, share = true_places(pairs.truth, pairs.visible, grid)
+    return tokens_of(places), (share > 0.5).flatten(1)
+
+
+def tokens_of(places: Tensor) -> Tensor:
+    """Places (B, 2, rows, columns) in pixels of the garment's picture to its tokens (row, column), (B, rows * columns, 2)."""
     rows, columns = REFERENCE_GRID
     x = (places[:, 0] / REFERENCE[1] * columns - 0.5).round().clamp(0, columns - 1)
     y = (places[:, 1] / REFERENCE[0] * rows - 0.5).round().clamp(0, rows - 1)
-    return torch.stack([y, x], -1).flatten(1, 2).long(), (share > 0.5).flatten(1)
+    return torch.stack([y, x], -1).flatten(1, 2).long()
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,9 @@ class Pointing:
         return cls(near_1, near_2, int(covered.sum()), len(tokens))
 
     @classmethod
-    def by_chance(cls, tokens: Tensor, covered: Tensor) -> Pointing:
-        """What a uniformly random placed token is expected to score."""
-        near_1, near_2 = (float((chance(tokens, w) * covered).sum()) for w in WITHIN)
+    def by_chance(cls, tokens: Tensor, covered: Tensor, grid: tuple[int, int] = REFERENCE_GRID) -> Pointing:
+        """What a uniformly random placed token of a grid is expected to score."""
+        near_1, near_2 = (float((chance(tokens, w, grid) * covered).sum()) for w in WITHIN)
         return cls(near_1, near_2, int(covered.sum()), len(tokens))
 
     def shares(self) -> dict[str, float | int | None]:

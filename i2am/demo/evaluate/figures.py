@@ -29,6 +29,7 @@ from ...drawn.spec import draw_pair
 from ...maps.value import AttributionMaps
 from ...models.demo.family import WEIGHTS
 from ...models.demo.tryon import PARTS, DemoModel, try_on
+from ...options import MOST_AT_ONCE, number, whole
 from ..recording import recording_of
 from .cases import OTHER, Case, case_of, check_held_out
 from .causal import CausalResult, causal_check, causal_figures
@@ -289,25 +290,27 @@ def rounded(value: Any) -> Any:
 def _parser() -> argparse.ArgumentParser:
     plan = Plan()
     parser = argparse.ArgumentParser(prog="python -m i2am.demo.evaluate", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=plan.pairs, help="paired runs, for picture and sram (default 200)")
+    parser.add_argument("--pairs", type=whole(), default=plan.pairs, help="paired runs, for picture and sram (default 200)")
     for name, what in (
         ("unpaired", "another pair's garment"),
         ("null", "no reference"),
         ("blank", "u, v blanked"),
         ("swap", "another print"),
     ):
-        parser.add_argument(f"--{name}-pairs", type=int, default=None, help=f"runs with {what} (default: a quarter of --pairs)")
+        parser.add_argument(
+            f"--{name}-pairs", type=whole(), default=None, help=f"runs with {what} (default: a quarter of --pairs)"
+        )
     parser.add_argument(
-        "--untrained-pairs", type=int, default=None, help="runs of random weights (default: an eighth of --pairs)"
+        "--untrained-pairs", type=whole(), default=None, help="runs of random weights (default: an eighth of --pairs)"
     )
     parser.add_argument(
-        "--causal-pairs", type=int, default=plan.causal_pairs, help="pairs with every block recoloured (default 16)"
+        "--causal-pairs", type=whole(), default=plan.causal_pairs, help="pairs with every block recoloured (default 16)"
     )
-    parser.add_argument("--blocks", type=int, default=plan.blocks, help="blocks recoloured a pair (default 12)")
-    parser.add_argument("--steps", type=int, default=plan.steps, help="DDIM steps (default 50)")
-    parser.add_argument("--cfg", type=float, default=plan.cfg, help="scale of classifier-free guidance (default 5)")
-    parser.add_argument("--batch", type=int, default=plan.batch, help="pictures at a time (default 8)")
-    parser.add_argument("--seed0", type=int, default=plan.first_seed, help=f"first pair (default {plan.first_seed})")
+    parser.add_argument("--blocks", type=whole(), default=plan.blocks, help="blocks recoloured a pair (default 12)")
+    parser.add_argument("--steps", type=whole(1), default=plan.steps, help="DDIM steps (default 50)")
+    parser.add_argument("--cfg", type=number(), default=plan.cfg, help="scale of classifier-free guidance (default 5)")
+    parser.add_argument("--batch", type=whole(1), default=plan.batch, help="pictures at a time (default 8)")
+    parser.add_argument("--seed0", type=whole(), default=plan.first_seed, help=f"first pair (default {plan.first_seed})")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by commas: picture,sram,causal (default all)")
     parser.add_argument(
         "--weights", type=Path, default=WEIGHTS, help="folder of unet, vae and encoder (default: those that ship)"
@@ -316,7 +319,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json", type=Path, default=Path("out/evaluation.json"), help="file to write (default out/evaluation.json)"
     )
     parser.add_argument("--name", default="", help="what the figures are called (default: the folder's name)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=whole(1, MOST_AT_ONCE), default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,6 +25,8 @@ from ...drawn.seeds import HELD_OUT
 from ...levels.heat import Heat, fit
 from ...levels.marginal import ulam
 from ...models.demo.tryon import DemoModel, try_on
+from ...options import MOST_AT_ONCE, whole
+from ...scores.sweep import share_inside
 from ..recording import recording_of
 from .cases import OTHER, Case, case_of, check_held_out
 from .figures import rounded
@@ -58,9 +61,8 @@ def inside(heat: Heat, mask: Tensor) -> Inside:
 
     The share is `Score.mass_ratio` times the area, but exists for a flat map too, which has no score.
     """
-    raw, mask = fit(heat, (mask.shape[0], mask.shape[1]))[0].double(), mask.double()
-    contrast = (raw.max() - raw.min()) / raw.mean()
-    return Inside(float((raw * mask).sum() / raw.sum()), float(mask.mean()), float(contrast))
+    raw = fit(heat, (mask.shape[0], mask.shape[1]))[0].double()
+    return Inside(share_inside(heat, mask), float(mask.double().mean()), float((raw.max() - raw.min()) / raw.mean()))
 
 
 def interval(
@@ -68,15 +70,19 @@ def interval(
 ) -> dict[str, float]:
     """The mean of ``values`` and its percentile bootstrap interval: {"mean", "low", "high"}, in their unit.
 
+    One value is an interval of its own.
+
     Raises:
         ValueError: there are no values.
     """
     if not len(values):
         raise ValueError("there are no values to take an interval of")
     known = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(len(known), size=(resamples, len(known)))
-    low, high = np.quantile(known[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return {"mean": float(known.mean()), "low": float(low), "high": float(high)}
+    low = high = mean = float(known.mean())
+    if len(known) > 1:
+        options = {"n_resamples": resamples, "confidence_level": level, "method": "percentile"}
+        low, high = bootstrap((known,), np.mean, random_state=np.random.default_rng(seed), **options).confidence_interval
+    return {"mean": mean, "low": float(low), "high": float(high)}
 
 
 def run_name(cfg: float) -> str:
@@ -184,9 +190,9 @@ def _write(file: Path, figures: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Compare from the command line; returns the exit status, 130 where it was interrupted."""
     parser = argparse.ArgumentParser(prog="python -m i2am.demo.evaluate.guidance", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=24, help=f"how many pairs, from seed {HELD_OUT} on (default 24)")
-    parser.add_argument("--steps", type=int, default=50, help="DDIM steps (default 50)")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    parser.add_argument("--seeds", type=whole(), default=24, help=f"how many pairs, from seed {HELD_OUT} on (default 24)")
+    parser.add_argument("--steps", type=whole(1), default=50, help="DDIM steps (default 50)")
+    parser.add_argument("--threads", type=whole(1, MOST_AT_ONCE), default=1, help="processor threads (default 1)")
     parser.add_argument("--json", type=Path, default=FILE, help="file to write (default i2am/demo/card/guidance.json)")
     args = parser.parse_args(argv)
     if args.seeds < 2 or args.steps < 1 or args.threads < 1:

@@ -85,9 +85,10 @@ def garment_to_pixel(bodies: Sequence[Placement], gx: Tensor, gy: Tensor) -> tup
 
 
 def sample_at(pictures: Tensor, bodies: Sequence[Placement], gx: Tensor, gy: Tensor) -> Tensor:
-    """What the pictures (B, 3, 128, 96) show at garment coordinates (B, h, w), as (B, 3, h, w)."""
+    """What pictures (B, 3, H, W) show at garment coordinates (B, h, w) of the garment placed so, as (B, 3, h, w)."""
     x, y = garment_to_pixel(bodies, gx, gy)
-    grid = torch.stack([x / PICTURE[1] * 2 - 1, y / PICTURE[0] * 2 - 1], -1).to(pictures)
+    height, width = pictures.shape[-2:]
+    grid = torch.stack([x / width * 2 - 1, y / height * 2 - 1], -1).to(pictures)
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 

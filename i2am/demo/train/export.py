@@ -16,6 +16,7 @@ from torch import Tensor
 from ...drawn.seeds import HELD_OUT, SHARD
 from ...models.demo.family import WEIGHTS
 from ...models.demo.tryon import PARTS, DemoModel
+from ...options import number, whole
 
 log = logging.getLogger("i2am")
 
@@ -101,9 +102,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, default=Path("out/train/supervised.safetensors"))
     parser.add_argument("--vae", type=Path, default=Path("out/train/vae.safetensors"))
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder to write to (default: the package's own)")
-    parser.add_argument("--attention-weight", type=float, default=0.2, help="as given to the training (default 0.2)")
-    parser.add_argument("--seed", type=int, default=0, help="as given to the training (default 0)")
-    parser.add_argument("--shards", type=int, default=32, help="for checkpoints that do not say it (default 32)")
+    parser.add_argument("--attention-weight", type=number(), default=0.2, help="as given to the training (default 0.2)")
+    parser.add_argument("--seed", type=whole(), default=0, help="as given to the training (default 0)")
+    parser.add_argument("--shards", type=whole(1), default=32, help="for checkpoints that do not say it (default 32)")
     parser.add_argument("--note", default="", help="anything else that should be known of these weights")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

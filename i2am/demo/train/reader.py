@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ...drawn.draw import draw_pairs
 from ...drawn.seeds import HELD_OUT, SHARD
 from ...drawn.spec import PICTURE, PairSpec, draw_pair
+from ...options import whole
 from ..evaluate.reader import WEIGHTS, Reader, glyph_mask, glyph_places, sample_at, score, torso_places
 
 log = logging.getLogger("i2am")
@@ -184,10 +185,10 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m i2am.demo.train.reader", description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="weights file to write (with --measure: to read)")
-    parser.add_argument("--samples", type=int, default=100_000, help="pictures to train on, with repetition")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=whole(), default=100_000, help="pictures to train on, with repetition")
+    parser.add_argument("--seed", type=whole(), default=0)
     parser.add_argument("--shards", type=Path, help="folder of drawn training pairs, pairs-*.safetensors")
-    parser.add_argument("--measure", type=int, metavar="N", help="only read N held-out pictures, and say how well")
+    parser.add_argument("--measure", type=whole(), metavar="N", help="only read N held-out pictures, and say how well")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)

@@ -20,6 +20,7 @@ from ...models.demo.networks import build_unet
 from ...models.schedule import ddim
 from .attention_loss import attention_loss, install
 from .fastnorm import fast_group_norm
+from .precision import mixed
 from .shards import read_shard
 
 ENCODED = ("person", "agnostic", "densepose", "densepose_blank")
@@ -59,7 +60,7 @@ def encode_shard(vae: AutoencoderKL, source: Path, target: Path, device: str) ->
         latents = []
         for batch in pictures.split(16):
             x = (batch.to(device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with mixed(device):
                 latents.append(vae.encode(x).latent_dist.mode().float().cpu().contiguous().half())
         out[name] = torch.cat(latents)
     draft = target.with_suffix(".part")
@@ -197,7 +198,7 @@ def train_unet(cache: Cache, out: Path, recipe: Recipe, device: str = "cpu", sna
             alpha = alphas[t].view(-1, 1, 1, 1)
             noisy = alpha.sqrt() * b["person"] + (1 - alpha).sqrt() * noise
             dropped = (torch.rand(n, generator=rng) < recipe.drop).to(device)
-            with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with mixed(device):
                 tokens = model.encoder(b["reference"])
                 tokens = torch.where(dropped.view(-1, 1, 1), model.encoder.null(n).to(tokens.dtype), tokens)
                 got = model.unet(torch.cat([noisy, b["known"]], 1), t, tokens).sample.float()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ...models.demo.networks import build_vae
 from .fastnorm import fast_group_norm
+from .precision import mixed
 from .shards import read_shard
 
 KINDS = ("person",) * 6 + ("agnostic", "densepose", "densepose_blank")
@@ -109,7 +110,7 @@ def train_vae(shards: list[Path], out: Path, samples: int, seed: int, device: st
             rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / samples)))
             for group in optimiser.param_groups:
                 group["lr"] = 1.5e-3 * rate
-            with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with mixed(device):
                 latent = vae.encode(picture).latent_dist.mode().float()
                 scale = latent.detach().std().clamp_min(0.1)
                 got = vae.decode(latent + 0.03 * scale * torch.randn(latent.shape, generator=rng).to(device)).sample.float()

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ...models.demo.networks import build_vae
+from ...options import MOST_AT_ONCE, number, whole
 from .export import export
 from .shards import write_shards
 from .unet import Cache, Recipe, encode_shard, train_unet
@@ -59,18 +60,18 @@ def main(argv: list[str] | None = None) -> int:
     """Run the training; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m i2am.demo.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/train"), help="folder of caches and checkpoints")
-    parser.add_argument("--shards", type=int, default=32, help="shards of 512 drawn pairs (default 32)")
-    parser.add_argument("--vae-samples", type=int, default=12_000, help="pictures that the autoencoder sees")
-    parser.add_argument("--samples", type=int, default=172_800, help="pairs that the U-Net sees (default 172800)")
-    parser.add_argument("--attention-weight", type=float, default=0.2, help="0 trains by diffusion alone")
+    parser.add_argument("--shards", type=whole(1), default=32, help="shards of 512 drawn pairs (default 32)")
+    parser.add_argument("--vae-samples", type=whole(), default=12_000, help="pictures that the autoencoder sees")
+    parser.add_argument("--samples", type=whole(), default=172_800, help="pairs that the U-Net sees (default 172800)")
+    parser.add_argument("--attention-weight", type=number(), default=0.2, help="0 trains by diffusion alone")
     parser.add_argument(
-        "--attention-samples", type=int, help="samples with the attention loss, at most half of all (default: half)"
+        "--attention-samples", type=whole(), help="samples with the attention loss, at most half of all (default: half)"
     )
     parser.add_argument("--name", default=None, help="checkpoint name (default: supervised or plain)")
-    parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="sample counts to keep copies of")
+    parser.add_argument("--snapshots", type=whole(), nargs="*", default=[], help="sample counts to keep copies of")
     parser.add_argument("--start", type=Path, help="go on from the weights in this folder, where no checkpoint lies in --out")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=whole(), default=0)
+    parser.add_argument("--threads", type=whole(1, MOST_AT_ONCE), default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)
     taught = args.samples // 2 if args.attention_samples is None else args.attention_samples

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ....models.edit.family import TAUGHT
+from ..precision import mixed
 from .attention import Attention
 from .attention_loss import attention_loss
 from .batches import Part, draw_batch
 from .optimiser import Optimiser
 from .start import untrained
 
-FIRST_SHARDS, SHARD_EVERY = 1, 500
+FIRST_SHARDS, SHARD_EVERY = 1, 1000
 """Training begins with so many shards and takes one more after so many samples: so it begins within a minute."""
 SAVE_EVERY = 120.0
 """Seconds between two checkpoints."""
@@ -42,11 +43,11 @@ class Recipe:
     ema: float = 0.997
     shards: int = 64
 
-    def rate_at(self, done: int) -> float:
-        """The learning rate after ``done`` samples: warm-up, constant, then half a cosine."""
+    def rate_at(self, done: int, start: int = 0) -> float:
+        """The learning rate after ``done`` samples: warm-up from ``start``, constant, then half a cosine."""
         late = max(0.0, done / self.samples - DECAY_FROM) / (1 - DECAY_FROM)
         cosine = LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * min(late, 1.0)))
-        return self.rate * cosine * min(1.0, (done // self.batch + 1) / WARM_UP)
+        return self.rate * cosine * min(1.0, ((done - start) // self.batch + 1) / WARM_UP)
 
     def teaches(self, done: int) -> bool:
         """Whether the attention loss is on after ``done`` samples."""
@@ -70,28 +71,42 @@ class Ranks:
 class Trainer:
     """A model in training, its average, its optimiser, and how many samples it has seen.
 
-    Goes on from ``path`` where it exists, as if it had never stopped.
+    Goes on from ``path`` where it exists, as if it had never stopped. Otherwise it begins with ``weights``, exported by
+    `export`, at their number of samples, with a new optimiser that warms up; or with random weights.
 
     Raises:
-        ValueError: the checkpoint at ``path`` comes of another recipe; the number of samples alone may differ.
+        ValueError: the checkpoint at ``path``, or ``weights``, come of another recipe; the number of samples alone may differ.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, ranks: Ranks = Ranks()) -> None:
+    def __init__(self, path: Path, recipe: Recipe, ranks: Ranks = Ranks(), weights: Path | None = None) -> None:
         self.path, self.recipe, self.ranks = path, recipe, ranks
         self.model = untrained(recipe.seed)
         self.average = copy.deepcopy(self.model).eval()
         self.optimiser = Optimiser(self.model)
-        self.done, self._saved = 0, time.monotonic()
+        self.done, self.start, self._saved = 0, 0, time.monotonic()
         if path.exists():
             self._resume()
+        elif weights is not None:
+            self._begin_with(weights)
 
-    def _resume(self) -> None:
-        begun, wanted = about_of(self.path)["recipe"], asdict(self.recipe)
+    def _about(self, path: Path) -> dict[str, Any]:
+        about = about_of(path)
+        begun, wanted = about["recipe"], asdict(self.recipe)
         other = [f"{k} {begun.get(k)} instead of {v}" for k, v in wanted.items() if k != "samples" and begun.get(k) != v]
         if other:
-            raise ValueError(f"{self.path} was begun with {', '.join(other)}; train under another name or with its options")
+            raise ValueError(f"{path} was begun with {', '.join(other)}; train under another name or with its options")
+        return about
+
+    def _begin_with(self, weights: Path) -> None:
+        self.done = self.start = int(self._about(weights)["samples"])
+        state = {k: v.float() for k, v in load_file(weights).items()}
+        for model in (self.model, self.average):
+            model.load_file_state(state)
+
+    def _resume(self) -> None:
+        about = self._about(self.path)
         state = load_file(self.path)
-        self.done = int(about_of(self.path)["samples"])
+        self.done, self.start = int(about["samples"]), int(about.get("start", 0))
         for kind, model in (("raw.", self.model), ("ema.", self.average)):
             model.load_file_state({k[len(kind) :]: v for k, v in state.items() if k.startswith(kind)})
         for name, value in self.optimiser.state.items():
@@ -102,7 +117,7 @@ class Trainer:
         state = {f"raw.{k}": v for k, v in self.model.file_state().items()}
         state |= {f"ema.{k}": v for k, v in self.average.file_state().items()}
         state |= {f"optimiser.{k}": v for k, v in self.optimiser.state.items()}
-        about = {"samples": self.done, "recipe": asdict(self.recipe)}
+        about = {"samples": self.done, "start": self.start, "recipe": asdict(self.recipe)}
         target = path or self.path
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_suffix(".part")
@@ -129,7 +144,7 @@ class Trainer:
             losses += share * torch.stack([flow, attention]).detach()
         self._add_up(losses)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step(recipe.rate_at(self.done))
+        self.optimiser.step(recipe.rate_at(self.done, self.start))
         steps = self.done // recipe.batch
         decay = min(recipe.ema, (1 + steps) / (10 + steps))
         with torch.no_grad():
@@ -142,7 +157,7 @@ class Trainer:
         teach = self.recipe.teaches(self.done) and part.given.person and part.given.garment
         attend = Attention(TAUGHT if teach else ())
         context = self.model.context.expand(len(part.worn), -1, -1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             got = self.model.network(part.noisy, part.sigma, context, part.references, part.given.indices, attend)
         weight = 1 + part.cover[:, None]
         flow = (weight * (got.float() - (part.noise - part.worn)).square()).mean()
@@ -163,7 +178,7 @@ class Trainer:
 
 
 def about_of(checkpoint: Path) -> dict[str, Any]:
-    """The ``samples`` that a checkpoint has seen and the ``recipe`` that it is of.
+    """The ``samples`` that a checkpoint, or weights exported from one, have seen and the ``recipe`` that they are of.
 
     Raises:
         ValueError: the file is no checkpoint of this training.

@@ -16,6 +16,7 @@ from ....drawn.places import true_places
 from ....models.demo.family import load_part
 from ....models.demo.networks import build_vae
 from ....models.edit.family import GRID, LATENT
+from ..precision import mixed
 
 SHARD = 64
 """Groups of a shard; each has 12 edits."""
@@ -32,7 +33,7 @@ def load_vae() -> AutoencoderKL:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) in 0-1 to latents (B, 4, H / 4, W / 4)."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         return torch.cat([vae.encode(p * 2 - 1).latent_dist.mode().float() for p in pictures.split(4)])
 
 

@@ -21,6 +21,7 @@ from ....models.edit.family import BLOCKS, GARMENT_GRID, GRID, LATE
 from ....models.edit.model import EditModel
 from ....models.edit.sampling import edit_noise, sample
 from ....scores.imacs import roc_area
+from ..precision import mixed
 from .attention import Attention
 from .shards import encode
 
@@ -50,7 +51,7 @@ class Watch:
 
     def look(self, model: EditModel, facts: dict[str, Any]) -> dict[str, Any]:
         """Append ``facts`` and what is seen of ``model`` to the file; returns them."""
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), mixed():
             row = {**facts, "seconds": round(time.monotonic() - self.started), **self._pointing(model), **self._pictures(model)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, distributed, multiprocessing
 from tqdm import tqdm
 
+from ....options import MOST_AT_ONCE, number, whole
 from .export import export
 from .loop import FIRST_SHARDS, Ranks, Recipe, Trainer
 from .shards import SHARD, load_vae, shard
@@ -32,7 +33,10 @@ PATIENCE = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Run:
-    """A training under ``name`` below ``out``, up to ``until`` samples, with copies kept at ``snapshots``."""
+    """A training under ``name`` below ``out``, up to ``until`` samples, with copies kept at ``snapshots``.
+
+    ``weights`` are what it begins with where it has no checkpoint yet.
+    """
 
     out: Path
     name: str
@@ -40,6 +44,7 @@ class Run:
     until: int
     snapshots: tuple[int, ...] = ()
     watch_every: int = 5000
+    weights: Path | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -50,7 +55,7 @@ class Run:
 def train(run: Run, ranks: Ranks) -> None:
     """Train as ``run`` says; rank 0 draws what data is missing, saves, watches and shows progress."""
     torch.set_num_threads(1)
-    trainer = Trainer(run.checkpoint, run.recipe, ranks)
+    trainer = Trainer(run.checkpoint, run.recipe, ranks, run.weights)
     first, vae = ranks.rank == 0, load_vae()
     watch = Watch(vae, run.out / f"{run.name}.jsonl") if first and run.watch_every else None
     shards: list[dict[str, Tensor]] = []
@@ -115,15 +120,24 @@ def main(argv: list[str] | None = None) -> int:
     """Run the training; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m i2am.demo.train.edit", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/train-edit"), help="folder of caches and checkpoints")
-    parser.add_argument("--samples", type=int, default=Recipe.samples, help=f"edits of the recipe (default {Recipe.samples})")
-    parser.add_argument("--until", type=int, help="stop after so many of them, with the recipe as it is (default: all)")
-    parser.add_argument("--attention-weight", type=float, default=Recipe.attention_weight, help="0 trains by the flow alone")
+    parser.add_argument(
+        "--samples", type=whole(), default=Recipe.samples, help=f"edits of the recipe (default {Recipe.samples})"
+    )
+    parser.add_argument("--until", type=whole(), help="stop after so many of them, with the recipe as it is (default: all)")
+    parser.add_argument("--attention-weight", type=number(), default=Recipe.attention_weight, help="0 trains by the flow alone")
     parser.add_argument("--name", default=None, help="checkpoint name (default: edit, or plain without the attention loss)")
-    parser.add_argument("--shards", type=int, default=Recipe.shards, help=f"shards of {SHARD} groups (default {Recipe.shards})")
-    parser.add_argument("--snapshots", type=int, nargs="*", default=[], help="sample counts to keep copies of")
-    parser.add_argument("--processes", type=int, default=1, help="processes of one thread each that share every batch")
-    parser.add_argument("--watch-every", type=int, default=5000, help="samples between two looks at held-out edits; 0: none")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--shards", type=whole(1), default=Recipe.shards, help=f"shards of {SHARD} groups (default {Recipe.shards})"
+    )
+    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="exported weights to begin with (default: random ones)")
+    parser.add_argument("--snapshots", type=whole(), nargs="*", default=[], help="sample counts to keep copies of")
+    parser.add_argument(
+        "--processes", type=whole(1, MOST_AT_ONCE), default=1, help="processes of one thread each that share every batch"
+    )
+    parser.add_argument(
+        "--watch-every", type=whole(), default=5000, help="samples between two looks at held-out edits; 0: none"
+    )
+    parser.add_argument("--seed", type=whole(), default=0)
     args = parser.parse_args(argv)
     until = args.samples if args.until is None else args.until
     if not 0 < until <= args.samples:
@@ -133,11 +147,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     recipe = Recipe(args.samples, args.attention_weight, args.seed, shards=args.shards)
     name = args.name or ("edit" if args.attention_weight > 0 else "plain")
-    run = Run(args.out, name, recipe, until, tuple(args.snapshots), args.watch_every)
+    run = Run(args.out, name, recipe, until, tuple(args.snapshots), args.watch_every, args.start)
     try:
         _train_in(args.processes, run)
         log.info("wrote %s", export(run.checkpoint, args.out / "weights"))
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         log.error("%s", error)
         return 2
     return 0

@@ -1,0 +1,1 @@
+"""Measures the bundled edit model against the drawn truth."""

@@ -65,6 +65,11 @@ class Clock:
 
         return call
 
+    def time_hooks(self, recording: DiffusersRecording) -> None:
+        """Count what a recording that has not been entered will do: at an evaluation of the network and at a layer."""
+        for name in ("_before", "_observe"):
+            setattr(recording, name, self.timed(getattr(recording, name)))
+
     def take(self) -> float:
         """Seconds since the last `take`."""
         if self._events:
@@ -118,8 +123,7 @@ class Recorded(Mode):
         self.recording: DiffusersRecording = record(
             self.model, run.layout, steps=run.schedule, images=run.images, generated_size=run.generated_size, **options
         )
-        for name in ("_before", "_observe"):  # what the host does at an evaluation and at a layer
-            setattr(self.recording, name, self.clock.timed(getattr(self.recording, name)))
+        self.clock.time_hooks(self.recording)
 
     def __enter__(self) -> Recorded:
         self.recording.__enter__()

@@ -1,5 +1,7 @@
 """`python -m i2am bench`: what recording costs, on a U-Net of Stable Diffusion 1.5's shape with random weights.
 
+With `--joint` on a block of FLUX's shape, whose attention joins text, picture and two references; see `joint`.
+
 All modes take turns within one run, so that other load on the machine affects them all; ratios are to the
 unwatched model's time in the same round. Memory is measured in the warm-up rounds, which are not timed.
 """
@@ -26,12 +28,16 @@ from ..errors import I2AMError
 from ..geometry.layout import Layout, TokenGrid
 from ..hosts.diffusers.record import record
 from ..maps.value import AttributionMaps
+from ..options import MOST_AT_ONCE, integer, whole
+from .joint import run_joint
 from .memory import PeakMemory, prove_budget, prove_layer
 from .modes import MODES, Mode, Run, make, shared_copy
 
 log = logging.getLogger("i2am")
 
 WARM_UP = 2
+MOST_SIDE, MOST_WIDTH, MOST_TOKENS = 8192, 4096, 16385
+"""Of a picture in pixels, of a U-Net in channels, of a reference: more fit into no memory."""
 SCHEDULE = 50
 NARROW = 1 << 16
 """Bytes of a chunk in memory proofs with small models, where larger chunks would hide what is measured."""
@@ -55,34 +61,38 @@ TINY = Setup(size=(128, 96), width=32, layers=1, tokens=17, context=32)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bench`."""
-    parser.add_argument("--steps", type=_count, default=2, help="timed steps per mode, after two warm-up steps (default 2)")
+    parser.add_argument("--steps", type=whole(1), default=2, help="timed steps per mode, after two warm-up steps (default 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto: cuda where there is one (default auto)")
     parser.add_argument("--size", type=_size, metavar="HxW", help="picture size in pixels (default 512x384)")
-    parser.add_argument("--width", type=_count, help="channels of the U-Net's first level (default 320, as in SD 1.5)")
     parser.add_argument(
-        "--tokens", type=_count, help="number of reference tokens: a square, or a square and one leading token (default 257)"
+        "--width", type=whole(1, MOST_WIDTH), help="channels of the U-Net's first level (default 320, as in SD 1.5)"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=whole(1, MOST_TOKENS),
+        help="number of reference tokens: a square, or a square and one leading token (default 257)",
+    )
+    parser.add_argument(
+        "--joint",
+        action="store_true",
+        help="measure joint attention instead, on a block of FLUX's shape with two references; --steps are rounds, and the "
+        "processor uses one thread unless --threads says otherwise (CUDA is untested)",
     )
     parser.add_argument("--tiny", action="store_true", help="a small U-Net and picture, to try the command itself in seconds")
-    parser.add_argument("--threads", type=_count, help="processor threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=whole(1, MOST_AT_ONCE), help="processor threads (default: PyTorch's choice)")
     parser.add_argument(
         "--memory", action="store_true", help="also prove that memory stays within its bounds: 50 steps, and one large layer"
     )
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
-    return int(text)
-
-
 def _size(text: str) -> tuple[int, int]:
     try:
-        height, width = (int(part) for part in text.lower().split("x"))
+        height, width = (integer(part) for part in text.lower().split("x"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 512x384, got {text!r}") from None
-    if min(height, width) < 64 or height % 8 or width % 8:
-        raise argparse.ArgumentTypeError(f"height and width must be multiples of 8, 64 or more, got {text!r}")
+    if not 64 <= min(height, width) <= max(height, width) <= MOST_SIDE or height % 8 or width % 8:
+        raise argparse.ArgumentTypeError(f"height and width must be multiples of 8, 64 to {MOST_SIDE}, got {text!r}")
     return height, width
 
 
@@ -95,6 +105,14 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in ("size", "width", "tokens") if getattr(args, name)}
     setup = replace(TINY if args.tiny else FULL, **given)
     device = _device(args.device)
+    if args.joint:
+        if given:
+            raise I2AMError(f"--{', --'.join(given)} cannot be used with --joint; leave it out")
+        text, held = run_joint(
+            device, rounds=args.steps, tiny=args.tiny, memory=args.memory, threads=args.threads, file=args.json
+        )
+        _say(text)
+        return 0 if held else 1
     layout = Layout.of(_grid(setup.tokens))
     if args.threads:
         torch.set_num_threads(args.threads)

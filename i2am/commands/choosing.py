@@ -13,6 +13,7 @@ from ..data.masks import mask_tensor, open_mask
 from ..errors import I2AMError
 from ..levels.choice import Choice, heads_of, steps_of
 from ..levels.presets import PRESETS
+from ..options import integer, whole
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def pair_of(name: str, separator: str) -> Callable[[str], tuple[int, int]]:
 
     def parse(text: str) -> tuple[int, int]:
         try:
-            a, b = (int(part) for part in text.split(separator))
+            a, b = (integer(part.strip()) for part in text.split(separator))
         except ValueError:
             raise argparse.ArgumentTypeError(f"expected {name}, such as 3{separator}12, got {text!r}") from None
         return a, b
@@ -56,8 +57,8 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--heads", type=typed(heads_of), metavar="0,1", help="head numbers")
     group.add_argument("--steps", type=typed(steps_of), metavar="0:10", help="step range, half-open; 0 is the noisiest")
     group.add_argument("--branch", default="cond", choices=("cond", "uncond"))
-    group.add_argument("--reference", type=int, default=0, metavar="N", help="which reference, from 0")
-    group.add_argument("--batch-index", type=int, default=0, metavar="N", help="which image of the batch, from 0")
+    group.add_argument("--reference", type=whole(), default=0, metavar="N", help="which reference, from 0")
+    group.add_argument("--batch-index", type=whole(), default=0, metavar="N", help="which image of the batch, from 0")
     group.add_argument("--preset", default="default", choices=tuple(PRESETS), help="how layers are scaled and shown")
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m i2am demo | run | show | score | convert | bench`, also installed as `i2am`."""
+"""The command line: `python -m i2am COMMAND`, also installed as `i2am`; a file beside this one per command."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
-from ..bench import run as bench
-from ..errors import I2AMError, shown
+from ..data.pictures import without_warnings
+from ..errors import I2AMError, in_lines, shown
+from .bench import add_bench
+from .cause import add_cause
+from .compare import add_compare
 from .convert import add_convert
 from .demo import add_demo
+from .draw_data import add_draw_data
+from .evaluate import add_evaluate
 from .run import add_run
 from .score import add_score
 from .show import add_show
@@ -49,28 +54,27 @@ def build_parser() -> argparse.ArgumentParser:
     add_run(commands)
     add_show(commands)
     add_score(commands)
+    add_cause(commands)
+    add_evaluate(commands)
+    add_compare(commands)
     add_convert(commands)
-    bench_parser = commands.add_parser(
-        "bench",
-        help="measure what recording costs: time, memory, size",
-        description=bench.__doc__,
-    )
-    bench.add_arguments(bench_parser)
-    bench_parser.set_defaults(run=bench.run)
+    add_draw_data(commands)
+    add_bench(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, or 2 after one clear line about bad input, or 130 when interrupted."""
+    """Run one command; returns its status (0; 1 where `run` could not write all), 2 after bad input, or 130."""
     args = build_parser().parse_args(argv)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Shown())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    without_warnings()
     try:
         return int(args.run(args))
     except KeyboardInterrupt:
         sys.stderr.write("i2am: interrupted\n")
         return 130
     except (I2AMError, OSError) as error:
-        sys.stderr.write(f"i2am: {shown(' '.join(str(error).split()))}\n")
+        sys.stderr.write(f"i2am: {in_lines(error)}\n")
         return 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,9 @@ from PIL import Image
 
 from ..data.masks import open_hands, open_mask
 from ..data.pictures import WHITE, open_picture
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
+from ..options import number, whole
+from .folders import check_out
 
 log = logging.getLogger("i2am")
 
@@ -65,15 +66,15 @@ def add_run(commands: Any) -> None:
         "--background", default=WHITE, metavar="COLOUR", help="what lies below transparent pictures (default white)"
     )
     parser.add_argument("--sampler", choices=SAMPLERS, help="default: the authors'")
-    parser.add_argument("--steps", type=int, help="sampler steps; a number that does not divide 1000 gives a few more")
-    parser.add_argument("--cfg", type=float, help="scale of classifier-free guidance; 1 runs without")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    parser.add_argument("--steps", type=whole(), help="sampler steps; a number that does not divide 1000 gives a few more")
+    parser.add_argument("--cfg", type=number(), help="scale of classifier-free guidance; 1 runs without")
+    parser.add_argument("--seed", type=whole(), default=0, help="of the noise (default 0)")
     parser.add_argument("--device", help="such as cuda, mps or cpu (default: cuda where there is one)")
     parser.add_argument("--dtype", choices=DTYPES, help="of the U-Net (default: float16 on cuda, else float32)")
     parser.add_argument(
         "--detail", choices=("pairwise", "marginals"), default="pairwise", help="pairwise also answers for single patches"
     )
-    parser.add_argument("--budget", type=float, default=300.0, metavar="MB", help="memory for the maps (default 300)")
+    parser.add_argument("--budget", type=number(), default=300.0, metavar="MB", help="memory for the maps (default 300)")
     parser.set_defaults(run=_run)
 
 
@@ -87,24 +88,25 @@ def _run(args: argparse.Namespace) -> int:
     from ..pictures.colours import opencv
 
     pictures = _pictures(args)
-    _check_out(args.out)
-    if not args.budget > 0:
+    check_out(args.out)
+    if args.budget <= 0:
         raise I2AMError(f"--budget is {args.budget:g} MB; expected more than 0")
     opencv()  # what draws the first look must not be missed after the sampling
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(device)
     dtype = getattr(torch, args.dtype or ("float16" if device.startswith("cuda") else "float32"))
     log.info("loading %s", args.model)
     model = TryOnModel.load(args.model, args.family, device=device, dtype=dtype)
-    log.info("it is %s; running on %s", model.encoder.name, device)
-    steps = model.encoder.family.steps if args.steps is None else args.steps
-    if 1 <= steps <= 1000 and steps_told(steps):
-        log.info("%s", steps_told(steps))
+    log.info("it is %s; running on %s", model.encoder.family.name, device)
+    told = steps_told(model.encoder.family.steps if args.steps is None else args.steps)
+    if told:
+        log.info("%s", told)
     began = time.perf_counter()
     with _progress() as step:
         made = make_tryon(
             model,
             pictures,
-            steps=steps,
+            steps=args.steps,
             cfg=args.cfg,
             sampler=args.sampler,
             seed=args.seed,
@@ -142,21 +144,24 @@ def _pictures(args: argparse.Namespace) -> dict[str, Image.Image]:
     return pictures
 
 
-def _check_out(out: Path) -> None:
-    """Refuse a folder that cannot be written to, before the time is spent."""
-    above = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
+def check_device(name: str) -> None:
+    """Refuse a device that cannot compute, before the model is read."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without CUDA
         raise I2AMError(
-            f"--out is {out}, but {above} is {'not writable' if above.is_dir() else 'no folder'}; give another folder"
-        )
+            f"--device is {name!r}, which cannot be used here ({shown(error, 100)}); give cpu, or leave it out"
+        ) from error
 
 
 def _tell(notes: Iterable[str], imacs: dict[str, Any]) -> None:
     for note in notes:
         log.info("note: %s", note)
-    for side, score in imacs.items():
+    for letter, score in imacs.items():
         if score["score"] is not None:
-            log.info("IMACS_%s %.3f (inside %.3f, outside %.3f)", side, score["score"], score["inside"], score["outside"])
+            log.info("IMACS_%s %.3f (inside %.3f, outside %.3f)", letter, score["score"], score["inside"], score["outside"])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from ..maps.value import AttributionMaps
+from ..options import number
 from ..scores.imacs import SCORED, imacs_pair
 from ..scores.table import score_table
 from .choosing import Commands, add_choice, add_placed_only, choice_from, read_mask
@@ -28,8 +29,8 @@ def add_score(commands: Commands) -> None:
     parser.add_argument("--reference-mask", type=Path, required=True, help="white = the object")
     parser.add_argument("--side", default="R2G", choices=SCORED, help="map of IMACS_g (default R2G)")
     add_placed_only(parser)
-    parser.add_argument("--lambda", dest="weight", type=float, default=3.0, help="weight of what lies outside (default 3)")
-    parser.add_argument("--threshold", type=float, default=0.4, help="default 0.4")
+    parser.add_argument("--lambda", dest="weight", type=number(), default=3.0, help="weight of what lies outside (default 3)")
+    parser.add_argument("--threshold", type=number(), default=0.4, help="default 0.4")
     parser.add_argument("--json", type=Path, help="also write the scores here")
     add_choice(parser)
     parser.set_defaults(run=_score)

@@ -14,15 +14,20 @@ from ..geometry.shapes import check_shape
 from ..levels.heat import Heat
 from ..levels.marginal import LEVELS, level_of
 from ..levels.patch import asked_grid, sram
+from ..levels.share import SHARES
 from ..maps.kinds import level_sides
 from ..maps.value import AttributionMaps
+from ..options import number, whole
 from ..pictures.backdrop import backdrop
 from ..pictures.colours import COLOURS
 from ..pictures.film import animation, frames
 from ..pictures.look import OPACITY, Look
 from ..pictures.overlay import overlay
+from ..pictures.overlays import overlays
 from ..pictures.panels import panels
 from ..pictures.pointed import patch_heat
+from ..pictures.sheet import sheet
+from ..pictures.which_overlays import by_reference
 from .choosing import Commands, add_choice, add_placed_only, choice_from, pair_of, read_mask
 
 log = logging.getLogger("i2am")
@@ -51,8 +56,8 @@ def add_show(commands: Commands) -> None:
     )
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a .safetensors file written by I2AM")
     parser.add_argument("--level", required=True, choices=SHOWN)
-    parser.add_argument("--side", default="R2G", choices=level_sides(), help="which map (not for sram and mirror); default R2G")
-    parser.add_argument("--groups", type=int, default=5, help="time groups of tlam (default 5)")
+    parser.add_argument("--side", choices=(*level_sides(), *SHARES), help="which map (not for sram and mirror); default R2G")
+    parser.add_argument("--groups", type=whole(1), default=5, help="time groups of tlam (default 5; at most one per step)")
     add_placed_only(parser)
     parser.add_argument(
         "--reference-mask",
@@ -80,10 +85,10 @@ def add_show(commands: Commands) -> None:
         type=Path,
         help="the picture below: the reference for G2R and sram, else the generated one (default: as kept)",
     )
-    look.add_argument("--threshold", type=float, help="keep values strictly above, such as 0.4")
+    look.add_argument("--threshold", type=number(), help="keep values strictly above, such as 0.4")
     look.add_argument("--colours", choices=tuple(COLOURS), help="colour map (default: the preset's)")
-    look.add_argument("--opacity", type=float, default=OPACITY, help=f"0 to 1 (default {OPACITY})")
-    look.add_argument("--contour", type=float, metavar="VALUE", help="draw a line at this value of the min-maxed map")
+    look.add_argument("--opacity", type=number(), default=OPACITY, help=f"0 to 1 (default {OPACITY})")
+    look.add_argument("--contour", type=number(), metavar="VALUE", help="draw a line at this value of the min-maxed map")
     look.add_argument("--scale", default="shared", choices=("shared", "each"), help="panels share one scale, or each its own")
     parser.add_argument("--out", type=_drawing, required=True, help="picture to write: .png, .jpg, .gif or .webp")
     parser.set_defaults(run=_show)
@@ -102,7 +107,13 @@ def _show(args: argparse.Namespace) -> int:
         scale=args.scale,
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    if args.out.suffix.lower() in ANIMATED:
+    if by_reference(heat, look):
+        coloured = overlays([picture], heat, look)
+        if args.out.suffix.lower() in ANIMATED:
+            animation(coloured, args.out)
+        else:
+            (coloured[0] if len(coloured) == 1 else sheet([(one, "") for one in coloured])).save(args.out)
+    elif args.out.suffix.lower() in ANIMATED:
         animation(frames(picture, heat, look), args.out)
     elif len(heat.values) > 1:
         panels(picture, heat, look).save(args.out)
@@ -115,6 +126,7 @@ def _show(args: argparse.Namespace) -> int:
 def _told(heat: Heat) -> tuple[str, ...]:
     """What a heat is, in words: its level and side, and its one label or how many panels it has."""
     name = heat.side if heat.level == "SRAM" else f"{heat.level} {heat.side}"
+    name += f" of {heat.of}" if heat.of else ""
     if len(heat.labels) == 1:
         return name, heat.labels[0]
     return name, f"{len(heat.labels)} panels", f"{heat.labels[0]} to {heat.labels[-1]}"
@@ -124,6 +136,7 @@ def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
     """The maps that were asked for."""
     choice, preset = choice_from(args), args.preset
     if args.level in ("sram", "mirror"):
+        _check_place(args)
         direction = "reference" if args.level == "sram" else "generated"
         if args.region is not None:
             return patch_heat(maps, direction, (0, 0), choice, region=read_mask(args.region), preset=preset)[0]
@@ -139,18 +152,27 @@ def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
         return sram(maps, cell, direction, choice, preset=preset)
     if args.at or args.pixel or args.region:
         raise I2AMError(f"--at, --pixel and --region choose a place for sram and mirror; {args.level} is of all places")
-    if args.reference_mask is not None and (args.side, args.preset) != ("G2R", "official"):
+    side = args.side or "R2G"
+    if args.reference_mask is not None and (side, args.preset) != ("G2R", "official"):
         raise I2AMError("--reference-mask is what the official preset multiplies its G2R by: add --side G2R --preset official")
     return level_of(
         maps,
         args.level.upper(),
-        args.side,
+        side,
         choice,
         groups=args.groups,
         preset=preset,
         placed_only=args.placed_only,
         reference_mask=None if args.reference_mask is None else read_mask(args.reference_mask),
     )
+
+
+def _check_place(args: argparse.Namespace) -> None:
+    """Refuse what only levels take."""
+    given = {"--side": args.side, "--placed-only": args.placed_only, "--reference-mask": args.reference_mask}
+    told = [name for name, value in given.items() if value]
+    if told:
+        raise I2AMError(f"{args.level} is one map, over placed tokens, without a mask: leave out {' and '.join(told)}")
 
 
 def _picture(maps: AttributionMaps, heat: Heat, given: Path | None, args: argparse.Namespace) -> Image.Image:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import i2am
 from i2am import AttributionMaps, ulam
-from i2am.commands.cli import main
+from i2am.commands.cli import build_parser, main
+from i2am.data.demo_folder import write_demo_folder
 from i2am.demo.recording import recording_of
 from i2am.drawn.scene import DemoCase
 from i2am.models.demo.tryon import DemoModel, try_on
+from i2am.train.__main__ import parser as train_parser
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +196,7 @@ BAD = {
     "unknown head": (["show", "{maps}", "--level", "hlam", "--heads", "9"], "heads 0 to 3"),
     "steps outside": (["show", "{maps}", "--level", "ulam", "--steps", "2:9"], "steps 0 to 4"),
     "steps no group": (["show", "{maps}", "--level", "sram", "--at", "1,1", "--steps", "0:1"], "not a union"),
-    "too many groups": (["show", "{maps}", "--level", "tlam", "--groups", "9"], "1 to 4"),
+    "folder as picture": (["show", "{maps}", "--level", "ulam", "--image", "{run}"], "is a folder; give a picture file"),
     "uncond": (["show", "{maps}", "--level", "ulam", "--branch", "uncond"], "was not recorded"),
     "reference": (["show", "{maps}", "--level", "ulam", "--reference", "1"], "does not exist"),
     "batch index": (["show", "{maps}", "--level", "ulam", "--batch-index", "2"], "does not exist"),
@@ -200,6 +205,14 @@ BAD = {
     "a mask for nothing": (
         ["show", "{maps}", "--level", "ulam", "--reference-mask", "{run}/garment.png"],
         "add --side G2R --preset official",
+    ),
+    "a side of one map": (
+        ["show", "{maps}", "--level", "sram", "--at", "1,1", "--side", "G2R", "--placed-only"],
+        "leave out --side and --placed-only",
+    ),
+    "a mask for one map": (
+        ["show", "{maps}", "--level", "mirror", "--at", "1,1", "--reference-mask", "{run}/garment.png"],
+        "leave out --reference-mask",
     ),
     "official mask of another shape": (
         ["show", "{maps}", "--level", "ulam", "--side", "G2R", "--preset", "official", "--reference-mask", "{run}/lying.png"],
@@ -213,10 +226,8 @@ BAD = {
         ["score", "{maps}", "--inpaint-mask", "{run}/inpaint.png", "--reference-mask", "{run}/lying.png"],
         "the reference mask is 128 x 96 pixels, but the recorded reference image is 112 x 160",
     ),
-    "lambda": ([*SCORE, "--lambda", "nan"], "lambda weighs"),
     "negative lambda": ([*SCORE, "--lambda", "-3"], "0 or more"),
     "threshold": ([*SCORE, "--threshold", "40"], "below 1, got 40"),
-    "no threshold": ([*SCORE, "--threshold", "nan"], "below 1, got nan"),
     "mass of all": (["show", "{maps}", "--level", "ulam", "--side", "mass"], "placed_only"),
     "no patch": (["show", "{maps}", "--level", "sram"], "--at ROW,COLUMN"),
     "patch outside": (["show", "{maps}", "--level", "sram", "--at", "40,1"], "outside"),
@@ -231,6 +242,7 @@ BAD = {
         ["score", "{maps}", "--inpaint-mask", "{run}/inpaint.png", "--reference-mask", "{run}/full.png"],
         "reference mask covers the whole picture",
     ),
+    "demo into a file": (["demo", "--out", "{run}/text.txt"], "text.txt is no folder; give another folder"),
     "demo steps": (["demo", "--steps", "0"], "1 to 1000 steps"),
     "demo seed": (["demo", "--seed", "99999999999999999999999"], "a seed from 0 to 2147483647"),
     "bench device": (["bench", "--device", "tpu"], "cpu, cuda or auto"),
@@ -246,7 +258,7 @@ def test_bad_input_is_one_clear_line_and_status_2(
 ) -> None:
     words, expected = BAD[case]
     argv = [w.format(run=run, maps=run / "maps.safetensors") for w in words]
-    if argv[0] in WRITES:
+    if argv[0] in WRITES and "--out" not in argv:
         argv += ["--out", str(tmp_path / "a.png")]
     assert main(argv) == 2
     error = capsys.readouterr().err
@@ -264,6 +276,9 @@ USAGE = {
     "unknown ending": (["show", "x", "--level", "ulam", "--out", "y.xyz"], "ends in .png, .jpg, .gif or .webp"),
     "no ending": (["show", "x", "--level", "ulam", "--out", "y"], "ends in .png"),
     "a folder": (["show", "x", "--level", "ulam", "--out", "."], "is a folder"),
+    "no group": (["show", "x", "--level", "tlam", "--groups", "0", "--out", "y.png"], "a whole number, 1 or more, got '0'"),
+    "lambda": (["score", "x", "--lambda", "nan"], "argument --lambda: expected a finite number, got 'nan'"),
+    "no threshold": (["score", "x", "--threshold", "inf"], "argument --threshold: expected a finite number, got 'inf'"),
     "bench steps": (["bench", "--steps", "abc"], "a whole number, 1 or more, got 'abc'"),
     "bench size": (["bench", "--size", "500x300"], "multiples of 8"),
 }
@@ -278,6 +293,73 @@ def test_wrong_usage_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1
+
+
+def numeric(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, argparse.Action]]:
+    """Options that take a number, of a parser and the commands below it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from numeric(command)
+        elif callable(action.type):
+            try:
+                value = action.type("64")
+            except (ValueError, argparse.ArgumentTypeError):  # names of pictures, and pairs of numbers
+                continue
+            if isinstance(value, int | float):
+                yield parser, action
+
+
+NUMBERS = [(p, a) for parser in (build_parser(), train_parser()) for p, a in numeric(parser)]
+
+
+@pytest.mark.parametrize("given", NUMBERS, ids=[f"{p.prog} {a.option_strings[0]}" for p, a in NUMBERS])
+def test_no_option_takes_what_is_no_number(
+    given: tuple[argparse.ArgumentParser, argparse.Action], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser, action = given
+    option = action.option_strings[0]
+    for text in ("nan", "-nan", "inf", "-inf", "infinity", "1e999", "", " ", "x", "1_0", "٣", "1,5", "0x10"):
+        if action.nargs and text.startswith("-"):  # is taken for another option
+            continue
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args([option, text, "64"] if action.nargs else [f"{option}={text}"])
+        assert stop.value.code == 2
+        told = capsys.readouterr().err
+        assert f"argument {option}: expected a " in told
+        assert f"got {text!r}" in told
+
+
+def test_every_option_with_a_number_is_among_these() -> None:
+    assert len(NUMBERS) > 45
+    plain = re.compile(r"type=(int|float)\b")
+    files = [path for path in Path(i2am.__file__).parent.rglob("*.py") if plain.search(path.read_text(encoding="utf-8"))]
+    assert files == []  # argparse's usual readers take nan and 1_0
+
+
+def test_a_list_of_problems_keeps_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_demo_folder(tmp_path / "data", 0, 3)
+    names = [path.stem for path in sorted((data / "test" / "image").iterdir())]
+    (data / "test" / "cloth" / f"{names[0]}.jpg").unlink()
+    (data / "test" / "image-densepose" / f"{names[1]}.jpg").write_bytes(b"no picture")
+    assert main(["evaluate", str(data), "--pairs", "paired", "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err.splitlines()
+    told = told[[line.startswith("i2am: ") for line in told].index(True) :]
+    assert told[0].startswith(f"i2am: 2 of 3 pairs cannot be used: missing (reference): 1 of 3; first {names[0]}: ")
+    assert told[1].startswith(f"  unreadable (densepose): 1 of 3; first {names[1]}: ")
+    assert told[2].startswith("  all of it is in ")
+    assert told[2].endswith("--skip-broken goes on without these pairs")
+    assert len(told) == 3
+
+
+def test_a_picture_that_is_too_large_is_told_in_words_of_ours(run: Path, tmp_path: Path) -> None:
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")
+    words = ["score", str(run / "maps.safetensors"), "--inpaint-mask", str(tmp_path / "large.png")]
+    words += ["--reference-mask", str(run / "garment.png")]
+    told = subprocess.run([sys.executable, "-m", "i2am", *words], capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "large.png is too large to open safely (10000 x 9000 pixels; the most is 89 million)" in told.stderr
+    assert told.stderr.count("\n") == 1
 
 
 def test_help_names_every_command() -> None:

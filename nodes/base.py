@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import inspect
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..i2am.errors import I2AMError
+from ..i2am.models.pictures import channels_first
 
 CATEGORY = "I2AM"
 PREVIEW_COMPRESSION = 1
@@ -48,6 +50,15 @@ def field(kind: Any, name: str, *args: Any, **options: Any) -> Any:
     return kind.Input(name, *args, **{option: value for option, value in options.items() if option in known})
 
 
+def kept_after_run() -> Any:
+    """What ``control_after_generate`` of a number is where it shall stay as it is: "fixed", or True on older hosts.
+
+    Older hosts know True alone, and let the number change after each run unless the user chooses otherwise.
+    """
+    known = inspect.signature(io.Int.Input.__init__).parameters["control_after_generate"].annotation
+    return "fixed" if "ControlAfterGenerate" in str(known) else True
+
+
 def check(**sockets: Any) -> None:
     """Refuse what came to our sockets, by their type's name, from another pack: a reroute or switch lets anything pass.
 
@@ -73,19 +84,18 @@ def samples(latent: Any) -> Tensor:
 
 
 def pictures(image: Tensor) -> list[Image.Image]:
-    """An IMAGE, (B, H, W, 3 or 4) in 0-1, as RGB pictures.
+    """An IMAGE, (B, H, W, 3 or 4) in 0-1, as RGB pictures; what is transparent is laid over white.
 
     Raises:
         I2AMError: it is no batch of at least one picture.
     """
     shape = tuple(getattr(image, "shape", ()))
     if len(shape) != 4 or shape[-1] not in (3, 4) or not shape[0]:
-        got = f"the shape {shape}" if shape else f"a {type(image).__name__}"
+        got = f"this IMAGE has the shape {shape}" if shape else f"this IMAGE is a {type(image).__name__}"
         raise I2AMError(
-            f"an IMAGE has the shape (pictures, height, width, 3) with at least one picture, got {got}; "
-            f"connect what a node puts out as IMAGE"
+            f"{got}, expected (pictures, height, width, 3) with at least one picture; connect what a node puts out as IMAGE"
         )
-    whole = (image[..., :3].detach().cpu().float().clamp(0, 1) * 255).round().byte().numpy()
+    whole = (channels_first(image.detach().cpu()).clamp(0, 1) * 255).round().byte().movedim(1, -1).numpy()
     return [Image.fromarray(array) for array in whole]
 
 
@@ -105,11 +115,26 @@ def preview(shown: Tensor) -> ui.SavedImages:
     return ui.SavedImages([ui.SavedResult(_saved(picture, folder), "", io.FolderType.temp) for picture in pictures(shown)])
 
 
+def temporary(raw: bytes, ending: str) -> dict[str, str]:
+    """Bytes as a file in the host's temporary folder, named by what is in it; returns where the host's /view finds it."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"i2am_temp_{hashlib.blake2b(raw, digest_size=16).hexdigest()}{ending}"
+    if not file.exists():
+        _whole(file, lambda part: part.write_bytes(raw))
+    return {"filename": file.name, "subfolder": "", "type": "temp"}
+
+
+def _whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name first, so that another prompt never sees half of it."""
+    part = file.with_name(f"{file.stem}.{uuid.uuid4().hex}.part")
+    write(part)
+    part.replace(file)
+
+
 def _saved(picture: Image.Image, folder: Path) -> str:
     digest = hashlib.blake2b(repr(picture.size).encode() + picture.tobytes(), digest_size=16)
     file = folder / f"i2am_temp_{digest.hexdigest()}.png"
     if not file.exists():
-        part = folder / f"{file.stem}.{uuid.uuid4().hex}.part"  # another prompt never sees half a picture
-        picture.save(part, "PNG", compress_level=PREVIEW_COMPRESSION)
-        part.replace(file)
+        _whole(file, lambda part: picture.save(part, "PNG", compress_level=PREVIEW_COMPRESSION))
     return file.name

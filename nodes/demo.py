@@ -6,12 +6,13 @@ import torch
 from comfy_api.latest import io
 
 from ..i2am.drawn.draw import DemoPairs, draw_pairs
+from ..i2am.drawn.letters import letter_mask
 from ..i2am.drawn.restyle import restyle
 from ..i2am.drawn.scene import DemoCase
 from ..i2am.drawn.spec import COLOUR_NAMES, GLYPHS, PATTERNS
 from ..i2am.drawn.truth_picture import truth_picture
 from ..i2am.hosts.comfy.loaders.demo import load_demo_model
-from .base import Encoder, field, schema
+from .base import Encoder, field, kept_after_run, schema
 
 DRAWN = "as drawn"
 WEARS = ("another garment", "their own garment")
@@ -29,9 +30,11 @@ class DemoModel(io.ComfyNode):
             search_aliases=["try-on demo", "virtual try-on", "example model"],
             inputs=[],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="U-Net with 12 input channels; sample with ddim and cfg 5"),
-                io.Vae.Output(display_name="VAE", tooltip="factor 4: 128 x 96 pixels are 32 x 24 latents"),
-                Encoder.Output(display_name="encoder", tooltip="for I²AM Try-On Conditioning: 1 + 20 x 14 tokens of a garment"),
+                io.Model.Output(display_name="MODEL", tooltip="U-Net with 12 input channels; sample with ddim and cfg 5."),
+                io.Vae.Output(display_name="VAE", tooltip="Factor 4: 128 x 96 pixels are 32 x 24 latents."),
+                Encoder.Output(
+                    display_name="encoder", tooltip="For I²AM Try-On Conditioning: 1 + 20 x 14 tokens of a garment."
+                ),
             ],
         )
 
@@ -57,49 +60,53 @@ class DemoPair(io.ComfyNode):
                     default=7,
                     min=0,
                     max=2_000_000,
-                    control_after_generate=True,
-                    tooltip="which pair, such as 7",
+                    control_after_generate=kept_after_run(),
+                    tooltip="Which pair, such as 7. Fixed, so that a change behind the sampler samples nothing again.",
                 ),
                 field(
                     io.Combo,
                     "garment",
                     options=list(WEARS),
-                    tooltip="'another garment' is the try-on; with 'their own garment' the person picture is the right answer",
+                    tooltip="'another garment' is the try-on; with 'their own garment' the person picture is the right answer.",
                 ),
                 field(
                     io.Combo,
                     "pattern",
                     options=[DRAWN, *PATTERNS],
-                    tooltip="of the reference garment, such as stripes",
+                    tooltip="Pattern of the reference garment, such as stripes.",
                     advanced=True,
                 ),
                 field(
                     io.Combo,
                     "colour",
                     options=[DRAWN, *COLOUR_NAMES],
-                    tooltip="base colour of the reference garment, such as teal",
+                    tooltip="Base colour of the reference garment, such as teal.",
                     advanced=True,
                 ),
                 field(
                     io.Combo,
                     "letter",
                     options=[DRAWN, *GLYPHS],
-                    tooltip="first letter printed on the reference garment, such as S",
+                    tooltip="First letter printed on the reference garment, such as S.",
                     advanced=True,
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="person", tooltip="the person in their own garment, 128 x 96"),
-                io.Image.Output(display_name="agnostic", tooltip="the same with the garment's area grey"),
-                io.Image.Output(display_name="densepose", tooltip="part code and u, v of the body's surface"),
-                io.Image.Output(display_name="reference", tooltip="the garment to try on, 160 x 112"),
-                io.Mask.Output(display_name="inpaint_mask", tooltip="1 = to repaint"),
-                io.Mask.Output(display_name="reference_mask", tooltip="1 = garment"),
+                io.Image.Output(display_name="person", tooltip="The person in their own garment, 128 x 96."),
+                io.Image.Output(display_name="agnostic", tooltip="The same with the garment's area grey."),
+                io.Image.Output(display_name="densepose", tooltip="Part code and u, v of the body's surface."),
+                io.Image.Output(display_name="reference", tooltip="The garment to try on, 160 x 112."),
+                io.Mask.Output(display_name="inpaint_mask", tooltip="1 = to repaint."),
+                io.Mask.Output(display_name="reference_mask", tooltip="1 = garment."),
                 io.Image.Output(
-                    display_name="correspondence", tooltip="the truth: the same colour is the same place of the garment"
+                    display_name="correspondence", tooltip="The truth: the same colour is the same place of the garment."
                 ),
                 io.Image.Output(
-                    display_name="answer", tooltip="the person drawn in the reference garment; the model never sees it"
+                    display_name="answer", tooltip="The person drawn in the reference garment; the model never sees it."
+                ),
+                io.Mask.Output(
+                    display_name="letter_mask",
+                    tooltip="On the reference, 1 = the box of its first letter, for region_mask of I²AM Look: did it arrive?",
                 ),
             ],
         )
@@ -114,4 +121,5 @@ class DemoPair(io.ComfyNode):
         shown = [own.person, own.agnostic, own.densepose, worn.reference, truth_picture(worn), worn.person]
         images = [torch.movedim(picture, 1, -1).contiguous() for picture in shown]  # BCHW -> BHWC
         masks = [own.inpaint_mask[:, 0], worn.reference_mask[:, 0]]
-        return io.NodeOutput(*images[:4], *masks, *images[4:])
+        letter_box = letter_mask(wanted)[None]
+        return io.NodeOutput(*images[:4], *masks, *images[4:], letter_box)

@@ -5,22 +5,36 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .conditioning import TryOnConditioning
+from .data import VitonHD
 from .demo import DemoModel, DemoPair
+from .demo_edit import DemoEditModel, DemoEditPair
+from .effect import Effect
+from .explorer import Explorer
 from .files import LoadMaps, Report, SaveMaps
+from .intervene import Intervene
 from .levels import Map, PatchMap, Threshold
 from .load import LoadTryOn
 from .look import Look
+from .proof import Proof
 from .record import Collect, Record
 from .render import Animate, Grid, Overlay
 from .score import IMACS
+from .score_table import ScoreTable
 
 NODES: list[type[io.ComfyNode]] = [
     DemoModel,
     DemoPair,
+    DemoEditModel,
+    DemoEditPair,
+    VitonHD,
     LoadTryOn,
     TryOnConditioning,
     Record,
+    Intervene,
+    Effect,
+    Proof,
     Look,
+    Explorer,
     Collect,
     Map,
     PatchMap,
@@ -29,6 +43,7 @@ NODES: list[type[io.ComfyNode]] = [
     Grid,
     Animate,
     IMACS,
+    ScoreTable,
     SaveMaps,
     LoadMaps,
     Report,

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
+from ..i2am.geometry.layout import Layout, TokenGrid
+from ..i2am.geometry.parts import EXAMPLE
 from ..i2am.levels.presets import PRESETS
 from ..i2am.pictures.colours import COLOURS
 from ..i2am.pictures.look import OPACITY, Look
@@ -14,6 +16,7 @@ from .base import field
 
 T = TypeVar("T")
 AUTO = "auto"
+BY_HAND = "rows x columns"
 
 
 def filters() -> list[Any]:
@@ -24,14 +27,15 @@ def filters() -> list[Any]:
             "layers",
             default="",
             tooltip="Layer names or globs, separated by spaces or commas, such as output.* or output.4.1.0 middle.*. "
-            "Empty: all layers of the preset. An unknown name is answered with the names that were recorded.",
+            "Empty: all layers of the preset; of the Demo Edit Model its late ones. An unknown name is answered with the names "
+            "that were recorded.",
         ),
         field(io.String, "heads", default="", tooltip="Head numbers such as 0,2,5, counted from 0. Empty: all heads."),
         field(
             io.String,
             "steps",
             default="",
-            tooltip="Steps first:stop such as 0:10, half-open: step 10 is not meant. 0 is the noisiest. Empty: all steps.",
+            tooltip="Steps first:stop such as 0:10, half-open: step 10 is not included. 0 is the noisiest. Empty: all steps.",
         ),
         branch(),
         reference(),
@@ -60,8 +64,22 @@ def reference() -> Any:
         min=0,
         max=63,
         advanced=True,
-        tooltip="Which reference image of the run, counted from 0; most runs have one.",
+        tooltip="The number of the reference to look at, counted from 0: not its picture. Most runs have one, number 0.",
     )
+
+
+def further_references(first: str) -> list[Any]:
+    """Pictures of the second and the third reference of a run; ``first`` is the input of the first one's."""
+    return [
+        field(
+            io.Image,
+            f"reference_{number}",
+            optional=True,
+            tooltip=f"Picture of reference {number}, in the order of the conditioning. Empty, like {first}: drawn from the "
+            "reference's latent where the model has one; so are the fourth and further ones.",
+        )
+        for number in (2, 3)
+    ]
 
 
 def batch_index(default: int, rest: str) -> Any:
@@ -74,6 +92,64 @@ def batch_index(default: int, rest: str) -> Any:
         max=4095,
         advanced=True,
         tooltip=f"Which image of the batch, counted from 0. {rest}",
+    )
+
+
+def tokens_by_hand() -> list[Any]:
+    """What a reference's tokens are, where the conditioning does not say it: `layout_by_hand` reads them."""
+    return [
+        field(
+            io.Combo,
+            "reference_tokens",
+            options=[AUTO, BY_HAND],
+            tooltip="'auto' takes what conditioning and IPAdapters carry; else set rows, columns and leading tokens.",
+            advanced=True,
+        ),
+        field(
+            io.Int,
+            "rows",
+            default=16,
+            min=1,
+            max=256,
+            tooltip="Rows of the reference's token grid; 16 for CLIP ViT-L/14.",
+            advanced=True,
+        ),
+        field(
+            io.Int,
+            "columns",
+            default=16,
+            min=1,
+            max=256,
+            tooltip="Columns of the reference's token grid; likewise 16.",
+            advanced=True,
+        ),
+        field(
+            io.Int,
+            "leading_tokens",
+            default=1,
+            min=0,
+            max=64,
+            tooltip="Tokens before the grid that have no place; 1 for CLS.",
+            advanced=True,
+        ),
+    ]
+
+
+def layout_by_hand(reference_tokens: str, rows: int, columns: int, leading_tokens: int) -> Layout | None:
+    """The layout of the widgets of `tokens_by_hand`; None: what the conditioning carries."""
+    return None if reference_tokens == AUTO else Layout.of(TokenGrid(rows, columns, leading_tokens))
+
+
+def reference_parts() -> Any:
+    """Where several pictures are stitched into one reference: `parts_of` reads it."""
+    return field(
+        io.String,
+        "reference_parts",
+        default="",
+        optional=True,
+        tooltip="Where several pictures are stitched into one reference: [left, top, right, bottom] of each as "
+        f"fractions, such as {EXAMPLE}; empty: each reference is one picture.",
+        advanced=True,
     )
 
 
@@ -97,7 +173,7 @@ def placed_only() -> Any:
         default=False,
         advanced=True,
         tooltip="R2G, R2G-balanced and mass over the reference's placed tokens only, without leading ones such as CLS. "
-        "The mass needs it where the reference's tokens are all keys of the call.",
+        "The mass needs it where the reference's tokens are all the keys of the call.",
     )
 
 

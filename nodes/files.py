@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -9,10 +10,12 @@ from comfy_api.latest import io, ui
 from ..i2am.errors import I2AMError
 from ..i2am.maps.file import check_maps_file
 from ..i2am.maps.value import AttributionMaps
+from ..i2am.outputs.file_card import file_card
 from ..i2am.outputs.report import report_of_run
-from .base import Maps, check, field, pictures, schema
-from .fields import batch_index, branch
-from .folders import SUFFIX, content_hash, maps_files, maps_path, new_file, view_link
+from .base import Maps, check, field, pictures, preview, schema
+from .base import image as image_of
+from .fields import batch_index, branch, further_references
+from .folders import SUFFIX, content_hash, maps_files, maps_path, new_file, saved_in
 
 PREFIX = "Beginning of the file's name in the output folder, with subfolders such as I2AM/maps; a number is added."
 
@@ -41,7 +44,7 @@ class SaveMaps(io.ComfyNode):
         check(maps=maps)
         path, name = new_file(filename_prefix, SUFFIX)
         maps.save(path)
-        return io.NodeOutput(maps, ui=ui.PreviewText(f"{name} ({path.stat().st_size / 1e6:.1f} MB)"))
+        return io.NodeOutput(maps, ui=_written(path, name, "maps of a run"))
 
 
 class LoadMaps(io.ComfyNode):
@@ -95,8 +98,8 @@ class Report(io.ComfyNode):
         return schema(
             node_id="I2AM_Report",
             display_name="I²AM Report",
-            description="Writes one HTML page in which a click on a patch of either picture shows its map on the other, with "
-            "all levels and the scores. It needs neither ComfyUI nor a network.",
+            description="Writes one HTML page in which a click on a patch of either picture shows its map on the other (of "
+            "several references, on each of them), with all levels and the scores. It needs neither ComfyUI nor a network.",
             search_aliases=["html", "page", "explore", "viewer", "share"],
             is_output_node=True,
             inputs=[
@@ -106,8 +109,8 @@ class Report(io.ComfyNode):
                     io.Image,
                     "reference_image",
                     optional=True,
-                    tooltip="The reference image; of several references, one picture each. Empty: the small picture kept with "
-                    "the maps, or grey.",
+                    tooltip="The first reference's image; or a batch of one picture for each reference. Empty: the small "
+                    "picture kept with the maps, or grey.",
                 ),
                 field(io.Mask, "inpaint_mask", optional=True, tooltip="On the generated image, 1 = repainted; adds IMACS_g."),
                 field(
@@ -120,6 +123,7 @@ class Report(io.ComfyNode):
                 field(io.String, "filename_prefix", default="I2AM/report", tooltip=PREFIX),
                 branch(),
                 batch_index(0, "A page shows one image."),
+                *further_references("reference_image"),
             ],
             outputs=[
                 io.String.Output(
@@ -140,20 +144,30 @@ class Report(io.ComfyNode):
         reference_mask: Any = None,
         branch: str = "cond",
         batch_index: int = 0,
+        reference_2: Any = None,
+        reference_3: Any = None,
     ) -> io.NodeOutput:
         check(maps=maps)
+        first, *further = (None if one is None else pictures(one) for one in (reference_image, reference_2, reference_3))
         path, name = new_file(filename_prefix, ".html")
         report_of_run(
             path,
             maps,
             pictures(image),
-            None if reference_image is None else pictures(reference_image),
+            first,
             inpaint_mask,
             reference_mask,
             image=batch_index,
             branch=branch,
             title=title,
+            further=further,
         )
-        # the host hands out pages as downloads only, so that they cannot act in its name
-        shown = f"{name}\nOpen it from the output folder, or download it: {view_link(name)}"
-        return io.NodeOutput(name, ui=ui.PreviewText(shown))
+        # the host hands out pages as downloads only, so that they cannot act in its name: web/report.js opens this one
+        return io.NodeOutput(name, ui={**_written(path, name, "open it in any browser"), "i2am_report": [saved_in(name)]})
+
+
+def _written(path: Path, name: str, about: str) -> dict[str, Any]:
+    """What a node hands to the interface of a file that it wrote: its name, as text and as a picture that the host shows."""
+    about = f"{path.stat().st_size / 1e6:.1f} MB in ComfyUI's output folder; {about}"
+    card = preview(image_of([file_card(name, about)]))
+    return {**card.as_dict(), **ui.PreviewText(f"{name}\n{about}").as_dict()}

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlencode
 
 import folder_paths
 
@@ -25,18 +24,23 @@ def new_file(prefix: str, suffix: str) -> tuple[Path, str]:
     """Where the next file of a prefix goes in the output folder, and its name relative to it.
 
     Raises:
-        I2AMError: the prefix leads out of the output folder.
+        I2AMError: the prefix leads out of the output folder, or its own folder cannot be made there.
     """
-    prefix = check_prefix(prefix)
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    prefix, output = check_prefix(prefix), folder_paths.get_output_directory()
+    try:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output)
+    except OSError as error:  # read-only, or a file where a folder should be
+        raise I2AMError(
+            f"the folder of {prefix!r} cannot be made in the output folder ({error}); give another prefix"
+        ) from error
     file = f"{name}_{counter:05}_{suffix}"
     return Path(folder) / file, "/".join(part for part in (subfolder.replace(os.sep, "/"), file) if part)
 
 
-def view_link(name: str) -> str:
-    """The link under which the host hands out a file of its output folder."""
+def saved_in(name: str) -> dict[str, str]:
+    """By what the host's interface asks for a file of the output folder, given its name relative to it."""
     subfolder, _, file = name.rpartition("/")
-    return "/view?" + urlencode({"filename": file, "subfolder": subfolder, "type": "output"})
+    return {"filename": file, "subfolder": subfolder, "type": "output"}
 
 
 def maps_files() -> list[str]:
@@ -100,11 +104,11 @@ def _found(folder: str) -> Iterator[str]:
     for at, _, files in os.walk(folder):
         for file in files:
             path = Path(at, file)
-            if file.endswith(SUFFIX) and not path.is_symlink() and _is_ours(str(path), *_version(path)):
+            if file.endswith(SUFFIX) and not path.is_symlink() and _is_ours(str(path), *version(path)):
                 yield path.relative_to(folder).as_posix()
 
 
-def _version(path: Path) -> tuple[int, ...]:
+def version(path: Path) -> tuple[int, ...]:
     """What changes when a file is written or replaced."""
     about = path.stat()
     return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino

@@ -12,6 +12,7 @@ from ..i2am.levels.choice import choice_of
 from ..i2am.levels.heat import shown
 from ..i2am.levels.marginal import LEVELS, level_of
 from ..i2am.levels.presets import THRESHOLD
+from ..i2am.levels.share import SHARES
 from ..i2am.maps.kinds import level_sides
 from ..i2am.pictures.pointed import SRAM_AND_MIRROR, patch_heat
 from .base import Heat, Maps, check, field, pictures, schema
@@ -48,18 +49,21 @@ class Map(io.ComfyNode):
                 field(
                     io.Combo,
                     "side",
-                    options=list(level_sides()),
+                    options=[*level_sides(), *SHARES],
                     default="R2G",
-                    tooltip="R2G: where on the generated image the reference went, as in the paper (comparative, not causal). "
-                    "R2G-balanced: each reference token's attention shared out among all places. mass: what each place "
-                    "spends on the reference. G2R: which parts of the reference were used, on the reference image.",
+                    tooltip="Where it went, on the generated image: R2G (as in the paper; comparative, not causal), "
+                    "R2G-balanced (each reference token splits one vote among all places), mass (what each place spends on "
+                    "the reference). What was used, on the reference image: G2R. Which one, of several: share (what each place "
+                    "spends on each reference, the text and the picture itself, a panel each), which reference (the shares "
+                    "among the references).",
                 ),
                 field(
                     io.Combo,
                     "level",
                     options=list(LEVELS),
                     default="ULAM",
-                    tooltip="ULAM: one map over all. TLAM: a panel per time group. HLAM: per head. LLAM: per layer.",
+                    tooltip="All in one map: ULAM. Over time, a panel per group of steps: TLAM. By head: HLAM (not of shares). "
+                    "By layer, all of them: LLAM.",
                 ),
                 field(
                     io.Int,
@@ -67,7 +71,8 @@ class Map(io.ComfyNode):
                     default=5,
                     min=1,
                     max=1000,
-                    tooltip="Time groups of TLAM, such as 5: with 50 steps 0–9, 10–19, …; the other levels ignore it.",
+                    tooltip="Time groups of TLAM, such as 5: with 50 steps 0–9, 10–19, …; with fewer steps than groups, one "
+                    "per step. The other levels ignore it.",
                 ),
                 preset(),
                 *filters(),
@@ -168,6 +173,14 @@ class PatchMap(io.ComfyNode):
                 ),
                 preset(),
                 *filters(),
+                field(
+                    io.String,
+                    "pins",
+                    optional=True,
+                    force_input=True,
+                    tooltip="From I²AM Explorer: its named patches and regions on the picture pointed at, a panel each. They "
+                    "go before points, x and y.",
+                ),
             ],
             outputs=[
                 Heat.Output("heat", tooltip=HEAT),
@@ -193,6 +206,7 @@ class PatchMap(io.ComfyNode):
         branch: str = "cond",
         reference: int = 0,
         batch_index: int = -1,
+        pins: str = "",
     ) -> io.NodeOutput:
         check(maps=maps)
         chosen = images_of(maps, batch_index)
@@ -208,6 +222,7 @@ class PatchMap(io.ComfyNode):
                 pictures=given,
                 region=region,
                 preset=preset,
+                pins=pins,
             )
             for i in progress(chosen)
         ]

@@ -7,9 +7,8 @@ from comfy_api.latest import io
 from ..i2am.hosts.comfy.loaders.tryon import load_tryon
 from ..i2am.models.families import FAMILIES, titles
 from .base import Encoder, field, schema
+from .fields import AUTO
 from .folders import weights_names, weights_path
-
-AUTO = "auto"
 
 
 class LoadTryOn(io.ComfyNode):
@@ -29,23 +28,23 @@ class LoadTryOn(io.ComfyNode):
                     io.Combo,
                     "checkpoint",
                     options=weights_names(),
-                    tooltip="a file in models/checkpoints, such as model.ckpt of Paint-by-Example, read safely; or a folder in "
-                    "models/diffusers, marked [diffusers]",
+                    tooltip="A file in models/checkpoints, such as model.ckpt of Paint-by-Example, read safely; or a folder in "
+                    "models/diffusers, marked [diffusers].",
                 ),
                 field(
                     io.Combo,
                     "family",
                     options=[AUTO, *FAMILIES],
-                    tooltip="'auto' tells it from the file's keys; DCI-VTON without its vgg keys looks like Paint-by-Example",
+                    tooltip="'auto' tells it from the file's keys; DCI-VTON without its vgg keys looks like Paint-by-Example.",
                 ),
             ],
             outputs=[
                 io.Model.Output(
                     display_name="MODEL",
-                    tooltip=f"U-Net with {', '.join(channels[:-1])} or {channels[-1]} input channels, and what runs beside it",
+                    tooltip=f"U-Net with {', '.join(channels[:-1])} or {channels[-1]} input channels, and what runs beside it.",
                 ),
-                io.Vae.Output(display_name="VAE", tooltip="the checkpoint's own"),
-                Encoder.Output(display_name="encoder", tooltip="for I²AM Try-On Conditioning"),
+                io.Vae.Output(display_name="VAE", tooltip="The checkpoint's own."),
+                Encoder.Output(display_name="encoder", tooltip="For I²AM Try-On Conditioning."),
             ],
         )
 

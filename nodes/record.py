@@ -7,15 +7,15 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..i2am.geometry.layout import Layout, TokenGrid
+from ..i2am.geometry.parts import parts_of
 from ..i2am.hosts.comfy.record import ComfyRecording, Options, attach
 from ..i2am.hosts.registry import REGISTRY
 from ..i2am.levels.choice import layers_of
 from .base import Maps, Recording, check, field, samples, schema
+from .fields import layout_by_hand, reference_parts, tokens_by_hand
 
 DETAIL = {"pairwise": "mean", "pairwise per head": "heads", "marginals": None}
-AUTO = "auto"
-BY_HAND = "rows x columns"
+QUERIES = {"a quarter": None, "all": 1}
 BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
 
 
@@ -37,65 +37,53 @@ class Record(io.ComfyNode):
             search_aliases=["attention", "attribution", "cross attention map", "heatmap", "DAAM", "explain", "interpret"],
             not_idempotent=True,
             inputs=[
-                field(io.Model, "model", tooltip="a U-Net that attends to a reference image"),
+                field(
+                    io.Model,
+                    "model",
+                    tooltip="A model that attends to references: a U-Net, FLUX Kontext, FLUX.2, Qwen-Image-Edit, Krea-2.",
+                ),
                 field(
                     io.Combo,
                     "detail",
                     options=list(DETAIL),
                     tooltip="'pairwise' allows patch maps; 'per head' keeps their heads too, where the memory budget allows; "
-                    "'marginals' is enough for levels",
+                    "'marginals' is enough for levels.",
                 ),
                 field(
                     io.String,
                     "layers",
                     default="",
-                    tooltip="names or globs such as 'output.* input.4.1.0'; empty: all",
+                    tooltip="Names or globs such as 'output.* input.4.1.0'; empty: all.",
                     advanced=True,
                 ),
                 field(
                     io.Combo,
                     "branch",
                     options=list(BRANCHES),
-                    tooltip="which half of guidance; cond unless you study cfg",
+                    tooltip="Which half of guidance; cond unless you study cfg.",
                     advanced=True,
                 ),
                 field(
-                    io.Int, "budget_mb", default=300, min=1, max=16_000, tooltip="memory for the maps, 300 MB", advanced=True
+                    io.Int, "budget_mb", default=300, min=1, max=16_000, tooltip="Memory for the maps, in MB.", advanced=True
                 ),
-                field(io.Int, "groups", default=5, min=1, max=50, tooltip="time groups of the pairwise maps, 5", advanced=True),
+                field(io.Int, "groups", default=5, min=1, max=50, tooltip="Time groups of the pairwise maps.", advanced=True),
+                *tokens_by_hand(),
+                field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = repainted; makes IMACS_r exact for every layer."),
+                reference_parts(),
                 field(
                     io.Combo,
-                    "reference_tokens",
-                    options=[AUTO, BY_HAND],
-                    tooltip="'auto' takes what conditioning and IPAdapters carry; else set rows, columns and leading tokens",
+                    "queries",
+                    options=list(QUERIES),
+                    default="a quarter",
+                    optional=True,
+                    tooltip="Of joint-attention models (FLUX, Qwen-Image-Edit, Krea-2): how many of the generated picture's "
+                    "tokens are recorded. U-Nets keep all.",
                     advanced=True,
                 ),
-                field(
-                    io.Int,
-                    "rows",
-                    default=16,
-                    min=1,
-                    max=256,
-                    tooltip="of the reference's token grid, 16 for CLIP ViT-L/14",
-                    advanced=True,
-                ),
-                field(
-                    io.Int, "columns", default=16, min=1, max=256, tooltip="of the reference's token grid, 16", advanced=True
-                ),
-                field(
-                    io.Int,
-                    "leading_tokens",
-                    default=1,
-                    min=0,
-                    max=64,
-                    tooltip="tokens without a place before them, 1 for CLS",
-                    advanced=True,
-                ),
-                field(io.Mask, "inpaint_mask", optional=True, tooltip="1 = repainted; makes IMACS_r exact for every layer"),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="for KSampler"),
-                Recording.Output(display_name="recording", tooltip="for I²AM Look or I²AM Collect"),
+                io.Model.Output(display_name="MODEL", tooltip="For KSampler."),
+                Recording.Output(display_name="recording", tooltip="For I²AM Look or I²AM Collect."),
             ],
         )
 
@@ -113,8 +101,9 @@ class Record(io.ComfyNode):
         columns: int,
         leading_tokens: int,
         inpaint_mask: Tensor | None = None,
+        reference_parts: str = "",
+        queries: str = "a quarter",
     ) -> io.NodeOutput:
-        layout = None if reference_tokens == AUTO else Layout.of(TokenGrid(rows, columns, leading_tokens))
         options = Options(
             pairwise=DETAIL[detail],
             groups=groups,
@@ -122,7 +111,9 @@ class Record(io.ComfyNode):
             branches=BRANCHES[branch],
             budget=budget_mb * 1_000_000,
             inpaint_mask=inpaint_mask,
-            layout=layout,
+            layout=layout_by_hand(reference_tokens, rows, columns, leading_tokens),
+            parts=parts_of(reference_parts),
+            stride=QUERIES[queries],
         )
         return io.NodeOutput(*attach(model, options))
 
@@ -138,12 +129,12 @@ class Collect(io.ComfyNode):
             description="Put it between KSampler and VAE Decode: gives the attribution maps of the run that made this LATENT.",
             search_aliases=["attention maps", "attribution maps"],
             inputs=[
-                field(io.Latent, "latent", tooltip="straight from the recorded sampler"),
-                field(Recording, "recording", tooltip="from the I²AM Record whose MODEL the sampler used"),
+                field(io.Latent, "latent", tooltip="Straight from the recorded sampler."),
+                field(Recording, "recording", tooltip="From the I²AM Record whose MODEL the sampler used."),
             ],
             outputs=[
-                io.Latent.Output(display_name="LATENT", tooltip="unchanged"),
-                Maps.Output(display_name="maps", tooltip="for I²AM Map, Patch Map, IMACS, Save Maps and Report"),
+                io.Latent.Output(display_name="LATENT", tooltip="Unchanged."),
+                Maps.Output(display_name="maps", tooltip="For I²AM Map, Patch Map, IMACS, Save Maps and Report."),
             ],
         )
 

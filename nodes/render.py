@@ -28,7 +28,7 @@ class Overlay(io.ComfyNode):
             node_id="I2AM_Overlay",
             display_name="I²AM Overlay",
             description="Draws every panel of a heat over the picture that it lies on: R2G, mass and mirror over the generated "
-            "image, G2R and SRAM over the reference image.",
+            "image, G2R and SRAM over the reference image. 'which reference' becomes one picture with a colour for each.",
             search_aliases=["heat map overlay", "attention overlay", "colour map", "colormap", "blend"],
             inputs=[
                 field(io.Image, "image", tooltip=PICTURES),

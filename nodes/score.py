@@ -38,13 +38,15 @@ class IMACS(io.ComfyNode):
                     io.Mask,
                     "inpaint_mask",
                     optional=True,
-                    tooltip="On the generated image, 1 = repainted; for IMACS_g. Empty: the mask given to I²AM Record.",
+                    tooltip="Lies on the generated image: 1 = the area that was to change, as given to the inpainting. "
+                    "IMACS_g scores the map on that image against it. Empty: the mask given to I²AM Record.",
                 ),
                 field(
                     io.Mask,
                     "reference_mask",
                     optional=True,
-                    tooltip="On the reference image, 1 = the object; for IMACS_r. At least one mask is needed.",
+                    tooltip="Lies on the reference image: 1 = the object, such as the garment. IMACS_r scores the map "
+                    "on that image against it, and needs inpaint_mask too (preset official does not).",
                 ),
                 field(
                     io.Image,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 import folder_paths
 import pytest
 import torch
-from host_tests import tiny
+from host_tests import tiny, tiny_joint
 from host_tests.demo_graph import demo_graph
+from host_tests.edit_graph import edit_graph, load_from, random_edit_model
 from host_tests.maps_case import defaults, library, picture, planted
+from safetensors.torch import save
 
 Prompt = dict[str, Any]
 Link = list[Any]
@@ -116,6 +118,12 @@ class Bench:
             torch.save(content, folder / name)
         return {"node": {"class_type": "I2AM_LoadTryOn", "inputs": {"checkpoint": name, "family": family}}}
 
+    def data_set(self, spoil: Callable[[Path], object] = lambda _: None, **inputs: Any) -> Prompt:
+        """VITON-HD on three drawn pairs; ``spoil`` gets their folder, ``test``."""
+        root = library(self.pack, "data.demo_folder").write_demo_folder(self.folder / "input" / "data", 0, 3)
+        spoil(root / "test")
+        return self.alone("I2AM_VitonHD", **{"folder": "data", **inputs})
+
     def demo_weights(self, content: bytes | None) -> Prompt:
         """The demo model's node where its weights' folder holds this instead."""
         load = library(self.pack, "models.demo.family").load_part
@@ -125,10 +133,43 @@ class Bench:
         self.patch.setitem(loader, "load_demo_model", lambda: load("unet", self.folder))
         return self.alone("I2AM_DemoModel")
 
-    def flux(self) -> Any:
-        """A MODEL that is no U-Net."""
-        network = type("Flux", (torch.nn.Module,), {})()
+    def edit(self, *given: str, changed: Callable[[dict[str, Any]], object] = lambda _: None, **changes: Any) -> Prompt:
+        """The demo edit in one step, up to its maps, of weights that are random; ``changed`` gets them by name first."""
+        state = {name: value.contiguous() for name, value in random_edit_model(self.pack).file_state().items()}
+        changed(state)
+        self.edit_weights(save(state))
+        graph = edit_graph(given or ("person", "garment"), steps=1, **changes)
+        del graph["decode"]
+        return graph
+
+    def edit_weights(self, content: bytes | None) -> Prompt:
+        """The edit model's node where its weights' folder holds this instead."""
+        if content is not None:
+            (self.folder / "edit.safetensors").write_bytes(content)
+        load_from(self.pack_nodes, self.patch, self.folder)
+        return self.alone("I2AM_DemoEditModel")
+
+    def network(self, name: str, module: str) -> Any:
+        """A MODEL whose network is of a class that cannot be recorded."""
+        network = type(name, (torch.nn.Module,), {"__module__": module})()
         return type("ModelPatcher", (), {"model": type("Model", (), {"diffusion_model": network})()})()
+
+    def joint(
+        self,
+        name: str = "kontext",
+        record: dict[str, Any] | None = None,
+        references: Sequence[Any] = ((4, 4),),
+        size: tuple[int, ...] = tiny_joint.SIZE,
+        **sampler: Any,
+    ) -> Prompt:
+        """A tiny joint-attention model, recorded and sampled with references, latents or (h, w), in two steps."""
+        positive = sampler.pop("positive", None) or tiny_joint.conditioning(name, *references)
+        auto = {"reference_tokens": "auto", **(record or {})}
+        start = {"samples": torch.zeros(1, tiny_joint.FAMILIES[name].channels, *size)}
+        given = {"model": tiny_joint.model(name), "positive": positive, "negative": positive, "cfg": 1.0, "steps": 2, **sampler}
+        prompt = self.sampled(auto, **given)
+        prompt["sampler"]["inputs"]["latent_image"] = self.link(start)
+        return prompt
 
     def merging(self) -> Any:
         """A MODEL whose tokens another pack merges before they attend."""

@@ -81,6 +81,7 @@ class JointKind:
     """What a recording needs to know of `Joint`."""
 
     takes = "models of this test"
+    nulls = True
 
     def __init__(self, lib: Any) -> None:
         self.lib = lib
@@ -88,7 +89,13 @@ class JointKind:
     def fits(self, network: torch.nn.Module) -> bool:
         return isinstance(network, Joint)
 
+    def layers(self, network: Joint) -> tuple[str, ...]:
+        return tuple(f"block.{i}" for i in range(len(network.blocks)))
+
     def check_layers(self, *_: Any) -> None:
+        pass
+
+    def check_told(self, *_: Any) -> None:
         pass
 
     def token_widths(self, network: Joint) -> set[int]:
@@ -97,10 +104,13 @@ class JointKind:
     def adapters(self, _options: dict[str, Any]) -> tuple[()]:
         return ()
 
-    def layout_of(self, entry: dict[str, Any], _told: Any, latent: tuple[int, ...]) -> Any:
+    def layout_of(self, entry: dict[str, Any], told: Any) -> Any:
         tokens = entry["model_conds"]["c_crossattn"].cond.shape[1]
         reference = self.lib.layout.Reference(self.lib.layout.TokenGrid(*GRID), 0, "picture")
-        return self.lib.layout.Layout((reference,), keys=tokens + latent[-2] * latent[-1])
+        return self.lib.layout.Layout((reference,), keys=tokens + told.latent[-2] * told.latent[-1])
+
+    def pictures(self, _entry: dict[str, Any], _told: Any) -> dict[str, Tensor]:
+        return {}
 
     def no_reference(self, branch: str, _contexts: Any) -> Exception:
         return self.lib.errors.LayoutError(f"{branch} has no reference")
@@ -112,6 +122,7 @@ class JointKind:
 
     def _observe(self, call: Any, given: dict[str, Any], *arguments: Any) -> None:
         layer = f"block.{arguments[5]['transformer_options']['block_index']}"
+        call.seen.add(layer)
         call.observe(layer, self._attentions(call, given, layer, arguments))
 
     def _attentions(self, call: Any, given: dict[str, Any], layer: str, arguments: tuple[Any, ...]) -> Iterator[Any]:
@@ -167,5 +178,7 @@ def test_it_is_recorded(lib: Any, network: comfy.model_base.BaseModel, monkeypat
 
 
 def test_without_its_entry_it_is_refused_by_what_it_is(lib: Any, network: comfy.model_base.BaseModel) -> None:
-    with pytest.raises(lib.errors.RecordingError, match=r"this MODEL is a Joint, and only U-Nets .* can be recorded so far"):
+    with pytest.raises(
+        lib.errors.RecordingError, match=r"this MODEL is a Joint, which cannot be recorded here yet; what can: U-Nets"
+    ):
         lib.record.attach(model(network), lib.record.Options())

@@ -16,7 +16,8 @@ from typing import Any
 
 import folder_paths
 import pytest
-from host_tests.bad_inputs import CASES, NO_ERRORS, Case, Said
+from host_tests.bad_case import Said
+from host_tests.bad_inputs import CASES, NO_ERRORS
 from host_tests.boot import PACK
 from host_tests.graph import Graphs
 from host_tests.graph_bench import bench
@@ -43,18 +44,20 @@ class Answers:
     def __init__(self, pack: ModuleType, pack_nodes: dict[str, Any]) -> None:
         self.given = (pack, pack_nodes)
         self.known: dict[str, tuple[str, str]] = {}
+        self.kinds: dict[str, str] = {}
 
     def to(self, name: str) -> tuple[str, str]:
         """The type of the node that speaks, and what it says."""
         if name not in self.known:
             with tempfile.TemporaryDirectory() as folder:
-                node, said = self._ask(CASES.get(name) or NO_ERRORS[name], Path(folder))
+                node, said = self._ask(name, Path(folder))
                 for place in (Path(folder), *map(Path, folder_paths.get_folder_paths("checkpoints"))):
                     said = said.replace(f"{place.resolve()}{os.sep}", "…/")
                 self.known[name] = node, " ".join(said.split())
         return self.known[name]
 
-    def _ask(self, case: Case | Said, folder: Path) -> tuple[str, str]:
+    def _ask(self, name: str, folder: Path) -> tuple[str, str]:
+        case = CASES.get(name) or NO_ERRORS[name]
         with bench(*self.given, folder) as made:
             prompt = case.make(made)
             run = Graphs(PromptServer.instance)
@@ -62,8 +65,9 @@ class Answers:
                 last = list(prompt)[-1]
                 said = run(prompt, give=made.give, watch={"said": (last, case.output)})["said"]
                 return prompt[last]["class_type"], said if isinstance(said, str) else "; ".join(said.notes)
-            error = run(prompt, give=made.give, watch={name: (name, 0) for name in prompt}, expect_error=True).error
+            error = run(prompt, give=made.give, watch={key: (key, 0) for key in prompt}, expect_error=True).error
             assert error is not None
+            self.kinds[name] = error.type
             return error.node_type, error.message
 
 
@@ -77,6 +81,12 @@ def test_the_message_says_what_was_seen_and_what_to_do(answers: Answers, name: s
     node, said = answers.to(name)
     assert node == CASES[name].node, said
     assert re.search(CASES[name].says, said), said
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_path_stands_before_the_message(answers: Answers, name: str) -> None:
+    answers.to(name)
+    assert re.fullmatch(r"i2am\.\w+|\w+", answers.kinds[name])
 
 
 @pytest.mark.parametrize("name", NO_ERRORS)

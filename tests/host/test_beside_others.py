@@ -73,29 +73,28 @@ def test_a_second_evaluation_in_a_step_is_not_recorded(name: str, attach: Any) -
         assert not torch.equal(usual.marginal("g2r", layer.name)[:, 2], guided.marginal("g2r", layer.name)[:, 2])
 
 
-if "DualModelGuider" in nodes.NODE_CLASS_MAPPINGS:  # not in the oldest host
+@pytest.mark.where("DualModelGuider" in nodes.NODE_CLASS_MAPPINGS)
+def test_a_guider_of_two_models_is_recorded_for_the_one_that_sees_the_reference(attach: Any) -> None:
+    from comfy_extras.nodes_custom_sampler import Guider_DualModel
 
-    def test_a_guider_of_two_models_is_recorded_for_the_one_that_sees_the_reference(attach: Any) -> None:
-        from comfy_extras.nodes_custom_sampler import Guider_DualModel
+    def made(guider: Any) -> torch.Tensor:
+        guider.set_conds(tiny.positive(), tiny.negative())
+        guider.set_cfg(5.0)
+        noise = torch.randn(1, 4, 16, 12, generator=torch.Generator().manual_seed(1))
+        sigmas = torch.tensor([10.0, 3.0, 1.0, 0.0])
+        with torch.inference_mode():
+            return guider.sample(noise, torch.zeros_like(noise), comfy.samplers.sampler_object("euler"), sigmas)
 
-        def made(guider: Any) -> torch.Tensor:
-            guider.set_conds(tiny.positive(), tiny.negative())
-            guider.set_cfg(5.0)
-            noise = torch.randn(1, 4, 16, 12, generator=torch.Generator().manual_seed(1))
-            sigmas = torch.tensor([10.0, 3.0, 1.0, 0.0])
-            with torch.inference_mode():
-                return guider.sample(noise, torch.zeros_like(noise), comfy.samplers.sampler_object("euler"), sigmas)
-
-        model, recording = attach(tiny.model())
-        latent = made(Guider_DualModel(model, tiny.model(seed=3)))
-        assert torch.equal(latent, made(Guider_DualModel(tiny.model(), tiny.model(seed=3))))
-        alone, usual = attach(tiny.model())
-        two, one = recording.maps_of(latent), usual.maps_of(made(comfy.samplers.CFGGuider(alone)))
-        assert (two.recorded, two.branches) == ((0, 1, 2), ("cond",))
-        for layer in two.layers:
-            a, b = (m.marginal("g2r", layer.name) for m in (two, one))
-            assert torch.allclose(a[:, 0], b[:, 0], atol=1e-6)  # the same noise
-            assert not torch.allclose(a[:, 2], b[:, 2], atol=1e-4)  # another model's guidance
+    model, recording = attach(tiny.model())
+    latent = made(Guider_DualModel(model, tiny.model(seed=3)))
+    assert torch.equal(latent, made(Guider_DualModel(tiny.model(), tiny.model(seed=3))))
+    alone, usual = attach(tiny.model())
+    two, one = recording.maps_of(latent), usual.maps_of(made(comfy.samplers.CFGGuider(alone)))
+    assert (two.recorded, two.branches) == ((0, 1, 2), ("cond",))
+    for layer in two.layers:
+        a, b = (m.marginal("g2r", layer.name) for m in (two, one))
+        assert torch.allclose(a[:, 0], b[:, 0], atol=1e-6)  # the same noise
+        assert not torch.allclose(a[:, 2], b[:, 2], atol=1e-4)  # another model's guidance
 
 
 def test_patched_weights_are_recorded_as_they_act(attach: Any) -> None:

@@ -33,8 +33,8 @@ def lib(pack: ModuleType) -> Any:
     return type("Lib", (), {k: importlib.import_module(f"{pack.__name__}.i2am.{v}") for k, v in names.items()})
 
 
-def attach(lib: Any, model: Any) -> tuple[Any, Any]:
-    return lib.host.attach(model, lib.host.Options(layout=lib.layout.Layout.of(lib.layout.TokenGrid(3, 4))))
+def attach(lib: Any, model: Any, **options: Any) -> tuple[Any, Any]:
+    return lib.host.attach(model, lib.host.Options(layout=lib.layout.Layout.of(lib.layout.TokenGrid(3, 4)), **options))
 
 
 def compiled(model: Any) -> Any:
@@ -83,6 +83,13 @@ def test_before_and_after_record(lib: Any, how: Any) -> None:
     check(*attach(lib, how(base)))
     assert torch.equal(sample(how(base)), plain)
     assert "compiled" not in " ".join(expected.notes)
+
+
+def test_layers_of_a_compiled_block_keep_their_names(lib: Any) -> None:
+    model = blockwise(tiny.model(seed=11))
+    sample(model)  # puts the block into the network
+    model, recording = attach(lib, model, layers=("middle.*",))
+    assert [x.name for x in recording.maps_of(sample(model)).layers] == ["middle.0.1.0"]
 
 
 def test_a_recording_leaves_the_compiler_as_it_was(lib: Any) -> None:

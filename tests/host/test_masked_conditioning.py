@@ -107,9 +107,8 @@ def test_beside_others_the_prediction_is_a_mix(lib: Any, strength: float) -> Non
     assert said(maps) == round(100 * outside(maps, left_half(16, 12).double() * strength / (1 + strength)))
 
 
+@pytest.mark.where("ConditioningSetDefaultCombine" in nodes.NODE_CLASS_MAPPINGS)
 def test_a_default_conditioning_has_what_the_others_leave(lib: Any) -> None:
-    if "ConditioningSetDefaultCombine" not in nodes.NODE_CLASS_MAPPINGS:
-        pytest.skip("not in this host")
     rest = tiny.positive(seed=12, default=True)
     maps, _ = run(lib, [*rest, *masked(tiny.positive(), left_half())])
     assert said(maps) == round(100 * outside(maps, 1 - left_half(16, 12).double()))

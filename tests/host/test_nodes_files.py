@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import folder_paths
 import pytest
 import torch
+from host_tests.boot import PACK
 from host_tests.maps_case import GENERATED, LAYERS, REFERENCE, box, defaults, library, picture, planted
+from host_tests.viewer_header import header_in
 from safetensors.torch import save_file
 
 OUTSIDE = ["../maps", "I2AM/../../maps", "/tmp/maps", "..\\..\\maps", "~/maps", "C:\\maps", "", "I2AM/", "a\0b"]
@@ -45,7 +45,8 @@ def load(run_graph: Any, file: str, **how: Any) -> Any:
 def test_saved_maps_come_back_whole(run_graph: Any, pack_nodes: dict[str, Any], maps: Any, output: Path) -> None:
     out = save(run_graph, maps, "I2AM/shirt")
     assert out["maps"] is maps
-    assert out.ui["save"]["text"][0].startswith("I2AM/shirt_00001_.safetensors (")
+    assert out.ui["save"]["text"][0].startswith("I2AM/shirt_00001_.safetensors\n")
+    assert len(out.ui["save"]["images"]) == 1  # with the file's name
     assert (output / "I2AM" / "shirt_00001_.safetensors").is_file()
     listed = pack_nodes["I2AM_LoadMaps"].INPUT_TYPES()["required"]["file"][1]["options"]
     assert listed == ["I2AM/shirt_00001_.safetensors [output]"]
@@ -60,6 +61,13 @@ def test_every_save_is_a_file_of_its_own(run_graph: Any, pack: ModuleType, maps:
     save(run_graph, maps, "shirt")
     save(run_graph, planted(pack, images=1), "shirt")
     assert sorted(os.listdir(output)) == ["shirt_00001_.safetensors", "shirt_00002_.safetensors"]
+
+
+def test_a_file_where_a_folder_should_be_is_told(run_graph: Any, maps: Any, output: Path) -> None:
+    (output / "notes").touch()
+    error = save(run_graph, maps, "notes/maps", expect_error=True).error
+    assert "the folder of 'notes/maps' cannot be made in the output folder" in error.message
+    assert "give another prefix" in error.message
 
 
 @pytest.mark.parametrize("prefix", OUTSIDE)
@@ -242,7 +250,7 @@ def test_a_report_is_one_page_with_its_scores(
     run_graph: Any, pack_nodes: dict[str, Any], pack: ModuleType, maps: Any, output: Path
 ) -> None:
     masks = {"inpaint_mask": box(GENERATED, 0, 0, 1, 0.5), "reference_mask": box(REFERENCE, 0, 0, 1, 0.5)}
-    name, text, _ = report(
+    name, text, out = report(
         run_graph,
         pack_nodes,
         maps,
@@ -255,7 +263,7 @@ def test_a_report_is_one_page_with_its_scores(
     assert name == "I2AM/report_00001_.html"
     page = (output / name).read_text(encoding="utf-8")
     assert "<title>My &lt;shirt&gt;</title>" in page
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    data = header_in(page)
     expected = library(pack, "scores.imacs").imacs_pair(
         maps, masks["inpaint_mask"][0], masks["reference_mask"][0], library(pack, "levels.choice").Choice(image=1)
     )
@@ -263,10 +271,19 @@ def test_a_report_is_one_page_with_its_scores(
     assert data["run"]["image"] == "2 of 2"
     assert len(data["references"]) == 1
     assert data["references"][0]["width"] == REFERENCE[1]
-    link = urlsplit(text.split()[-1])
-    query = {key: value[0] for key, value in parse_qs(link.query).items()}
-    assert link.path == "/view"
-    assert query == {"filename": "report_00001_.html", "subfolder": "I2AM", "type": "output"}
+    assert text.startswith(f"{name}\n{len(page.encode()) / 1e6:.1f} MB in ComfyUI's output folder")
+    assert out.ui["page"]["i2am_report"] == [{"filename": "report_00001_.html", "subfolder": "I2AM", "type": "output"}]
+    assert len(out.ui["page"]["images"]) == 1  # the host draws it on the node, with or without our scripts
+
+
+def test_the_page_is_started_as_its_button_in_comfyui_starts_it() -> None:
+    script = (PACK / "web" / "report.js").read_text(encoding="utf-8")
+    page = (PACK / "i2am" / "outputs" / "page.py").read_text(encoding="utf-8")
+    call = 'startPage(document.getElementById("viewer"), document.getElementById("data"));'
+    assert call in script
+    assert call in page
+    (held,) = re.findall(r'<script type="([^"]+)" id="data">', page)
+    assert f'"{held}"' in script
 
 
 def test_a_report_without_a_reference_picture_has_grey(

@@ -136,7 +136,6 @@ def test_threshold_keeps_raw_values_and_shows_what_is_above(ask: Any, maps: Any)
         ("I2AM_Map", {"heads": "7"}, ["[7]", "0 to 1"]),
         ("I2AM_Map", {"steps": "3:9"}, ["3 to 9", "0 to 4"]),
         ("I2AM_Map", {"steps": "a-b"}, ["0:10", "'a-b'"]),
-        ("I2AM_Map", {"level": "TLAM", "groups": 9}, ["9 time groups", "1 to 4"]),
         ("I2AM_Map", {"branch": "uncond"}, ["'uncond'", "cond"]),
         ("I2AM_Map", {"reference": 1}, ["reference 1", "had 1"]),
         ("I2AM_Map", {"batch_index": 2}, ["image 2", "had 2"]),
@@ -158,4 +157,4 @@ def test_what_cannot_be_meant_is_said(ask: Any, maps: Any, name: str, inputs: di
 
 def test_without_pairwise_maps_the_error_says_how_to_get_them(ask: Any, pack: ModuleType) -> None:
     error = ask("I2AM_PatchMap", 1, expect_error=True, maps=planted(pack, pairwise=None))
-    assert "record again with pairwise" in error.message
+    assert "set detail to pairwise on I²AM Record" in error.message

@@ -47,6 +47,14 @@ def test_without_a_bar_the_heat_alone_lies_on_the_picture(draw: Any, pack_nodes:
     assert torch.equal(draw("I2AM_Overlay", image=shown, heat=heat, colour_bar=False, opacity=0.0), (shown * 255).round() / 255)
 
 
+def test_what_is_transparent_is_laid_over_white(draw: Any) -> None:
+    clear = torch.cat([picture(GENERATED), torch.zeros(1, *GENERATED, 1)], -1)
+    white, half = torch.ones(1, *GENERATED, 3), torch.full((1, *GENERATED, 1), 0.5)
+    assert torch.equal(draw("I2AM_Grid", image=clear), draw("I2AM_Grid", image=white))
+    dark = torch.cat([torch.zeros(1, *GENERATED, 3), half], -1)
+    assert torch.equal(draw("I2AM_Grid", image=dark), draw("I2AM_Grid", image=white / 2))
+
+
 def test_the_threshold_travels_with_the_heat(draw: Any, pack_nodes: dict[str, Any], maps: Any) -> None:
     heat = heat_of(pack_nodes, maps, batch_index=0)
     shown = picture(GENERATED)
@@ -124,7 +132,7 @@ def test_a_heat_without_a_picture_lies_on_grey(draw: Any, pack_nodes: dict[str, 
         ("I2AM_Overlay", {"image": torch.zeros(1, 64, 80, 3)}, ["80 x 64", "64 x 80"]),
         ("I2AM_Animate", {"image": torch.zeros(1, 40, 90, 3)}, ["90 x 40", "64 x 80"]),
         ("I2AM_Grid", {"image": torch.zeros(1, *GENERATED, 3), "labels": "a\nb\nc"}, ["3 labels", "4 panels"]),
-        ("I2AM_Grid", {"heat": None}, ["a heat, pictures or both"]),
+        ("I2AM_Grid", {"heat": None}, ["neither heat nor image is connected"]),
     ],
 )
 def test_what_cannot_be_meant_is_said(

@@ -1,0 +1,211 @@
+"""Tiny joint-attention models with random weights, of the host's own classes, on its real sampling path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+from host_tests import tiny
+from torch import Tensor
+
+FLUX = {
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 8,
+    "context_in_dim": 24,
+    "hidden_size": 32,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 2,
+    "axes_dim": [4, 6, 6],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "txt_ids_dims": [],
+}
+FLUX2 = {
+    **FLUX,
+    "image_model": "flux2",
+    "in_channels": 128,
+    "out_channels": 128,
+    "vec_in_dim": None,
+    "mlp_ratio": 3.0,
+    "axes_dim": [4, 4, 4, 4],
+    "theta": 2000,
+    "patch_size": 1,
+    "qkv_bias": False,
+    "txt_ids_dims": [3],
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "ops_bias": False,
+    "default_ref_method": "index",
+    "ref_index_scale": 10.0,
+}
+QWEN = {
+    "image_model": "qwen_image",
+    "in_channels": 64,
+    "num_layers": 3,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "axes_dims_rope": (4, 6, 6),
+}
+KREA2 = {
+    "image_model": "krea2",
+    "features": 64,
+    "heads": 4,
+    "kvheads": 2,
+    "multiplier": 1,
+    "layers": 3,
+    "tdim": 32,
+    "txtdim": 12,
+    "txtlayers": 2,
+    "txtheads": 2,
+    "txtkvheads": 2,
+}
+MAGE = {
+    "image_model": "mage_flow",
+    "num_layers": 3,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "axes_dims_rope": (4, 6, 6),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family: the host's configuration class with a tiny shape, and what the truth of its sequence needs.
+
+    Attributes:
+        config: a class of `comfy.supported_models`.
+        shape: what its network takes.
+        channels: of a latent.
+        layers: names of its blocks, in order.
+        patch: latent cells per token, along each side.
+        factor: pixels per latent cell.
+        frames: whether a latent is (batch, channels, 1, h, w).
+        text: the fewest tokens that a text is filled to.
+        beside: what a conditioning of it has beside its tokens and references.
+    """
+
+    config: str
+    shape: dict[str, Any]
+    channels: int = 16
+    layers: tuple[str, ...] = ("double.0", "double.1", "single.0", "single.1")
+    patch: int = 2
+    factor: int = 8
+    frames: bool = False
+    text: int = 0
+    beside: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def here(self) -> bool:
+        """Whether this host knows it."""
+        return hasattr(comfy.supported_models, self.config)
+
+    def tokens(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tokens of a latent, (h, w)."""
+        return -(-size[0] // self.patch), -(-size[1] // self.patch)
+
+
+POOLED = {"pooled_output": torch.linspace(-1, 1, FLUX["vec_in_dim"])[None]}
+DOUBLE = ("double.0", "double.1", "double.2")
+INDEX = {"reference_latents_method": "index"}
+EVERY: dict[str, Family] = {
+    "kontext": Family("Flux", FLUX, beside=POOLED),
+    "fill": Family("FluxInpaint", {**FLUX, "in_channels": 96}, beside=POOLED),
+    "longcat": Family("LongCatImage", {**FLUX, "guidance_embed": False, "vec_in_dim": None, "txt_ids_dims": [1, 2]}),
+    "flux2": Family("Flux2", FLUX2, 128, patch=1, factor=16, text=512),
+    "klein": Family("Flux2", {**FLUX2, "guidance_embed": False}, 128, patch=1, factor=16, text=512),
+    "qwen": Family("QwenImage", QWEN, layers=DOUBLE, frames=True),
+    "qwen-2511": Family("QwenImage", {**QWEN, "default_ref_method": "index_timestep_zero"}, layers=DOUBLE, frames=True),
+    "krea2": Family("Krea2", KREA2, layers=("single.0", "single.1", "single.2"), frames=True, beside=INDEX),
+    "mage": Family("MageFlow", MAGE, 128, layers=DOUBLE, patch=1, factor=16),
+}
+FAMILIES = {name: family for name, family in EVERY.items() if family.here}
+"""Those that this host has."""
+TAKING = [name for name in FAMILIES if name != "fill"]
+"""Those that take reference latents."""
+SIZE = (6, 5)
+"""Rows and columns of the generated latent: odd, where tokens are of 2 x 2 cells."""
+WIDTH = 24
+"""Numbers of a text token."""
+
+
+@cache
+def _network(name: str, seed: int, dtype: torch.dtype) -> Any:
+    family = FAMILIES[name]
+    config = getattr(comfy.supported_models, family.config)(dict(family.shape))
+    config.set_inference_dtype(dtype, None if dtype == torch.float32 else torch.float32)
+    network = config.get_model({})
+    source = torch.Generator().manual_seed(seed)
+    norms = [x for x in network.diffusion_model.modules() if "Norm" in type(x).__name__ and hasattr(x, "weight")]
+    with torch.no_grad():
+        for weight in network.diffusion_model.parameters():  # the host leaves them uninitialised
+            random = torch.randn(weight.shape, generator=source)
+            spread = 0.1 if weight.dim() < 2 else 1.5 / weight[0].numel() ** 0.5  # biases and scales, or matrices
+            scales = any(weight is norm.weight for norm in norms)
+            weight.copy_(spread * random + scales)
+    return network.eval().requires_grad_(False)
+
+
+def model(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> comfy.model_patcher.ModelPatcher:
+    """A new patcher of a family's network, with weights that depend on the seed alone; others than fp32 are cast.
+
+    Patchers of one seed share a network. What patches it, as a LoRA does, needs a seed of its own: the patches stay.
+    """
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.ModelPatcher(_network(name, seed, dtype), load_device=device, offload_device=torch.device("cpu"))
+
+
+def latent(name: str, size: tuple[int, int], seed: int, batch: int = 1) -> Tensor:
+    """A random latent of a (h, w)."""
+    source, frames = torch.Generator().manual_seed(seed), [1] * FAMILIES[name].frames
+    return torch.randn(batch, FAMILIES[name].channels, *frames, *size, generator=source)
+
+
+def conditioning(
+    name: str, *references: tuple[int, int] | Tensor, tokens: int = 7, seed: int = 10, **beside: Any
+) -> list[list[Any]]:
+    """A CONDITIONING of random text with references, latents or (h, w) of random ones, as the host's own nodes leave them."""
+    text = torch.randn(1, tokens, WIDTH, generator=torch.Generator().manual_seed(seed))
+    latents = [r if isinstance(r, Tensor) else latent(name, r, seed + 100 + i) for i, r in enumerate(references)]
+    given = {"pooled_output": None, **FAMILIES[name].beside, **({"reference_latents": latents} if latents else {}), **beside}
+    return [[text, given]]
+
+
+def sample(
+    name: str,
+    used: Any,
+    positive: list[list[Any]],
+    negative: list[list[Any]] | None = None,
+    size: tuple[int, int] = SIZE,
+    batch: int = 1,
+    **given: Any,
+) -> Tensor:
+    """What KSampler makes of an empty latent; cfg 1 where there is no negative."""
+    start = {"samples": torch.zeros(batch, FAMILIES[name].channels, *size)}
+    cfg = {"cfg": 1.0 if negative is None else 3.0}
+    how = {"sampler": "euler", "scheduler": "simple", "steps": 2, "latent": start, **cfg, **given}
+    return tiny.sample(used, positive, positive if negative is None else negative, **how)
+
+
+def spans(name: str, text: int, sizes: Sequence[tuple[int, int]], size: tuple[int, int] = SIZE) -> list[slice]:
+    """The keys of a call: the generated tokens', then those of each reference; the text comes before them."""
+    start = max(text, FAMILIES[name].text)
+    found = []
+    for each in (size, *sizes):
+        rows, columns = FAMILIES[name].tokens(each)
+        found.append(slice(start, start + rows * columns))
+        start += rows * columns
+    return found

@@ -1,20 +1,38 @@
-# Every target sets up what it needs by itself on a fresh machine: .venv, and for the JavaScript lint .venv/eslint.
+# Every target sets up what it needs by itself on a fresh machine: .venv, for the JavaScript lint
+# .venv/eslint, and for the tests in a browser .venv/browser.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ESLINT := $(VENV)/eslint
+BROWSER := $(VENV)/browser
 
-.PHONY: demo test test-full lint lint-style lint-types lint-web metadata bench train train-edit evaluate clean
+.PHONY: demo test test-full test-browser playwright lint lint-style lint-types lint-web metadata bench train train-edit evaluate evaluate-edit clean
 
 demo: $(STAMP)
 	$(BIN)/python -m i2am demo
 
-test: $(STAMP)
+# the node in a browser takes one short way here, and all others in test-browser
+test: $(STAMP) playwright
 	$(BIN)/python -m pytest -m "not slow"
 
-test-full: $(STAMP)
+test-full: $(STAMP) playwright
 	$(BIN)/python -m pytest
+
+# every ComfyUI of this machine in both of its renderers; skipped where there is none, or no Chromium
+test-browser: $(STAMP) playwright
+	$(BIN)/python -m pytest -m slow tests/test_explorer_in_browser.py tests/test_explorer_whole.py
+
+# what drives the browser of this machine; without it the tests say what they lack
+playwright:
+	@if ! command -v npm >/dev/null; then echo "playwright: skipped, there is no npm on PATH to bring it"; \
+	else $(MAKE) --no-print-directory $(BROWSER)/.installed || echo "playwright: skipped, npm could not bring it"; fi
+
+$(BROWSER)/.installed: tests/browser/package.json tests/browser/package-lock.json
+	mkdir -p $(BROWSER)
+	cp $^ $(BROWSER)
+	npm ci --prefix "$$(cd $(BROWSER) && pwd -P)" --engine-strict --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
+	touch $@
 
 lint: lint-style lint-types lint-web
 
@@ -40,7 +58,7 @@ lint-web:
 $(ESLINT)/.installed: web/package.json web/package-lock.json web/eslint.config.mjs
 	mkdir -p $(ESLINT)
 	cp $^ $(ESLINT)
-	npm ci --prefix $(ESLINT) --engine-strict --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
+	npm ci --prefix "$$(cd $(ESLINT) && pwd -P)" --engine-strict --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
 	touch $@
 
 # what the registry, pip and the host read of the pack; also a part of `make test`
@@ -58,6 +76,9 @@ train-edit: $(STAMP)
 
 evaluate: $(STAMP)
 	$(BIN)/python -m i2am.demo.evaluate
+
+evaluate-edit: $(STAMP)
+	$(BIN)/python -m i2am.demo.evaluate.edit
 
 # torch is pinned here alone, to the build that is smallest to bring on a machine without a GPU; it runs on Python 3.10 to 3.13,
 # and so does an older release of each other dependency where the newest has left 3.10

@@ -14,8 +14,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "errors": ("I2AMError", "LayoutError", "MapsFileError", "MaskError", "RecordingError", "UnavailableError"),
+    "data.kinds": ("open_data_set",),
+    "data.pairs": ("DataSet", "Pair"),
+    "errors": (
+        "DatasetError",
+        "I2AMError",
+        "LayoutError",
+        "MapsFileError",
+        "MaskError",
+        "RecordingError",
+        "UnavailableError",
+        "UnsafePickleError",
+        "WeightsFileError",
+    ),
     "geometry.layout": ("Layout", "Reference", "TokenGrid"),
+    "geometry.sequence": ("Sequence",),
     "maps.facts": ("LayerInfo", "RunInfo"),
     "maps.value": ("AttributionMaps",),
     "recording.recorder": ("Recorder",),
@@ -27,6 +40,7 @@ _ROOMS = {
     "levels.mirror": ("mirror_of_object",),
     "levels.patch": ("sram",),
     "levels.presets": ("PRESETS",),
+    "levels.share": ("share", "which_reference"),
     "scores.imacs": ("Score", "imacs", "imacs_pair"),
     "pictures.look": ("Look",),
     "pictures.overlay": ("overlay",),
@@ -37,8 +51,21 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 if TYPE_CHECKING:
-    from .errors import I2AMError, LayoutError, MapsFileError, MaskError, RecordingError, UnavailableError
+    from .data.kinds import open_data_set
+    from .data.pairs import DataSet, Pair
+    from .errors import (
+        DatasetError,
+        I2AMError,
+        LayoutError,
+        MapsFileError,
+        MaskError,
+        RecordingError,
+        UnavailableError,
+        UnsafePickleError,
+        WeightsFileError,
+    )
     from .geometry.layout import Layout, Reference, TokenGrid
+    from .geometry.sequence import Sequence
     from .hosts.diffusers.record import record
     from .levels.choice import Choice
     from .levels.grids import common_grid
@@ -48,6 +75,7 @@ if TYPE_CHECKING:
     from .levels.mirror import mirror_of_object
     from .levels.patch import sram
     from .levels.presets import PRESETS
+    from .levels.share import share, which_reference
     from .maps.facts import LayerInfo, RunInfo
     from .maps.value import AttributionMaps
     from .outputs.first_look import first_look
@@ -61,6 +89,8 @@ __all__ = [
     "PRESETS",
     "AttributionMaps",
     "Choice",
+    "DataSet",
+    "DatasetError",
     "Heat",
     "I2AMError",
     "LayerInfo",
@@ -69,13 +99,17 @@ __all__ = [
     "Look",
     "MapsFileError",
     "MaskError",
+    "Pair",
     "Recorder",
     "RecordingError",
     "Reference",
     "RunInfo",
     "Score",
+    "Sequence",
     "TokenGrid",
     "UnavailableError",
+    "UnsafePickleError",
+    "WeightsFileError",
     "common_grid",
     "first_look",
     "fit",
@@ -87,11 +121,14 @@ __all__ = [
     "masked_g2r",
     "mirror_of_object",
     "normalise",
+    "open_data_set",
     "overlay",
     "record",
+    "share",
     "sram",
     "tlam",
     "ulam",
+    "which_reference",
     "write_report",
 ]
 

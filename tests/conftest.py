@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import browsers
 import hosts
 import pytest
 import torch
 
 collect_ignore = ["host"]  # test_hosts.py runs these inside ComfyUI
 wanted = pytest.StashKey[bool]()
+BROWSED = ("test_explorer_in_browser.py", "test_explorer_whole.py")
+browsed = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     config.stash[wanted] = any(_of_hosts(item) for item in session.items) and not config.option.collectonly
+    config.stash[browsed] = any(item.path.name in BROWSED for item in session.items) and not config.option.collectonly
     if config.stash[wanted]:
         hosts.start(config.option.markexpr)
 
@@ -35,6 +39,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Below pytest's own count, so that it really is the last line."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and config.stash.get(browsed, False):
+        terminal.write_line(browsers.summary())
     if terminal and config.stash.get(wanted, False):
         terminal.write_line(hosts.summary())
     hosts.stop()

@@ -24,7 +24,7 @@ TESTS = REPOSITORY / "tests" / "host"
 NONE = "no ComfyUI at $COMFYUI_PATH, around this repository's custom_nodes or in ~/comfy/ComfyUI*, so tests/host did not run"
 LONGEST = 3600  # seconds; a host that hangs must not hang us
 TIMED_OUT = 124  # as the command `timeout` says it
-NEEDED = {"test_ipadapter.py": "ComfyUI_IPAdapter_plus"}
+NEEDED = dict.fromkeys(("test_ipadapter.py", "test_cut_ipadapter.py"), "ComfyUI_IPAdapter_plus")
 OURS = ("PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_CURRENT_TEST")  # not the host's business
 
 

@@ -75,9 +75,23 @@ def test_the_entry_point_imports_nothing_of_ours_or_of_torch() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_the_host_loads_no_script_but_the_viewers() -> None:
+def test_beside_a_clone_its_folder_gives_the_library(tmp_path: Path) -> None:
+    """Where a clone named i2am lies in the current folder, Python finds the clone's own folder first."""
+    (tmp_path / "i2am").symlink_to(ROOT)
+    code = "import i2am, i2am.errors as e; from i2am import I2AMError; assert I2AMError is e.I2AMError; print(i2am.__version__)"
+    for command in (["-c", code], ["-m", "i2am", "--version"]):
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[-1] == PROJECT["version"]
+
+
+def test_the_host_loads_no_script_but_the_viewers_and_the_nodes() -> None:
     """It loads every *.js below web/ into its page: a lint configuration or node_modules there would go along."""
-    assert {path.parent for path in (ROOT / "web").rglob("*.js")} == {ROOT / "web" / "viewer"}
+    scripts = list((ROOT / "web").rglob("*.js"))
+    assert {path.parent for path in scripts} == {ROOT / "web", ROOT / "web" / "viewer"}
+    for path in scripts:
+        if path.parent == ROOT / "web":
+            assert "app.registerExtension(" in path.read_text(encoding="utf-8"), f"{path} is no extension of the host's page"
 
 
 def test_every_package_is_listed() -> None:
@@ -100,7 +114,9 @@ def test_the_wheel_holds_the_library_whole_and_nothing_else(tmp_path: Path) -> N
         wheel.extractall(unpacked)
     found = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file() and "dist-info" not in str(p)}
     code = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am").rglob("*.py")} | {"i2am/py.typed"}
-    weights = {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "models" / "demo" / "weights").iterdir()}
+    models = [ROOT / "i2am" / "models" / name / "weights" for name in ("demo", "edit")]
+    weights = {str(p.relative_to(ROOT)) for folder in models for p in folder.iterdir()}
+    assert "i2am/models/edit/weights/edit.safetensors" in weights
     weights |= {str(p.relative_to(ROOT)) for p in (ROOT / "i2am" / "demo" / "card").glob("*.json")}
     viewer = {f"i2am/_viewer/{p.name}" for p in (ROOT / "web" / "viewer").iterdir()}
     assert found == code | weights | viewer

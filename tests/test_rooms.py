@@ -71,6 +71,8 @@ CASES: dict[Rule, list[tuple[str, str, str]]] = {
         ("i2am/commands/run.py", "def f():\n    from ..demo import run", "run.py:2: imports i2am.demo.run"),
         ("i2am/commands/demo.py", "from ..demo import run", "i2am/commands/demo.py:1: imports i2am.demo.run"),
         ("i2am/commands/demo.py", "def f():\n    from ..demo import run", ""),
+        ("i2am/commands/cause.py", "from ..demo import cause", "i2am/commands/cause.py:1: imports i2am.demo.cause"),
+        ("i2am/commands/cause.py", "def f():\n    from ..demo import cause", ""),
         ("i2am/commands/cli.py", "from .demo import add_demo", ""),
         ("nodes/demo.py", "from ..i2am.models.demo.family import x", ""),
     ],

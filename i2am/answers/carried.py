@@ -34,8 +34,11 @@ FINEST = 4
 """At most so many points each way make one sample; where that is too few for the pictures, these are shrunk first."""
 EVEN = 1.001
 """A patch whose peak is below this multiple of a uniform map looked nowhere in particular."""
-SHIFTS, SCALES = (-0.75, -0.375, 0.0, 0.375, 0.75), (0.85, 1.0, 1.18)
-"""Attention knows places to about a cell: of these shifts, in generated cells, and sizes the copy that fits best is taken."""
+SHIFTS, SCALES = (0.0, -0.375, 0.375, -0.75, 0.75), (1.0, 0.85, 1.18)
+"""Attention knows places to about a cell: of these shifts, in generated cells, and sizes the copy that fits best is taken; of
+equal ones the first."""
+FLAT = 1e-3
+"""A picture whose colours deviate less than this (root mean square, in 0-1) is of one colour, and fits everywhere alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,9 +246,11 @@ def _best(flat: Tensor, generated: Tensor, at: Tensor, unit: Tensor, over: int, 
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:
-    """Of two pictures (3, h, w), each colour about its own mean."""
+    """Of two pictures (3, h, w), each colour about its own mean; 0 where one of them is of one colour."""
     a, b = (x - x.mean((1, 2), keepdim=True) for x in (a, b))
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-9))
+    if min(float(x.square().mean().sqrt()) for x in (a, b)) < FLAT:
+        return 0.0
+    return float((a * b).sum() / (a.norm() * b.norm()))
 
 
 def _colour_distance(a: Tensor, b: Tensor, weights: Tensor) -> float:

@@ -1,21 +1,25 @@
-"""What cutting joint attention costs, on a block of FLUX's shape with random weights.
+"""What cutting joint attention costs, on a block of FLUX's shape with random weights: `i2am bench --cuts`.
 
 As in `joint`, the model's own work and the cuts take turns in each round, and ratios are to it in the same round.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from ..geometry.sequence import Sequence
 from ..interventions.attend import attend_groups
 from ..interventions.plan import Cut
 from ..interventions.removal import groups, of_sequence
-from .joint import WARM_UP, Block, Linears
+from .joint import FLUX, TINY, WARM_UP, Block, Linears
 from .modes import Clock
 
 CUTS = {
@@ -28,6 +32,30 @@ CUTS = {
 """What is measured."""
 TARGETS = {name: 1.05 if name == "a reference" else 1.15 for name in CUTS}
 """Highest ratios to an uncut block."""
+
+
+def run_cuts(device: torch.device, *, rounds: int, tiny: bool, threads: int | None, file: Path | None) -> str:
+    """Measure, and write the JSON file if asked for; returns the figures as text."""
+    if device.type == "cpu":
+        torch.set_num_threads(threads or 1)
+    block = replace(TINY, heads=4, measured=4) if tiny else FLUX  # cuts by head need several
+    cuts = measure_cuts(block, device, rounds)
+    setup = {
+        **asdict(block),
+        "queries": block.sequence().generated.grid.placed,
+        "keys": block.sequence().keys,
+        "rounds": rounds,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"cuts": cuts, "targets": TARGETS, "setup": setup}, indent=2) + "\n", encoding="utf-8")
+    lines = [f"{'cut':20} {'of attention':>14} {'of a double block':>20}"]
+    for name, found in cuts.items():
+        lines.append(f"{name:20} {found['of_attention']:>14.3f} {found['of_block']:>11.3f} (≤ {TARGETS[name]:.2f})")
+    return "\n".join(lines) + "\n"
 
 
 def measure_cuts(block: Block, device: torch.device, rounds: int) -> dict[str, dict[str, float]]:
@@ -45,7 +73,7 @@ def measure_cuts(block: Block, device: torch.device, rounds: int) -> dict[str, d
         return clock.take()
 
     with torch.no_grad():
-        for turn in range(WARM_UP + rounds):
+        for turn in tqdm(range(WARM_UP + rounds), unit="round", leave=False):
             clock.take()
             clock.timed(lambda: linears(tokens))()
             beside, whole = clock.take() * scale, seconds(None)

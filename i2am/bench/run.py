@@ -1,6 +1,7 @@
 """`python -m i2am bench`: what recording costs, on a U-Net of Stable Diffusion 1.5's shape with random weights.
 
-With `--joint` on a block of FLUX's shape, whose attention joins text, picture and two references; see `joint`.
+With `--joint` on a block of FLUX's shape, whose attention joins text, picture and two references; see `joint`. With `--cuts`
+what cuts in such a block cost; see `cuts`.
 
 All modes take turns within one run, so that other load on the machine affects them all; ratios are to the
 unwatched model's time in the same round. Memory is measured in the warm-up rounds, which are not timed.
@@ -29,6 +30,7 @@ from ..geometry.layout import Layout, TokenGrid
 from ..hosts.diffusers.record import record
 from ..maps.value import AttributionMaps
 from ..options import MOST_AT_ONCE, integer, whole
+from .cuts import run_cuts
 from .joint import run_joint
 from .memory import PeakMemory, prove_budget, prove_layer
 from .modes import MODES, Mode, Run, make, shared_copy
@@ -79,6 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure joint attention instead, on a block of FLUX's shape with two references; --steps are rounds, and the "
         "processor uses one thread unless --threads says otherwise (CUDA is untested)",
     )
+    parser.add_argument(
+        "--cuts",
+        action="store_true",
+        help="measure what cuts cost instead, on the same block as --joint; --steps are rounds",
+    )
     parser.add_argument("--tiny", action="store_true", help="a small U-Net and picture, to try the command itself in seconds")
     parser.add_argument("--threads", type=whole(1, MOST_AT_ONCE), help="processor threads (default: PyTorch's choice)")
     parser.add_argument(
@@ -105,6 +112,12 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in ("size", "width", "tokens") if getattr(args, name)}
     setup = replace(TINY if args.tiny else FULL, **given)
     device = _device(args.device)
+    if args.cuts:
+        refused = [*given, *(name for name in ("joint", "memory") if getattr(args, name))]
+        if refused:
+            raise I2AMError(f"--{', --'.join(refused)} cannot be used with --cuts; leave it out")
+        _say(run_cuts(device, rounds=args.steps, tiny=args.tiny, threads=args.threads, file=args.json))
+        return 0
     if args.joint:
         if given:
             raise I2AMError(f"--{', --'.join(given)} cannot be used with --joint; leave it out")

@@ -12,7 +12,7 @@ from .choosing import Commands
 
 log = logging.getLogger("i2am")
 
-OTHERS = ("joint", "memory", "size", "width", "tokens")
+OTHERS = ("joint", "cuts", "memory", "size", "width", "tokens")
 
 
 def add_bench(commands: Commands) -> None:

@@ -133,7 +133,7 @@ def test_check_tells_a_stale_page_and_writes_nothing(monkeypatch: pytest.MonkeyP
 
 def test_the_card_has_a_section_for_all_that_was_measured() -> None:
     figures, guidance, regularisers, verdicts = map(load, (EVALUATION, GUIDANCE, REGULARISERS, VERDICTS))
-    whole = model_card(figures, {}, {}, guidance, regularisers, verdicts)
+    whole = model_card(figures, {}, {}, guidance, regularisers, verdicts, {})
     heads = [line for line in whole.splitlines() if line.startswith("## ")]
     assert heads == [
         "## Figures",
@@ -142,8 +142,8 @@ def test_the_card_has_a_section_for_all_that_was_measured() -> None:
         "## Two losses on the attention",
     ]
     assert figures["setup"]["about"]["note"] in whole
-    assert "## Two losses" not in model_card(figures, {}, {}, guidance, {}, {})
-    assert "guidance move" not in model_card(figures, {}, {}, {}, regularisers, {})
+    assert "## Two losses" not in model_card(figures, {}, {}, guidance, {}, {}, {})
+    assert "guidance move" not in model_card(figures, {}, {}, {}, regularisers, {}, {})
 
 
 def test_the_bench_table_has_a_row_for_each_mode() -> None:
@@ -320,9 +320,9 @@ def _edit_figures() -> Figures:
 
 def test_the_edit_models_card_tells_its_figures_and_its_missed_aims() -> None:
     figures = _edit_figures()
-    card = edit_card(figures)
+    card = edit_card(figures, {})
     assert "**1,728 of 150,000 samples; training goes on**" in card
-    assert "training goes on" not in edit_card({**figures, "setup": {**figures["setup"], "samples": 150000}})
+    assert "training goes on" not in edit_card({**figures, "setup": {**figures["setup"], "samples": 150000}}, {})
     assert "Maps are made from `single.1`, `single.2`, `single.3` unless others are chosen" in card
     assert "0.25 (`double.0`), 0.25 (`double.1`), 0.25 (`single.0`)" in card
     assert "on 6 other pairs: of the last 1 to 6 blocks the last 2 had" in card

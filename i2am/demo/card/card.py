@@ -9,7 +9,7 @@ from pathlib import Path
 from ...data.text import read_text
 from ...models.demo.family import WEIGHTS
 from ...models.edit.family import WEIGHTS as EDIT_WEIGHTS
-from .cost_text import bench_text, comfyui_text, evaluation_text, joint_text
+from .cost_text import bench_text, comfyui_text, cuts_text, evaluation_text, joint_text
 from .data_set_text import data_set_text, trimmed
 from .edit_card import edit_card
 from .markdown import replace
@@ -18,6 +18,7 @@ from .readme_text import checked_text, cost_sentence
 from .sources import (
     BENCH,
     COMPARED,
+    CUTS,
     EDIT,
     EQUAL,
     EVALUATED,
@@ -28,6 +29,7 @@ from .sources import (
     JOINT,
     PLAIN,
     REGULARISERS,
+    TRUST,
     VERDICTS,
     load,
 )
@@ -53,13 +55,14 @@ def build(readme: str, cost: str) -> dict[Path, str]:
     readme = replace(readme, "compared", data_set_text(load(COMPARED)))
     edit = load(EDIT)
     return {
-        **({EDIT_CARD: edit_card(edit)} if edit else {}),
-        CARD: model_card(figures, plain, load(EQUAL), load(GUIDANCE), load(REGULARISERS), load(VERDICTS)),
+        **({EDIT_CARD: edit_card(edit, load(TRUST["edit"]))} if edit else {}),
+        CARD: model_card(figures, plain, load(EQUAL), load(GUIDANCE), load(REGULARISERS), load(VERDICTS), load(TRUST["tryon"])),
         README: readme,
         COST: replace(
             cost,
             "bench",
-            f"\n{bench_text(load(BENCH))}{comfyui_text(hosts)}{joint_text(load(JOINT))}{evaluation_text(load(EVALUATED))}\n",
+            f"\n{bench_text(load(BENCH))}{comfyui_text(hosts)}{joint_text(load(JOINT))}{cuts_text(load(CUTS))}"
+            f"{evaluation_text(load(EVALUATED))}\n",
         ),
     }
 

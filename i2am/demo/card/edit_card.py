@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .edit_tables import aims_table, change_table, edit_picture_table, edit_pointing_table, share_table
 from .sources import Figures
+from .trust_text import trust_text
 
 HEAD = """\
 ---
@@ -56,11 +57,12 @@ queries, which is then taken over the others. {few} steps. A cut leaves what the
 model without that way would have learned. {direct}
 
 """
+TRUST = "\n## How far can a map be trusted?\n\n"
 DIRECT = "Cutting the direct way to the garment alone changes the garment's area {share:.0%} as much as hiding the garment from everything."
 
 
-def edit_card(figures: Figures) -> str:
-    """The whole card, from the edit model's evaluation."""
+def edit_card(figures: Figures, trust: Figures) -> str:
+    """The whole card, from the edit model's evaluation and the study of trust; without figures of that it has no such section."""
     setup = figures["setup"]
     planned = setup["about"]["recipe"]["samples"]
     text = HEAD + TRAINING.format(
@@ -81,6 +83,7 @@ def edit_card(figures: Figures) -> str:
             direct="" if direct is None else DIRECT.format(share=direct),
         )
         + change_table(figures)
+        + (TRUST + trust_text(trust) if trust else "")
     )
 
 

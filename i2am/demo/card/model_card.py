@@ -6,6 +6,7 @@ from .figures_text import figures_text
 from .guidance_text import guidance_text
 from .regularisers_text import regularisers_text
 from .sources import Figures
+from .trust_text import trust_text
 from .verdicts_text import verdicts_text
 
 HEAD = """\
@@ -49,6 +50,7 @@ which training never draws (asserted).
 """
 GUIDANCE = "\n## Does guidance move the maps?\n\n"
 VERDICTS = "\n## Does the answer in words tell which letter was lost?\n\n"
+TRUST = "\n## How far can a map be trusted?\n\n"
 LOSSES = """
 ## Two losses on the attention
 
@@ -59,13 +61,21 @@ stays inside the masks); both are functions in `i2am.train.losses` for your own 
 
 
 def model_card(
-    figures: Figures, plain: Figures, equal: Figures, guidance: Figures, regularisers: Figures, verdicts: Figures
+    figures: Figures,
+    plain: Figures,
+    equal: Figures,
+    guidance: Figures,
+    regularisers: Figures,
+    verdicts: Figures,
+    trust: Figures,
 ) -> str:
     """The whole card; a section without figures is left out."""
     note = figures["setup"].get("about", {}).get("note", "")
     text = HEAD.replace("{history}", f" ({note})" if note else "") + figures_text(figures, plain, equal)
     if guidance:
         text += GUIDANCE + guidance_text(guidance)
+    if trust:
+        text += TRUST + trust_text(trust)
     if verdicts:
         text += VERDICTS + verdicts_text(verdicts)
     if regularisers.get("result"):

@@ -24,6 +24,8 @@ GUIDANCE = HERE / "guidance.json"
 REGULARISERS = HERE / "regularisers.json"
 COMPARED = HERE / "compared.json"
 VERDICTS = HERE / "verdicts.json"
+TRUST = {model: HERE / f"trust-{model}.json" for model in ("tryon", "edit")}
+CUTS = HERE / "bench-cuts.json"
 
 
 def load(path: Path) -> Figures:

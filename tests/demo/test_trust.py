@@ -309,7 +309,7 @@ def test_orders_cut_equal_numbers_of_cells_and_share_what_is_equal(tryon_case: t
         for n in of
     ]
     assert sum(one.key[3] == "all" for one in found) == 2
-    assert len({one.key for one in found}) == len(found) == 66
+    assert len({one.key for one in found}) == len(found) == 58
     for one in found:
         mask, grid = (one.cut.region, (20, 14)) if one.cut.where is None else (one.cut.where, (16, 12))
         assert len(cells_in(mask, TokenGrid(*grid), "it")) == int(one.key[4])

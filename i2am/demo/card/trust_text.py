@@ -126,11 +126,12 @@ def _deletion_table(deletion: Figures) -> str:
 
 def _map_row(name: str, of: Figures, random: Figures) -> tuple[str, ...]:
     truth = of.get("map_minus_truth")
-    areas = (of["area"]["map"], random["area"], of["area"]["reversed"])
+    areas = (of["area"]["map"], random["area"], of["area"].get("reversed"))
+    compared = (of.get(which) for which in ("map_minus_random", "random_minus_reversed"))
     return (
         NAMES.get(name, name),
-        *(_percent(area["mean"]) for area in areas),
-        *(cell for which in ("map_minus_random", "random_minus_reversed") for cell in (_interval(of[which]), _sign(of[which]))),
+        *("–" if area is None else _percent(area["mean"]) for area in areas),
+        *(cell for found in compared for cell in (("–", "–") if found is None else (_interval(found), _sign(found)))),
         "–" if truth is None else _interval(truth),
     )
 

@@ -75,7 +75,7 @@ def deletion(rows: Iterable[Row]) -> dict[str, Any]:
     }
     random, names = curves["", "random"], dict.fromkeys(name for name, _ in curves if name)
     truth = next((_areas(curves[name, "map"]) for name in names if is_truth(name)), None)
-    maps = {name: _map(curves[name, "map"], random, curves[name, "reversed"]) for name in names}
+    maps = {name: _map(curves[name, "map"], random, curves.get((name, "reversed"))) for name in names}
     for name, found in maps.items():
         if truth is not None and not is_truth(name):
             found["map_minus_truth"] = difference(_areas(curves[name, "map"]), truth)
@@ -102,14 +102,16 @@ def _curve(order: str, changes: Mapping[int, float]) -> Curve:
     return Curve(order, (0.0, *(count / cells[-1] for count in cells)), (0.0, *(changes[count] for count in cells)))
 
 
-def _map(first: Mapping[int, Curve], random: Mapping[int, Curve], last: Mapping[int, Curve]) -> dict[str, Any]:
-    areas = dict(zip(ORDERS, map(_areas, (first, random, last)), strict=True))
+def _map(first: Mapping[int, Curve], random: Mapping[int, Curve], last: Mapping[int, Curve] | None) -> dict[str, Any]:
+    """One map's curves and areas; without ``last`` it was not cut in its reversed order."""
+    curves = {"map": first, "random": random} | ({} if last is None else {"reversed": last})
+    areas = {order: _areas(of) for order, of in curves.items()}
+    compared = [*zip(ORDERS, ORDERS[1:]), (ORDERS[0], ORDERS[-1])]
     return {
-        "curve": {"map": _mean_curve(first.values()), "reversed": _mean_curve(last.values())},
-        "area": {name: _interval(areas[name]) for name in ("map", "reversed")},
-        **{f"{a}_minus_{b}": difference(areas[a], areas[b]) for a, b in zip(ORDERS, ORDERS[1:])},
-        "map_minus_reversed": difference(areas["map"], areas["reversed"]),
-        "pairs": {name: [areas[name][pair] for pair in sorted(areas[name])] for name in ORDERS},
+        "curve": {order: _mean_curve(of.values()) for order, of in curves.items() if order != "random"},
+        "area": {order: _interval(of) for order, of in areas.items() if order != "random"},
+        **{f"{a}_minus_{b}": difference(areas[a], areas[b]) for a, b in compared if b in areas},
+        "pairs": {order: [of[pair] for pair in sorted(of)] for order, of in areas.items()},
     }
 
 

@@ -72,6 +72,8 @@ def pooled(heat: Heat, grid: TokenGrid) -> Heat:
 def deletion_trials(heats: Mapping[str, Heat], reference: int, seed: int) -> Iterator[Trial]:
     """Those of all maps; the random orders and the cut of everything are made once for the maps of each picture.
 
+    The drawn truth is only cut in its own order: it is there to compare with.
+
     Args:
         heats: by name, of one panel each; those of a picture on one grid.
         reference: which one is cut.
@@ -79,7 +81,7 @@ def deletion_trials(heats: Mapping[str, Heat], reference: int, seed: int) -> Ite
     """
     begun: set[str] = set()
     for name, heat in heats.items():
-        orders = [order for order in ORDERS if order != "random" or heat.picture not in begun]
+        orders = ("map",) if name.startswith(BASELINE) else ORDERS if heat.picture not in begun else ("map", "reversed")
         for one in deletions(heat, reference, FRACTIONS, orders, (seed,)):
             shared = one.order in ("random", "all")
             if one.order != "all" or heat.picture not in begun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +57,7 @@ class EditRuns:
         """The run with a cut."""
         step = 0
         recording = EditRecording(1, self.steps, seed=self._seed) if recorded else None
-        attention = cut_attention(cut, lambda: step, attend if recording is None else recording.attend)
+        attention = cut_attention([cut], lambda: step, attend if recording is None else recording.attend)
 
         def ended(done: int) -> None:
             nonlocal step
@@ -71,32 +71,36 @@ class EditRuns:
         return Ran(made.movedim(1, -1).contiguous(), None if recording is None else recording.finish())
 
 
-def cut_attention(cut: Cut, step: Callable[[], int], inner: Attend) -> Attend:
+def cut_attention(cuts: Sequence[Cut], step: Callable[[], int] = lambda: 0, inner: Attend = attend) -> Attend:
     """Attention of the edit model with both references in which something is cut; where nothing is, that of ``inner``.
 
     Args:
-        cut: what.
-        step: gives the step of a call.
+        cuts: what.
+        step: gives the step of a call; only cuts of chosen steps need it.
         inner: the attention without the cut.
     """
     kept: dict[Any, Any] = {}
 
     def cutting(name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        short = q.shape[2] < k.shape[2]
-        if not cut.is_due(step()) or not any(fnmatch.fnmatchcase(name, pattern) for pattern in cut.layers or ("*",)):
-            return inner(name, q, k, v)
-        if short not in kept:
-            removal = of_sequence(cut, sequence(short))
-            kept[short] = None if removal is None else groups((removal,), q.shape[2], q.shape[1], k.shape[2])
-        if kept[short] is None:
+        short, now = q.shape[2] < k.shape[2], step()
+        due = tuple(i for i, cut in enumerate(cuts) if cut.is_due(now) and _is_in(cut, name))
+        if (due, short) not in kept:
+            removals = (of_sequence(cuts[i], sequence(short)) for i in due)
+            found = tuple(removal for removal in removals if removal is not None)
+            kept[due, short] = groups(found, q.shape[2], q.shape[1], k.shape[2]) if found else None
+        if kept[due, short] is None:
             return inner(name, q, k, v)
 
         def own(q: Tensor, k: Tensor, v: Tensor, _mask: Tensor | None) -> Tensor:
             return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
-        return attend_groups(kept[short], own, q, k, v, None)
+        return attend_groups(kept[due, short], own, q, k, v, None)
 
     return cutting
+
+
+def _is_in(cut: Cut, layer: str) -> bool:
+    return cut.layers is None or any(fnmatch.fnmatchcase(layer, pattern) for pattern in cut.layers)
 
 
 class WithUncut:

@@ -1,4 +1,4 @@
-"""Cut edges of joint attention: exact softmax over what is left, and as if what nothing looks at were not there."""
+"""Cut ways of the edit model's attention: the softmax over what is left, and as if what nothing looks at were not there."""
 
 from __future__ import annotations
 
@@ -7,58 +7,40 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from i2am.demo.cause import cut_attention
 from i2am.demo.edit_model import sequence
-from i2am.demo.evaluate.edit.cut import Edge, attend_seen, cut_attention, seen_keys
-from i2am.errors import LayoutError
-from i2am.geometry.layout import TokenGrid
-from i2am.geometry.sequence import Sequence, generated, reference, text
+from i2am.demo.evaluate.edit.changes import CUTS
+from i2am.interventions.plan import Cut
+from i2am.models.edit.blocks import Attend
 from i2am.models.edit.family import GARMENT_LATENT, LATENT, TEXT, TEXT_WIDTH
 from i2am.models.edit.network import EditNetwork
 
-SMALL = Sequence.of(
-    text(2), generated(TokenGrid(2, 2)), reference(TokenGrid(1, 3), "shirt"), reference(TokenGrid(2, 1), "shoe")
-)
-CUT = [Edge("generated", "shirt"), Edge("text", "generated")]
+SPANS = {"text": range(4), "generated": range(4, 196), "person": range(196, 388), "garment": range(388, 668)}
+EDGES = {
+    "generated→garment": [("generated", "garment")],
+    "generated→person": [("generated", "person")],
+    "generated→text": [("generated", "text")],
+    "text→references": [("text", "person"), ("text", "garment")],
+    "person→garment": [("person", "garment")],
+    "garment→person": [("garment", "person")],
+    "text and person→garment": [("text", "garment"), ("person", "garment")],
+    "all→garment": [(one, "garment") for one in ("generated", "text", "person")],
+    "all→person": [(one, "person") for one in ("generated", "text", "garment")],
+}
+"""What each cut says, as pairs of who looks and what at, spelt out."""
 
 
-def _qkv(dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    random = torch.Generator().manual_seed(1)
-    return [torch.randn(2, 3, SMALL.keys, 4, generator=random, dtype=dtype) for _ in range(3)]
+def masked(edges: list[tuple[str, str]]) -> Attend:
+    """Attention with the edges hidden by a mask."""
+    seen = torch.ones(668, 668, dtype=torch.bool)
+    for queries, keys in edges:
+        seen[SPANS[queries].start : SPANS[queries].stop, SPANS[keys].start : SPANS[keys].stop] = False
 
+    def attend(_name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        rows = slice(4, 196) if q.shape[2] < k.shape[2] else slice(None)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen[rows])
 
-def test_what_is_left_is_the_softmax_over_the_other_keys_alone() -> None:
-    q, k, v = _qkv()
-    found = attend_seen(q, k, v, seen_keys(SMALL, CUT))
-    spans = {"text": range(2), "generated": range(2, 6), "shirt": range(6, 9), "shoe": range(9, 11)}
-    for name, rows in spans.items():
-        gone = {i for edge in CUT if edge.queries == name for i in spans[edge.keys]}
-        left = [i for i in range(SMALL.keys) if i not in gone]
-        for row in rows:
-            weights = torch.exp((q[:, :, row, None] * k[:, :, left]).sum(-1) / 2)
-            want = ((weights / weights.sum(-1, keepdim=True))[..., None] * v[:, :, left]).sum(2)
-            assert torch.allclose(found[:, :, row], want, rtol=0, atol=1e-13), (name, row)
-
-
-def test_nothing_cut_changes_no_bit() -> None:
-    q, k, v = _qkv(torch.float32)
-    assert torch.equal(attend_seen(q, k, v, seen_keys(SMALL, [])), F.scaled_dot_product_attention(q, k, v))
-
-
-def test_calls_of_some_queries_see_the_same() -> None:
-    short = Sequence(SMALL.spans, queries=((2, 6),))
-    assert torch.equal(seen_keys(short, CUT), seen_keys(SMALL, CUT)[2:6])
-    both = Sequence(SMALL.spans, queries=((0, 6), (9, 11)))
-    assert torch.equal(seen_keys(both, CUT), seen_keys(SMALL, CUT)[[*range(6), 9, 10]])
-
-
-def test_what_is_not_there_and_what_is_left_with_nothing_is_refused() -> None:
-    with pytest.raises(LayoutError, match=r"one span 'hat' .* has 'text', 'generated', 'shirt', 'shoe'"):
-        seen_keys(SMALL, [Edge("generated", "hat")])
-    with pytest.raises(LayoutError, match="leaves 2 queries"):
-        seen_keys(SMALL, [Edge("text", span.name) for span in SMALL.spans])
-    twice = Sequence.of(generated(TokenGrid(1, 1)), reference(TokenGrid(1, 1), "a"), reference(TokenGrid(1, 1), "a"))
-    with pytest.raises(LayoutError, match="one span 'a'"):
-        seen_keys(twice, [Edge("generated", "a")])
+    return attend
 
 
 @pytest.fixture(scope="module")
@@ -76,25 +58,61 @@ def _latents(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x, torch.randn(1, TEXT, TEXT_WIDTH, generator=random), person, garment
 
 
+@pytest.mark.parametrize("name", CUTS)
+@torch.no_grad()
+def test_each_cut_takes_the_ways_that_its_name_says(network: EditNetwork, name: str) -> None:
+    given, sigma = _latents(1), torch.tensor([0.6])
+    whole = network(given[0], sigma, given[1], given[2:])
+    cut = network(given[0], sigma, given[1], given[2:], attend=cut_attention(CUTS[name]))
+    spelt_out = network(given[0], sigma, given[1], given[2:], attend=masked(EDGES[name]))
+    most = float(whole.abs().max())
+    assert torch.allclose(cut, spelt_out, rtol=0, atol=2e-5 * most)
+    assert float((cut - whole).abs().max()) > 1e-4 * most
+
+
+@torch.no_grad()
+def test_nothing_cut_changes_no_bit(network: EditNetwork) -> None:
+    given, sigma = _latents(1), torch.tensor([0.6])
+    whole = network(given[0], sigma, given[1], given[2:])
+    for cuts in ([], [Cut("nothing")], [Cut(steps=(3, 4)), Cut(layers=("other",))]):
+        assert torch.equal(network(given[0], sigma, given[1], given[2:], attend=cut_attention(cuts)), whole)
+
+
+@torch.no_grad()
+def test_cuts_are_made_in_their_own_steps_and_layers(network: EditNetwork) -> None:
+    given, sigma, step = _latents(1), torch.tensor([0.6]), 0
+    several = cut_attention([Cut("reference", 0, steps=(1, 2)), Cut("reference", 1, layers=("single.*",))], lambda: step)
+
+    def made(attend: Attend) -> Tensor:
+        return network(given[0], sigma, given[1], given[2:], attend=attend)
+
+    single = Cut("reference", 1, layers=("single.*",))
+    assert torch.equal(made(several), made(cut_attention([single])))
+    step = 1
+    both = made(cut_attention([Cut("reference", 0), single]))
+    assert torch.equal(made(several), both)
+    step = 0
+    assert not torch.equal(made(several), both)
+
+
 @pytest.mark.parametrize(
-    ("name", "others", "left", "indices"),
-    [("garment", ("generated", "text", "person"), 2, (1,)), ("person", ("generated", "text", "garment"), 3, (2,))],
+    ("name", "left", "indices"), [("garment", 2, (1,)), ("person", 3, (2,))], ids=["without garment", "without person"]
 )
 @torch.no_grad()
 def test_a_reference_that_nothing_looks_at_is_as_good_as_left_out(
-    network: EditNetwork, name: str, others: tuple[str, ...], left: int, indices: tuple[int, ...]
+    network: EditNetwork, name: str, left: int, indices: tuple[int, ...]
 ) -> None:
     given, sigma = _latents(1), torch.tensor([0.6])
-    edges = [Edge(queries, name) for queries in others]
+    cuts = CUTS[f"all→{name}"]
     whole = network(given[0], sigma, given[1], given[2:])
-    cut = network(given[0], sigma, given[1], given[2:], attend=cut_attention(edges))
+    cut = network(given[0], sigma, given[1], given[2:], attend=cut_attention(cuts))
     without = network(given[0], sigma, given[1], [given[left]], indices=indices)
     assert torch.allclose(cut, without, rtol=0, atol=2e-5 * float(without.abs().max()))
     assert (cut - whole).abs().max() > 1e-2 * whole.abs().max()
     other = list(given[2:])
     other[0 if name == "person" else 1] = -other[0 if name == "person" else 1]
-    assert torch.equal(network(given[0], sigma, given[1], other, attend=cut_attention(edges)), cut)
-    direct = cut_attention(edges[:1])  # what the others read of it still arrives
+    assert torch.equal(network(given[0], sigma, given[1], other, attend=cut_attention(cuts)), cut)
+    direct = cut_attention(CUTS[f"generated→{name}"])  # what the others read of it still arrives
     assert not torch.equal(
         network(given[0], sigma, given[1], other, attend=direct), network(given[0], sigma, given[1], given[2:], attend=direct)
     )

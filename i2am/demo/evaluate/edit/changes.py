@@ -6,30 +6,28 @@ from typing import Any
 
 from torch import Tensor
 
+from ....interventions.plan import Cut
 from ...edit_model import BOTH
-from .cut import Edge
 from .pictures import EFFECT, effect_figures, quality_figures
 
 LEFT_OUT: dict[str, tuple[str, ...]] = {"person": ("garment",), "garment": ("person",), "both": ()}
 """The references that a run still gets, by what it is left without."""
-
-
-def _cut(queries: tuple[str, ...], keys: tuple[str, ...]) -> tuple[Edge, ...]:
-    return tuple(Edge(q, k) for q in queries for k in keys)
-
-
-CUTS: dict[str, tuple[Edge, ...]] = {
-    "generated→garment": _cut(("generated",), ("garment",)),
-    "generated→person": _cut(("generated",), ("person",)),
-    "generated→text": _cut(("generated",), ("text",)),
-    "text→references": _cut(("text",), BOTH),
-    "person→garment": _cut(("person",), ("garment",)),
-    "garment→person": _cut(("garment",), ("person",)),
-    "text and person→garment": _cut(("text", "person"), ("garment",)),
-    "all→garment": _cut(("generated", "text", "person"), ("garment",)),
-    "all→person": _cut(("generated", "text", "garment"), ("person",)),
+PERSON, GARMENT = range(len(BOTH))
+CUTS: dict[str, tuple[Cut, ...]] = {
+    "generated→garment": (Cut("reference", GARMENT, route="generated"),),
+    "generated→person": (Cut("reference", PERSON, route="generated"),),
+    "generated→text": (Cut("text", route="generated"),),
+    "text→references": (Cut("all references", route="text"),),
+    "person→garment": (Cut("reference", GARMENT, route="references"),),
+    "garment→person": (Cut("reference", PERSON, route="references"),),
+    "text and person→garment": (Cut("reference", GARMENT, route="text"), Cut("reference", GARMENT, route="references")),
+    "all→garment": (Cut("reference", GARMENT),),
+    "all→person": (Cut("reference", PERSON),),
 }
-"""The edges of each cut, from the queries that look to the keys that they no longer see, in all blocks and steps."""
+"""The cuts of each run, named by the queries that look and the keys that they no longer see, in all blocks and steps.
+
+Where all lose sight of a reference, so do its own tokens, which nobody sees any more: they cannot change the picture.
+"""
 RUNS = (*(f"without {name}" for name in LEFT_OUT), *(f"cut {name}" for name in CUTS))
 """The changed runs, in the order in which they are made."""
 DIRECT, ISOLATED = "generated→garment", "all→garment"

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ....drawn.groups import held_out_groups
 from ....models.edit.family import STEPS
+from ...cause import cut_attention
 from ...edit_model import EditRecording, EditTryOn
 from ..reader import Reader
 from .cases import FIRST, FIRST_CHOICE, EditBatch, Truth
 from .changes import CUTS, LEFT_OUT
-from .cut import cut_attention
 from .pictures import effect, quality
 from .pointing import peaks_of
 from .share import shares_of
@@ -133,7 +133,7 @@ def _changed(case: EditBatch, steps: int, tryon: EditTryOn, reader: Reader) -> R
     latents, truth = (tryon.encode(case.edits.person), tryon.encode(case.edits.garment)), Truth.of(case.edits)
     before = tryon.edit(*latents, case.seeds, steps=steps)
     made = [tryon.edit(*latents, case.seeds, given=given, steps=steps) for given in LEFT_OUT.values()]
-    made += [tryon.edit(*latents, case.seeds, steps=steps, attend=cut_attention(edges)) for edges in CUTS.values()]
+    made += [tryon.edit(*latents, case.seeds, steps=steps, attend=cut_attention(cuts)) for cuts in CUTS.values()]
     return {
         "unchanged": quality(reader, before, case.edits, case.wanted),
         "quality": torch.stack([quality(reader, pictures, case.edits, case.wanted) for pictures in made], 1),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..drawn.groups import held_out_groups
 from ..drawn.scene import DemoCase
+from ..evaluation.samplers.edit_recording import EditRecording
 from ..hosts.diffusers.record import intervene
 from ..interventions.attend import attend_groups
 from ..interventions.plan import Cut
@@ -21,9 +22,10 @@ from ..interventions.removal import groups, of_sequence
 from ..models.demo.family import demo_layout
 from ..models.demo.tryon import DemoModel, try_on
 from ..models.edit.blocks import Attend, attend
+from ..models.edit.calls import sequence
 from ..models.edit.family import STEPS
 from ..outputs.proven import Made, Runs
-from .edit_model import EditRecording, EditTryOn, sequence
+from .edit_model import EditTryOn
 from .evaluate.edit.cases import EditBatch
 from .recording import recording_of
 
@@ -56,7 +58,7 @@ class EditRuns:
     def run(self, cut: Cut = UNCUT, *, recorded: bool = False, on_step: OnStep | None = None) -> Ran:
         """The run with a cut."""
         step = 0
-        recording = EditRecording(1, self.steps, seed=self._seed) if recorded else None
+        recording = EditRecording(1, self.steps, about={"seed": self._seed}) if recorded else None
         attention = cut_attention([cut], lambda: step, attend if recording is None else recording.attend)
 
         def ended(done: int) -> None:

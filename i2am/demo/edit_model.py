@@ -1,47 +1,24 @@
-"""The bundled edit model in use: pictures in, the edited picture out, its attention recorded or cut on the way."""
+"""The bundled edit model in use: pictures in, the edited picture out, its attention watched or cut on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..drawn.spec import PICTURE, REFERENCE
-from ..geometry.layout import TokenGrid
-from ..geometry.sequence import Sequence, generated, reference, text
-from ..hosts.attention import Attention
-from ..maps.facts import RunInfo
-from ..maps.value import AttributionMaps
 from ..models.edit.blocks import Attend, attend
-from ..models.edit.family import GARMENT_GRID, GRID, LATE, STEPS, TEXT, WEIGHTS
+from ..models.edit.calls import BOTH
+from ..models.edit.family import STEPS, WEIGHTS
 from ..models.edit.model import EditModel
-from ..models.edit.sampling import edit_noise, sample, sigmas
-from ..recording.recorder import Recorder
+from ..models.edit.sampling import edit_noise, sample
 from .train.edit.shards import load_vae
 
-PARTS = ("person", "garment", "text", "generated")
+PARTS = (*BOTH, "text", "generated")
 """What attention goes to, as the recorded shares name it: the references first, in their order."""
-BOTH = PARTS[:2]
-
-
-@lru_cache(maxsize=2)
-def sequence(short: bool = False) -> Sequence:
-    """The tokens of a call; ``short``: of the last block, whose queries are the generated tokens alone."""
-    spans = (
-        text(TEXT),
-        generated(TokenGrid(*GRID, picture=PICTURE)),
-        reference(TokenGrid(*GRID, picture=PICTURE), "person"),
-        reference(TokenGrid(*GARMENT_GRID, picture=REFERENCE), "garment"),
-    )
-    whole = Sequence.of(*spans)
-    first = whole.generated
-    return Sequence(whole.spans, queries=((first.start, first.stop),)) if short else whole
 
 
 @dataclass
@@ -96,37 +73,3 @@ class EditTryOn:
         return self.decode(
             sample(self.model.network, self.model.context, references, noise, steps, attend=attend, on_step=on_step)
         )
-
-
-class EditRecording:
-    """Records a run of `EditTryOn.edit` through its ``attend`` and ``on_step``, every generated token and every pair.
-
-    Args:
-        images: pictures of the batch.
-        steps: of the run.
-        groups: time groups of the pairwise maps.
-        seed: of the starting noise, for readers.
-    """
-
-    def __init__(self, images: int = 1, steps: int = STEPS, *, groups: int = 1, seed: int | None = None) -> None:
-        options: dict[str, Any] = {"stride": 1, "cells": 0, "null_branches": (), "generated_size": PICTURE}
-        self.recorder = Recorder(None, steps=steps, images=images, groups=min(groups, steps), **options)
-        levels = tuple(sigmas(steps)[:-1].tolist())
-        about: dict[str, Any] = {"sampler": "Euler", "cfg": 1.0, "model": "I2AM edit model", "default_layers": LATE}
-        self.run = RunInfo(steps=steps, sigmas=levels, seed=seed, **about)
-        self._step = 0
-
-    def attend(self, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The layer's own attention, after it was recorded."""
-        of = sequence(short=q.shape[2] < k.shape[2])
-        Attention.joint(name, of, "cond", q, k, None, scale=q.shape[-1] ** -0.5).record(self.recorder, self._step)
-        return attend(name, q, k, v)
-
-    def on_step(self, done: int) -> None:
-        """A step has ended; ``done`` are."""
-        self.recorder.end_step(self._step)
-        self._step = done
-
-    def finish(self) -> AttributionMaps:
-        """What was recorded."""
-        return self.recorder.finish(self.run)

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..drawn.groups import held_out_groups
+from ..evaluation.samplers.edit_recording import EditRecording
 from ..geometry.resample import Size
 from ..interventions.questions import Plan
 from ..levels.heat import Heat
@@ -30,7 +31,7 @@ from ..pictures.sheet import framed, in_a_column, in_a_row
 from ..pictures.true_which import true_which
 from ..pictures.which import paint_which, which_key
 from .cause import EditRuns, WithUncut
-from .edit_model import EditRecording, EditTryOn
+from .edit_model import EditTryOn
 from .evaluate.edit.cases import FIRST_CHOICE, EditBatch, Truth
 from .evaluate.edit.pictures import quality, quality_figures
 from .evaluate.edit.pointing import peaks_of, pointing_figures
@@ -96,7 +97,7 @@ def run_edit(out: Path, tryon: EditTryOn, *, seed: int, steps: int = STEPS, prog
 
 def _generate(tryon: EditTryOn, seed: int, steps: int, progress: bool) -> EditRun:
     case = EditBatch.draw(held_out_groups(seed, 1))
-    recording = EditRecording(1, steps, groups=GROUPS, seed=seed)
+    recording = EditRecording(1, steps, groups=GROUPS, about={"seed": seed})
     began = time.perf_counter()
     with tqdm(total=steps, desc="editing", unit="step", disable=not progress) as bar:
 

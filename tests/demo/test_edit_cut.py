@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from i2am.demo.cause import cut_attention
-from i2am.demo.edit_model import sequence
 from i2am.demo.evaluate.edit.changes import CUTS
 from i2am.interventions.plan import Cut
 from i2am.models.edit.blocks import Attend
+from i2am.models.edit.calls import sequence
 from i2am.models.edit.family import GARMENT_LATENT, LATENT, TEXT, TEXT_WIDTH
 from i2am.models.edit.network import EditNetwork
 

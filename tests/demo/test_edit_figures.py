@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from i2am.demo.edit_model import PARTS, EditRecording, EditTryOn, sequence
+from i2am.demo.edit_model import PARTS, EditTryOn
 from i2am.demo.evaluate.edit.cases import FIRST_CHOICE, EditBatch, Truth, check_apart
 from i2am.demo.evaluate.edit.changes import CUTS, RUNS, change_figures
 from i2am.demo.evaluate.edit.pictures import EFFECT, QUALITY, effect, effect_figures, quality, quality_figures, regions
@@ -34,9 +34,11 @@ from i2am.demo.train.edit.shards import load_vae
 from i2am.demo.train.edit.start import untrained
 from i2am.drawn.groups import GARMENTS, held_out_groups
 from i2am.drawn.seeds import is_held_out
+from i2am.evaluation.samplers.edit_recording import EditRecording
 from i2am.levels.choice import Choice
 from i2am.levels.share import which_reference
 from i2am.maps.value import AttributionMaps
+from i2am.models.edit.calls import sequence
 from i2am.models.edit.family import BLOCKS, GARMENT_GRID, GRID, LATE, TAUGHT
 
 SEEDS = held_out_groups(5000, 2)

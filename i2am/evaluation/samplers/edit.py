@@ -16,29 +16,23 @@ from torch import Tensor
 from ...bench.modes import Clock
 from ...data.pictures import colours
 from ...drawn.spec import PICTURE, REFERENCE
-from ...geometry.layout import TokenGrid
 from ...geometry.resample import Size
-from ...geometry.sequence import Sequence as Spans
-from ...geometry.sequence import generated, reference, text
-from ...hosts.attention import Attention
 from ...hosts.diffusers.steps import spread
-from ...maps.facts import RunInfo
 from ...maps.value import AttributionMaps
 from ...models.demo.family import load_part
 from ...models.demo.networks import build_vae
 from ...models.edit.blocks import attend
-from ...models.edit.family import GARMENT_GRID, GRID, LATE, STEPS, TEXT, WEIGHTS
+from ...models.edit.calls import BOTH
+from ...models.edit.family import STEPS, WEIGHTS
 from ...models.edit.model import FILE, EditModel
-from ...models.edit.sampling import edit_noise, sample, sigmas
+from ...models.edit.sampling import edit_noise, sample
 from ...models.pictures import to_size
-from ...recording.recorder import Recorder
 from ..errors import EvaluationError
 from . import EDIT
+from .edit_recording import EditRecording
 from .sampler import RECORDED, Sample, Sampling
 
 EULER = "euler"
-PERSON, GARMENT = "person", "garment"
-"""The references, in order."""
 MOST_STEPS = 1000
 
 
@@ -58,7 +52,7 @@ class EditSampler:
     needs: tuple[str, ...] = ("person", "reference")
     takes: tuple[str, ...] = ()
     size: Size = PICTURE
-    parts: tuple[str, ...] = (PERSON, GARMENT, "text", "generated")
+    parts: tuple[str, ...] = (*BOTH, "text", "generated")
 
     def __init__(self, model: EditModel, vae: AutoencoderKL, how: Sampling | None = None) -> None:
         how = how or Sampling()
@@ -113,14 +107,14 @@ class EditSampler:
     def _sampled(self, batch: Sequence[Mapping[str, Image.Image]], seeds: Sequence[int], garment: Size) -> list[Sample]:
         device, how = self._model.context.device, self.how
         whole, hooks = Clock(device), Clock(device)
-        recording = _Recording(how, len(batch), garment, hooks) if how.recorded else None
+        recording = self._recording(len(batch), garment, hooks) if how.recorded else None
         made, maps = whole.timed(self._run)(batch, seeds, recording)
         record, taken = hooks.take() / len(batch), whole.take() / len(batch)
         seconds = {"sample": taken - record, "record": record}
         return [Sample(picture, maps, index, seconds=seconds, reference=1) for index, picture in enumerate(made)]
 
     def _run(
-        self, batch: Sequence[Mapping[str, Image.Image]], seeds: Sequence[int], recording: _Recording | None
+        self, batch: Sequence[Mapping[str, Image.Image]], seeds: Sequence[int], recording: EditRecording | None
     ) -> tuple[Tensor, AttributionMaps | None]:
         """The pictures (B, 3, H, W) in 0-1, and their maps."""
         device, how = self._model.context.device, self.how
@@ -135,10 +129,23 @@ class EditSampler:
             how.steps,
             how.cfg,
             attend=attend if recording is None else recording.attend,
-            on_step=None if recording is None else recording.end_step,
+            on_step=None if recording is None else recording.on_step,
         )
         decoded = (self._vae.decode(latents).sample / 2 + 0.5).clamp(0, 1).cpu()
         return decoded, None if recording is None else recording.finish()
+
+    def _recording(self, images: int, garment: Size, hooks: Clock) -> EditRecording:
+        how = self.how
+        assert how.steps is not None
+        return EditRecording(
+            images,
+            how.steps,
+            kept=spread(how.steps, how.every or 1),
+            garment=garment,
+            timed=hooks.timed,
+            about={"sampler": EULER, "cfg": how.cfg, "model": "edit", "host": "i2am"},
+            budget=how.budget * images,
+        )
 
     def _encoded(self, pictures: Sequence[Image.Image], size: Size, device: torch.device) -> Tensor:
         values = torch.cat([to_size(colours(picture), size) for picture in pictures])
@@ -151,60 +158,6 @@ def _model_of(file: Path) -> EditModel:
     model = EditModel()
     model.load_file_state({name: value.float() for name, value in load_file(file).items()})
     return model.eval()
-
-
-class _Recording:
-    """What is recorded of one batch: every token of the pictures, in some of the steps."""
-
-    def __init__(self, how: Sampling, images: int, garment: Size, hooks: Clock) -> None:
-        self._how, self._step = how, 0
-        assert how.steps is not None
-        grid = TokenGrid(*GRID, picture=PICTURE)
-        references = (reference(grid, PERSON), reference(TokenGrid(*GARMENT_GRID, picture=garment), GARMENT))
-        self._whole = Spans.of(text(TEXT), generated(grid), *references)
-        self._last = Spans(self._whole.spans, queries=((TEXT, TEXT + grid.tokens),))  # the last block's queries
-        self._kept = frozenset(spread(how.steps, how.every or 1))
-        self._observe, self._end, self.finish = (hooks.timed(x) for x in (self._observed, self._ended, self._finished))
-        self._recorder = Recorder(
-            None,
-            steps=how.steps,
-            images=images,
-            groups=1,
-            budget=how.budget * images,
-            generated_size=PICTURE,
-            null_branches=(),
-            stride=1,
-            cells=0,
-        )
-
-    def attend(self, layer: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The model's own attention; see `models.edit.blocks.Attend`."""
-        if self._step in self._kept:
-            self._observe(layer, q, k)
-        return attend(layer, q, k, v)
-
-    def end_step(self, done: int) -> None:
-        """After each step, with the number of those that are done."""
-        if self._step in self._kept:
-            self._end()
-        self._step = done
-
-    def _observed(self, layer: str, q: Tensor, k: Tensor) -> None:
-        sequence = self._whole if q.shape[2] == k.shape[2] else self._last
-        Attention.joint(layer, sequence, "cond", q, k, None, scale=q.shape[-1] ** -0.5).record(self._recorder, self._step)
-
-    def _ended(self) -> None:
-        self._recorder.end_step(self._step)
-
-    def _finished(self) -> AttributionMaps:
-        how = self._how
-        assert how.steps is not None
-        levels = tuple(sigmas(how.steps)[:-1].tolist())
-        info = RunInfo(
-            steps=how.steps, sigmas=levels, sampler=EULER, cfg=how.cfg, model="edit", host="i2am", default_layers=LATE
-        )
-        some = [f"recorded in {len(self._kept)} of {how.steps} steps, evenly spread"] * (len(self._kept) < how.steps)
-        return self._recorder.finish(info, notes=some)
 
 
 def edit_file(path: Path | None) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ....interventions.plan import Cut
-from ...edit_model import BOTH
+from ....models.edit.calls import BOTH
 from .pictures import EFFECT, effect_figures, quality_figures
 
 LEFT_OUT: dict[str, tuple[str, ...]] = {"person": ("garment",), "garment": ("person",), "both": ()}

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ....drawn.groups import held_out_groups
+from ....evaluation.samplers.edit_recording import EditRecording
 from ....models.edit.family import STEPS
 from ...cause import cut_attention
-from ...edit_model import EditRecording, EditTryOn
+from ...edit_model import EditTryOn
 from ..reader import Reader
 from .cases import FIRST, FIRST_CHOICE, EditBatch, Truth
 from .changes import CUTS, LEFT_OUT

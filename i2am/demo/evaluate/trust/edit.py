@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ....drawn.draw import draw_pairs
 from ....drawn.groups import held_out_groups
+from ....evaluation.samplers.edit_recording import EditRecording
 from ....geometry.cells import cells_under
 from ....interventions.attend import attend_groups
 from ....interventions.removal import Removal, groups, of_sequence
@@ -24,8 +25,9 @@ from ....levels.patch import asked_grid, sram
 from ....levels.share import share, which_reference
 from ....maps.value import AttributionMaps
 from ....models.edit.blocks import attend
+from ....models.edit.calls import sequence
 from ....models.edit.family import GARMENT_GRID, GRID, WEIGHTS
-from ...edit_model import EditRecording, EditTryOn, sequence
+from ...edit_model import EditTryOn
 from ..edit.cases import EditBatch, check_apart
 from ..edit.figures import hash_of
 from .case import Uncut, baseline, blurred, is_due, noise_seed
@@ -34,7 +36,8 @@ from .trials import BASELINE, BLURRED, OTHER, REMOVED, Trial
 FIRST, OTHERS = 300_000, 350_000
 """The first held-out groups of the pairs and of the other garments."""
 GARMENT = 1
-STEPS = 6
+STEPS = 3
+"""Few: what a cut changes, and where, is seen by then."""
 
 
 class StudiedEdit:
@@ -76,7 +79,7 @@ class EditCase:
 
     def uncut(self) -> Uncut:
         """See `Case`."""
-        recording = EditRecording(1, self._steps, seed=self._seed)
+        recording = EditRecording(1, self._steps, about={"seed": self._seed})
         made = self._tryon.edit(
             self._person,
             self._garments[REMOVED],

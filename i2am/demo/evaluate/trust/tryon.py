@@ -38,7 +38,8 @@ from .trials import BASELINE, BLURRED, OTHER, REMOVED, Trial, pooled
 FIRST, OTHERS = 150_000, 200_000
 """Of the cases of the pairs and of the other garments."""
 CFG = 5.0
-STEPS = 6
+STEPS = 3
+"""Few: what a cut changes, and where, is seen by then. The pictures are those of a sketch."""
 
 
 class StudiedTryOn:
@@ -88,7 +89,7 @@ class TryOnCase:
         """See `Case`."""
         recording = recording_of(self._model, images=1, steps=self._steps, cfg=CFG, info={"seed": self._seed})
         with recording:
-            made = self._sampled(self._tokens[REMOVED], [])
+            made = self._sampled(self._tokens[REMOVED], [0])
         maps, worn = recording.maps, self._case.worn
         truth = (worn.visible[0, 0] > 0).float()
         return Uncut(maps, tryon_heats(maps, worn.reference_mask[0, 0], truth), made[0], truth)
@@ -123,7 +124,9 @@ class TryOnCase:
         known, both = self._known.repeat(2 * count, 1, 1, 1), torch.cat([self._null.expand(count, -1, -1), context])
 
         def predict(noisy: Tensor, t: Tensor) -> Tensor:
-            return self._model.unet(torch.cat([noisy, known], 1), t, both).sample  # type: ignore[no-any-return]
+            first = 0 if step[0] else count - 1  # in the first step all uncond rows are the same one
+            out: Tensor = self._model.unet(torch.cat([noisy, known], 1)[first:], t, both[first:]).sample
+            return torch.cat([out[:1].expand(first, -1, -1, -1), out])
 
         def ended(done: int) -> None:
             step[:] = [done]
@@ -143,18 +146,18 @@ class EachOwn:
         self._layer, self._trials, self._step = layer, trials, step
 
     def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object) -> Tensor:
-        """Attend as diffusers' own processor does: (2 n, N, C) to (2 n, N, C), uncond rows first."""
+        """Attend as diffusers' own processor does, (B, N, C) to (B, N, C): uncond rows, one or one each, then the cond rows."""
         q, k, v = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
         q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
 
         def plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attn.scale)
 
-        count, keys = len(self._trials), k.shape[2]
+        count, keys = len(q) - len(self._trials), k.shape[2]
         rows = [plain(q[:count], k[:count], v[:count], None)]
         grid = TokenGrid(*grid_of(self._layer, LATENT, q.shape[2]), picture=PICTURE)
         for i, trial in enumerate(self._trials):
-            own, null = slice(count + i, count + i + 1), slice(i, i + 1)
+            own, null = slice(count + i, count + i + 1), slice(min(i, count - 1), min(i, count - 1) + 1)
             due = trial.by == REMOVED and is_due(trial.cut, self._layer, self._step[0])
             removal = of_layout(trial.cut, demo_layout(), 0, keys, grid) if due else None
             if removal is None:

@@ -22,7 +22,7 @@ from .base import Heat, Maps, check, field, pictures, preview, samples, schema
 from .base import image as image_of
 from .fields import branch, reference
 
-SIDES = (*level_sides("generated"), WHICH)
+SIDES = (*level_sides("generated", "any"), WHICH, *level_sides("generated", "joint"))
 
 
 class Effect(io.ComfyNode):

@@ -49,13 +49,14 @@ class Map(io.ComfyNode):
                 field(
                     io.Combo,
                     "side",
-                    options=[*level_sides(), *SHARES],
+                    options=[*level_sides(calls="any"), *SHARES, *level_sides(calls="joint")],
                     default="R2G",
                     tooltip="Where it went, on the generated image: R2G (as in the paper; comparative, not causal), "
                     "R2G-balanced (each reference token splits one vote among all places), mass (what each place spends on "
                     "the reference). What was used, on the reference image: G2R. Which one, of several: share (what each place "
                     "spends on each reference, the text and the picture itself, a panel each), which reference (the shares "
-                    "among the references).",
+                    "among the references). By which way: routes (each reference directly and via text), or one reference's "
+                    "via text and G2R via text.",
                 ),
                 field(
                     io.Combo,

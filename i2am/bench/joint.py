@@ -195,6 +195,8 @@ def planned(block: Block, *, stride: int = STRIDE, cells: int = CELLS, pairwise:
         rest=("text", "generated"),
         queries=rows * columns if stride > 1 else 0,
         cells=cells,
+        words=(("cond", block.text),),
+        texts=("text",),
     )
     planning = Planning(STEPS, 5, pairwise, 1, BUDGET, False)
     layers = [LayerInfo(**{**vars(info), "name": str(i)}) for i in range(BLOCKS)]

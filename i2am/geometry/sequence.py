@@ -189,6 +189,15 @@ class Sequence:
         """Where the generated tokens are among the queries."""
         return _query_positions(self)
 
+    @property
+    def recorded_queries(self) -> slice | Tensor:
+        """Where the generated tokens, and those of the text that are queries, are among the queries."""
+        texts = _text_queries(self)
+        if texts is None:
+            return self.generated_queries
+        where = torch.arange(sum(b - a for a, b in self.queries) or self.keys)
+        return torch.cat([where[self.generated_queries], where[texts]])
+
     def _apart(self) -> bool:
         """Whether no two spans share a token, and none lies beyond the keys."""
         taken = torch.zeros(max(self.keys, *(span.stop for span in self.spans)), dtype=torch.int32)
@@ -226,9 +235,30 @@ class Sequence:
         if order is not None:
             k, v = _take(k, order, 2), None if v is None else _take(v, order, 2)
             mask = None if mask is None else _take(mask, order, -1)
+        asking = _text_queries(self)
+        texts = None
+        if asking is not None:
+            names = {span.name for span in self.rest if span.role == "text"}
+            stretches = tuple((x.start, x.stop) for x in layout.rest if x.name in names)
+            texts = TextRows(_take(q, asking, 2), stretches, None if mask is None else _take(mask, asking, -2))
         q, output = _take(q, rows, 2), None if output is None else _take(output, rows, 2)
         mask = None if mask is None else _take(mask, rows, -2)
-        return Brought(self.generated.grid, layout, q, k, v, mask, output)
+        return Brought(self.generated.grid, layout, q, k, v, mask, output, texts)
+
+
+@dataclass(frozen=True, eq=False)
+class TextRows:
+    """The queries of a call's text, which read the same keys as those of the generated picture.
+
+    Attributes:
+        q: (B, H, T, d), one for each text token.
+        keys: where these tokens are among the brought keys, as half-open ranges in the order of ``q``.
+        mask: broadcastable to (B, H, T, S).
+    """
+
+    q: Tensor
+    keys: tuple[Range, ...]
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +272,7 @@ class Brought:
         k, v: (B, Hk, S, d).
         mask: broadcastable to (B, H, N, S).
         output: (B, H, N, dv).
+        text: the queries of all text tokens; None: there is no text, or some of it has no queries in this call.
     """
 
     grid: TokenGrid
@@ -251,6 +282,7 @@ class Brought:
     v: Tensor | None
     mask: Tensor | None
     output: Tensor | None
+    text: TextRows | None = None
 
 
 def _told(span: Span) -> str:
@@ -299,6 +331,26 @@ def _query_positions(sequence: Sequence) -> slice | Tensor:
         f"the generated tokens, {span.start} to {span.stop} of the sequence ({sequence}), are not all in one of the ranges of "
         f"its queries, {', '.join(f'{a} to {b}' for a, b in sequence.queries)}"
     )
+
+
+@lru_cache(maxsize=64)
+def _text_queries(sequence: Sequence) -> slice | Tensor | None:
+    """Where the text tokens are among the queries, span by span; None: there are none, or some of them are no queries."""
+    found: list[tuple[int, int]] = []
+    for span in sequence.rest:
+        if span.role != "text" or not span.grid.tokens:
+            continue
+        before = 0
+        for start, stop in sequence.queries or ((0, sequence.keys),):
+            if start <= span.start and span.stop <= stop:
+                found.append((span.start + before - start, span.stop + before - start))
+                break
+            before += stop - start
+        else:
+            return None
+    if len(found) == 1:
+        return slice(*found[0])
+    return torch.cat([torch.arange(a, b) for a, b in found]) if found else None
 
 
 def _take(t: Tensor, where: slice | Tensor, axis: int) -> Tensor:

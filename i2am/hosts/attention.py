@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import LayoutError
 from ..geometry.layout import Layout, TokenGrid
-from ..geometry.sequence import Sequence
+from ..geometry.sequence import Sequence, TextRows
 from ..recording.recorder import Recorder
 
 
@@ -28,6 +28,7 @@ class Attention:
         middle: whether the layer is in the network's middle block, which the paper leaves out.
         softmax: which of the layer's calls this is, as in `Reference.softmax`.
         layout: what this call's keys are; None: what the recorder was told of the layer.
+        text: the queries of the call's text; None: it has none.
     """
 
     layer: str
@@ -42,6 +43,7 @@ class Attention:
     middle: bool = False
     softmax: int = 0
     layout: Layout | None = None
+    text: TextRows | None = None
 
     @classmethod
     def joint(

@@ -62,6 +62,20 @@ def layers_for(maps: AttributionMaps, selection: Selection, side: str, placed_on
     return layers
 
 
+def refuse_heads(side: str) -> None:
+    """Refuse to tell heads apart in a map that is kept as its mean over them.
+
+    Raises:
+        UnavailableError: it is one.
+    """
+    kind, _ = shown_as(side)
+    if not kind.by_head:
+        raise UnavailableError(
+            f"{side} is kept as its mean over heads: what a text token reads with one head, all heads read of it; leave out "
+            f"the choice of heads, or use ULAM, TLAM or LLAM"
+        )
+
+
 SINGLE = "single-token reference: these weights cannot affect the picture"
 
 

@@ -15,7 +15,7 @@ from ..geometry.shapes import check_shape
 from ..maps.facts import LayerInfo, Range
 from ..maps.kinds import Kind, Shown, level_sides, shown_as
 from ..maps.value import AttributionMaps
-from .available import SINGLE, is_single, layers_for
+from .available import SINGLE, is_single, layers_for, refuse_heads
 from .choice import EVERYTHING, Choice
 from .cut import cut_notes
 from .grids import common_grid, is_sized, name_of_reference, picture_size, selected_reference_grid
@@ -34,6 +34,7 @@ _RESIZE = {"bicubic": bicubic, "bilinear": bilinear}
 ELSEWHERE = {
     "share": "share(maps) gives it for all references, the text and the picture together",
     "which reference": "which_reference(maps) gives it for all references together",
+    "routes": "routes(maps) gives it for all references, the text and the picture together",
     "SRAM": "sram(maps, (row, column)) gives it for a generated patch",
     "mirror": "sram(maps, (row, column), 'generated') gives it for a patch of the reference, mirror_of_object(maps, mask) for "
     "an object",
@@ -70,17 +71,22 @@ class _Builder:
         kind, self.shown = _kind_of(side)
         self.maps, self.side, self.preset = maps, side, preset_of(preset)
         self.selection = select(maps, self.preset, choice, side=side, over_time=over_time, one_by_one=one_by_one)
-        self.layers = layers_for(maps, self.selection, side, placed_only)
+        if choice.heads is not None:
+            refuse_heads(side)
+        chosen = layers_for(maps, self.selection, side, placed_only)
         self.on_reference = kind.along == "tokens"
         self.common = selected_reference_grid(self.selection) if self.on_reference else common_grid(maps, "generated")
         self.kind = kind.tensors[-1] if placed_only else kind.name  # some kinds are also kept over placed tokens alone
-        self._check_kept()
+        self.layers = self._kept(chosen)
 
-    def _check_kept(self) -> None:
-        """Refuse a kind that this recording lacks; it may be older than the kind."""
-        kept = [self.maps.has(self.kind, x.name, self.selection.branch, self.selection.reference) for x in self.layers]
-        if not any(kept):
-            raise UnavailableError(f"this recording has no {self.side}: record again, with this version of I2AM")
+    def _kept(self, chosen: tuple[LayerInfo, ...]) -> tuple[LayerInfo, ...]:
+        """Those of the chosen layers that have the kind; where none has, the recording may be older than the kind."""
+        key = self.selection.branch, self.selection.reference
+        kept = tuple(x for x in chosen if self.maps.has(self.kind, x.name, *key))
+        if not kept:
+            why = self.shown.lacking or "record again, with this version of I2AM"
+            raise UnavailableError(f"this recording has no {self.side}: {why}")
+        return kept
 
     def panels(self, layer: LayerInfo, steps: Range) -> tuple[Tensor, Tensor]:
         """One layer's maps on the common grid, (heads, h, w), and its unplaced shares, (heads,)."""
@@ -120,7 +126,8 @@ class _Builder:
             if any(is_single(x, self.selection.reference) for x in self.layers):
                 notes.insert(0, SINGLE)
         elif len(self.layers) < len(self.selection.layers):
-            notes.append("layers with a single-token reference are left out")
+            few = "single-token reference" if not self.shown.lacking else "single-token reference, or without this route,"
+            notes.append(f"layers with a {few} are left out")
         if self.on_reference and self.preset.masked_g2r:
             notes.append(UNMASKED)
         if self.preset.invert_r2g and self._clamps_means():
@@ -166,7 +173,7 @@ def ulam(
 
     Args:
         maps: a recording.
-        side: "R2G", "R2G-balanced", "mass" or "G2R".
+        side: "R2G", "R2G-balanced", "mass", "G2R", "via text" or "G2R via text".
         choice: what to take of the recording.
         preset: "default", "paper" or "official".
         placed_only: R2G, R2G-balanced and mass over the reference's placed tokens only.
@@ -217,6 +224,7 @@ def hlam(
         UnavailableError: as `ulam`; or only the mean over heads was kept.
     """
     b = _Builder(maps, side, choice, preset=preset, placed_only=placed_only)
+    refuse_heads(side)
     indices = b.selection.heads or tuple(range(max(x.heads for x in b.layers)))
     per_layer = [(x, *b.panels(x, b.selection.steps)) for x in b.layers]
     values, labels, shares = [], [], []
@@ -285,7 +293,7 @@ def level_of(
     Args:
         maps: a recording.
         level: "ULAM", "TLAM", "HLAM" or "LLAM".
-        side: see `ulam`; or "share" or "which reference", see `share.split_of`.
+        side: see `ulam`; or "share", "which reference" or "routes", see `share.split_of`.
         choice: what to take of the recording.
         groups: time groups of TLAM; other levels ignore it.
         preset: see `ulam`.

@@ -1,8 +1,8 @@
 """How each generated patch's attention is split: between references, text and the picture itself, or between references alone.
 
 Joint attention has all of them in one softmax, so that their shares add up to 1 at every patch. A map of one reference says
-where it was taken from; these say what it was taken beside. They are of the direct way alone: in these models the text reads
-the references too, and hands on what it read.
+where it was taken from; these say what it was taken beside. `share` and `which_reference` are of the direct way alone: in these
+models the text reads the references too, and hands on what it read. `routes` takes that part of the text's share apart.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..geometry.layout import TokenGrid
 from ..geometry.resample import bilinear
 from ..geometry.thinning import weights_of
 from ..maps.facts import LayerInfo, Range
-from ..maps.kinds import shown_as
+from ..maps.kinds import UNASKED, shown_as
 from ..maps.value import AttributionMaps
 from .choice import EVERYTHING, Choice, check_choice
 from .grids import common_grid, is_sized, picture_size
@@ -29,7 +29,9 @@ from .selection import Selection, check_reference, select
 from .steps import steps_label, time_groups, time_mean
 
 DIRECT = "direct attention alone: text tokens read the references too, and hand on what they read"
-SIDES = ("share", "which reference")
+SIDES = ("share", "which reference", "routes")
+DIRECTLY, THROUGH, ITSELF = "directly", "via text", "the text itself"
+"""How the labels of routes end, and what they call that part of the text's share that goes on to no reference."""
 
 
 def share(
@@ -74,6 +76,40 @@ def which_reference(
     return _split(maps, "which reference", choice, preset, groups, one_by_one)
 
 
+def routes(
+    maps: AttributionMaps,
+    choice: Choice = EVERYTHING,
+    *,
+    preset: str = "default",
+    groups: int = 1,
+    one_by_one: bool = False,
+) -> Heat:
+    """By which way each generated patch takes from each reference: adds up to 1 at every patch.
+
+    The share of the text, Σ_t A[g, t], is split by what its tokens look at in their turn, Σ_t A[g, t] · mass_r(t) for each
+    reference r (see `recording.text_route`); what is left of it is the text's itself.
+
+    See `share`.
+
+    Returns:
+        One panel per part: of each reference, "… directly" and "… via text"; then "the text itself", "generated" and "other".
+
+    Raises:
+        UnavailableError: as `share`; or the text's own queries were not recorded.
+    """
+    return _split(maps, "routes", choice, preset, groups, one_by_one)
+
+
+def routes_of(shares: Mapping[str, float], name: str) -> tuple[float, float]:
+    """What goes to a reference directly, and via text, of means by label as `mean_shares` gives them of `routes`."""
+    return shares[f"{name} {DIRECTLY}"], shares[f"{name} {THROUGH}"]
+
+
+def has_routes(maps: AttributionMaps, choice: Choice = EVERYTHING) -> bool:
+    """Whether a recording has the route via text."""
+    return any(maps.has("via_text", layer.name, choice.branch) for layer in maps.layers)
+
+
 def mean_shares(heat: Heat) -> dict[str, float]:
     """The mean of each panel over the picture's tokens by its label, such as for a bar; shares add up to 1.
 
@@ -108,21 +144,29 @@ def _split(maps: AttributionMaps, side: str, choice: Choice, preset: str, groups
         )
     selection = select(maps, rules, replace(choice, reference=0), side=side, one_by_one=one_by_one)
     layers = tuple(x for x in selection.layers if maps.has("rest", x.name, selection.branch))
+    apart = side == "routes"
+    notes: tuple[str, ...] = ()
+    if apart and layers:
+        every, layers = layers, tuple(x for x in layers if maps.has("via_text", x.name, selection.branch))
+        missing = [x.name for x in every if x not in layers]
+        notes = (f"layers without the route via text are left out: {', '.join(missing)}",) if missing else ()
+        if not layers:
+            raise UnavailableError(f"{side} is unavailable: {UNASKED}")
     if not layers:
         raise UnavailableError(
             f"{side} is unavailable: the chosen layers attend to references alone, or they were recorded before I2AM kept the "
             f"shares of text and picture; use the mass of a reference"
         )
     ranges: list[Range] = [selection.steps]
-    notes: tuple[str, ...] = ()
     if groups != 1:
-        ranges, notes = time_groups(maps, selection, groups, choice.steps is not None)
+        ranges, few = time_groups(maps, selection, groups, choice.steps is not None)
+        notes = (*notes, *few)
     if one_by_one:
         level, about = "LLAM", [f" · {layer.name}" for layer in layers]
-        parts = [_parts(maps, selection, (layer,), selection.steps) for layer in layers]
+        parts = [_parts(maps, selection, (layer,), selection.steps, apart) for layer in layers]
     else:
         level, about = "ULAM" if groups == 1 else "TLAM", [f" · {steps_label(maps, x)}" if groups > 1 else "" for x in ranges]
-        parts = [_parts(maps, selection, layers, steps) for steps in ranges]
+        parts = [_parts(maps, selection, layers, steps, apart) for steps in ranges]
     if side == "which reference":
         parts = [{name: values[name] for name in _names(maps, layers)} for values in parts]
         parts = [_out_of_all(values) for values in parts]
@@ -136,13 +180,19 @@ def _split(maps: AttributionMaps, side: str, choice: Choice, preset: str, groups
         size=picture_size(grid),
         sized=is_sized(grid),
         rect=grid.rect,
-        notes=(*shown.notes, DIRECT, *notes, *maps.notes),
+        notes=(*shown.notes, *(() if apart else (DIRECT,)), *notes, *maps.notes),
         colours=rules.colours,
         threshold=rules.threshold,
         order=rules.order,
         parts=len(parts[0]),
         edge=grid.edge,
     )
+
+
+def part_names(maps: AttributionMaps, choice: Choice = EVERYTHING) -> list[str]:
+    """The names that shares and routes give the references."""
+    layers = tuple(x for x in maps.layers if maps.has("rest", x.name, choice.branch))
+    return _names(maps, layers)
 
 
 def _names(maps: AttributionMaps, layers: tuple[LayerInfo, ...]) -> list[str]:
@@ -160,8 +210,10 @@ def _names(maps: AttributionMaps, layers: tuple[LayerInfo, ...]) -> list[str]:
     return found
 
 
-def _parts(maps: AttributionMaps, selection: Selection, layers: tuple[LayerInfo, ...], steps: Range) -> dict[str, Tensor]:
-    """Each part's share on the common grid, (h, w), the mean over layers and heads."""
+def _parts(
+    maps: AttributionMaps, selection: Selection, layers: tuple[LayerInfo, ...], steps: Range, apart: bool
+) -> dict[str, Tensor]:
+    """Each part's share on the common grid, (h, w), the mean over layers and heads; ``apart``: by routes."""
     grid = common_grid(maps, "generated")
     found: dict[str, Tensor] = {}
     heads = [len(selection.heads_of(x)) for x in layers]
@@ -175,10 +227,19 @@ def _parts(maps: AttributionMaps, selection: Selection, layers: tuple[LayerInfo,
     for layer, count in zip(layers, heads, strict=True):
         for i, name in enumerate(names):
             of = replace(selection, reference=i)
-            add(name, layer, count / sum(heads), time_mean(maps, "mass", layer, of, steps))
+            add(f"{name} {DIRECTLY}" if apart else name, layer, count / sum(heads), time_mean(maps, "mass", layer, of, steps))
+            if apart:
+                through = time_mean(maps, "via_text", layer, of, steps)
+                add(f"{name} {THROUGH}", layer, count / sum(heads), through)
+                add(ITSELF, layer, -count / sum(heads), through)
         rest = time_mean(maps, "rest", layer, replace(selection, reference=0), steps)  # (heads, P, N)
         for i, name in enumerate(layer.rest):
-            add(name, layer, count / sum(heads), rest[:, i])
+            add(ITSELF if apart and name in layer.texts else name, layer, count / sum(heads), rest[:, i])
+    if apart:
+        itself = found.pop(ITSELF).clamp_min(0)  # rounding alone may bring it below
+        ways = 2 * len(names)
+        parts = list(found.items())
+        found = {**dict(parts[:ways]), ITSELF: itself, **dict(parts[ways:])}
     return found
 
 
@@ -188,12 +249,12 @@ def _out_of_all(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n: torch.where(total > tiny, v / total.clamp_min(tiny), 1 / len(values)) for n, v in values.items()}
 
 
-SHARES: dict[str, Callable[..., Heat]] = {"share": share, "which reference": which_reference}
+SHARES: dict[str, Callable[..., Heat]] = {"share": share, "which reference": which_reference, "routes": routes}
 """By side."""
 
 
 def split_of(maps: AttributionMaps, level: str, side: str, choice: Choice, *, groups: int = 5, preset: str = "default") -> Heat:
-    """A level of `share` or `which_reference`, both given by name, for "ULAM", "TLAM" and "LLAM".
+    """A level of `share`, `which_reference` or `routes`, given by name, for "ULAM", "TLAM" and "LLAM".
 
     Raises:
         UnavailableError: there is no such level of it; else as `share`.

@@ -10,15 +10,18 @@ from torch import Tensor
 from ..errors import UnavailableError, shown
 from ..geometry.resample import even_ranges
 from ..maps.facts import LayerInfo, Range
+from ..maps.kinds import tensor_kinds
 from ..maps.value import AttributionMaps
 from .selection import Selection
 
 
 def time_mean(maps: AttributionMaps, kind: str, layer: LayerInfo, selection: Selection, steps: Range) -> Tensor:
     """(heads chosen, ...): the mean over the recorded steps of a range."""
-    values = maps.marginal(kind, layer.name, selection.branch, selection.reference)[selection.image]
-    inside = whole_ranges(maps.bins, steps, "marginal maps")
-    count = torch.tensor([maps.steps_seen(maps.bins[i], selection.reference) for i in inside], dtype=torch.float32)
+    key, by_step = (layer.name, selection.branch, selection.reference), kind in tensor_kinds("step")
+    values = (maps.marginal if by_step else maps.grouped)(kind, *key)[selection.image]
+    ranges = maps.bins if by_step else maps.groups
+    inside = whole_ranges(ranges, steps, "marginal maps" if by_step else "maps by time group")
+    count = torch.tensor([maps.steps_seen(ranges[i], selection.reference) for i in inside], dtype=torch.float32)
     if not count.sum():
         raise UnavailableError(
             f"none of the steps {steps[0]} to {steps[1]} was recorded: the run did not do them, or not with this reference"

@@ -27,7 +27,9 @@ class LayerInfo:
     the texts of a joint sequence do; ``keys`` is then the largest. Of calls of several lengths the longest counts. ``rest``
     names the parts of a joint sequence's keys that are no reference's, such as "text" and "generated". Where only some of the
     generated tokens were kept, ``grid`` is that of the blocks that each of these stands for, and ``queries`` the number of all
-    of them; else 0. Pairwise maps are pooled to at most ``cells`` cells a side; 0: they are not.
+    of them; else 0. Pairwise maps are pooled to at most ``cells`` cells a side; 0: they are not. ``words`` holds (branch,
+    number of text tokens) where the text's own queries were recorded, as the route via text needs; the longest of several;
+    ``texts`` are the names of these tokens among ``rest``.
     """
 
     name: str
@@ -42,6 +44,8 @@ class LayerInfo:
     rest: tuple[str, ...] = ()
     queries: int = 0
     cells: int = 0
+    words: tuple[tuple[str, int], ...] = ()
+    texts: tuple[str, ...] = ()
 
     def paired(self) -> LayerInfo:
         """The layer as its pairwise maps see it, with pooled grids; where its references' keys start does not count."""

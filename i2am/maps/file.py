@@ -25,7 +25,7 @@ from .tensors import save_tensors
 from .version1 import from_version_1
 
 FORMAT = "i2am-maps"
-VERSION = 3
+VERSION = 4
 _DTYPES = {"F32": "float32", "I32": "int32", "U8": "uint8"}
 
 

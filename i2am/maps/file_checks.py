@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from .bounds import MOST_PICTURES, MOST_PIXELS, MOST_SIDE, MOST_VALUES
@@ -50,8 +50,7 @@ def check_tensors(facts: Facts, names: Sequence[str], shape_of: Callable[[str], 
     if facts.layers:
         layers[TOGETHER] = replace(facts.layers[0], name=TOGETHER)
     for key in keys:
-        kind, layer, _, reference = key
-        expected, shape = _shapes(facts, kinds[kind], layers[layer], reference), shape_of(name_of(key))
+        expected, shape = _shapes(facts, kinds[key[0]], layers[key[1]], key), shape_of(name_of(key))
         if shape not in expected:
             raise ValueError(f"the tensor {name_of(key)!r:.50} is {shape!s:.40}, expected {expected[-1]}")
 
@@ -97,7 +96,7 @@ def _check_keys(facts: Facts, keys: Set[Key]) -> None:
         (
             key
             for key in sorted(keys)
-            if key[0] not in kinds or key[1:] not in (own if key in together else slots) or _misplaced(key)
+            if key[0] not in kinds or key[1:] not in (own if key in together else slots) or _misplaced(key, layers)
         ),
         None,
     )
@@ -114,19 +113,23 @@ def _needed(layer: LayerInfo, reference: int) -> Iterator[str]:
             yield name
 
 
-def _misplaced(key: Key) -> bool:
-    """Whether something that is kept once per call is of another reference than the first, or a marginal of all layers."""
+def _misplaced(key: Key, layers: Mapping[str, LayerInfo]) -> bool:
+    """Whether something kept once per call is not of the first reference, or is no layer's, or of a text without queries."""
     kind = tensor_kinds()[key[0]]
-    return (kind.each == "call" and key[3] != 0) or (key[1] == TOGETHER and not kind.paired)
+    if (kind.each == "call" and key[3] != 0) or (key[1] == TOGETHER and not kind.paired):
+        return True
+    return kind.by_text and key[2] not in dict(layers[key[1]].words)
 
 
-def _shapes(facts: Facts, kind: Kind, layer: LayerInfo, reference: int) -> list[Shape]:
+def _shapes(facts: Facts, kind: Kind, layer: LayerInfo, key: Key) -> list[Shape]:
     """What a map's tensor may be: (images, ranges, heads or 1, ...)."""
+    _, _, branch, reference = key
     seen = layer.paired() if kind.paired else layer
     n, s = seen.grid.placed, seen.references[reference].grid.tokens
-    last = {"queries": (n,), "tokens": (s,), "pairs": (n, s), "rest": (len(layer.rest), n), "none": ()}[kind.along]
+    words = dict(layer.words).get(branch, 0)
+    last = {"queries": (n,), "tokens": (s,), "pairs": (n, s), "rest": (len(layer.rest), n), "words": (words,), "none": ()}
     ranges = len(facts.bins if kind.per == "step" else facts.groups)
-    return [Shape(kind.dtype, (facts.images, ranges, heads, *last)) for heads in (1, layer.heads)]
+    return [Shape(kind.dtype, (facts.images, ranges, heads, *last[kind.along])) for heads in (1, layer.heads)]
 
 
 def _check_mask(facts: Facts, shape: Shape) -> None:
@@ -168,6 +171,10 @@ def _wrong_layers(facts: Facts) -> Iterator[str]:
     for i, layer in enumerate(facts.layers):
         if not layer.grid.placed or layer.grid.leading:
             yield f"layers.{i}.grid has generated tokens without a place"
+        if not {branch for branch, _ in layer.words} <= set(facts.branches):
+            yield f"layers.{i}.words holds a branch that is not among branches"
+        if not set(layer.texts) <= set(layer.rest):
+            yield f"layers.{i}.texts holds a part that is not among rest"
         if [x.softmax for x in layer.references] != [x.softmax for x in facts.references]:
             yield f"layers.{i} has other references than the run"
     if math.prod(facts.generated_size) > MOST_PIXELS:

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 COMPARATIVE = "comparative, not causal"
+ONE_HOP = "one hop, generated → text → reference in the same layer; what the text had read in layers before is not in it"
+UNASKED = (
+    "the route via text was not recorded: this model asks its text in calls of its own, has none, or the recording is older "
+    "than the route; mass gives the direct way"
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Shown:
         one_key: whether it is meaningful if the softmax has a single key.
         every_key: whether it is meaningful if the reference's tokens are all the keys of the call.
         rank: viewers open with the map of the lowest rank.
+        lacking: why a recording may lack it; empty: it is older than the kind.
     """
 
     side: str
@@ -42,6 +48,7 @@ class Shown:
     one_key: bool = False
     every_key: bool = True
     rank: int = 9
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Kind:
     Attributes:
         name: what its tensors are stored under.
         along: its axes: "queries" (N,), "tokens" (S,), or "pairs" (N, S) of generated and reference tokens; "rest" (P, N) of
-            the P parts of the keys that are no reference's, such as the text (`LayerInfo.rest`); "none": a number.
+            the P parts of the keys that are no reference's, such as the text (`LayerInfo.rest`); "words" (T,) of text tokens
+            (`LayerInfo.words`); "none": a number.
         per: "step": kept per range of steps; "group": per time group.
         merge: what is kept of a range of steps: "mean"; "largest": the maximum; "place": where that maximum lies.
         placed: whether it is also kept over the reference's placed tokens alone, as ``name`` + "_placed".
@@ -60,6 +68,7 @@ class Kind:
         each: "reference": it is kept for each reference; "call": once, under the first of them.
         by_head: whether it may be kept per head; else only of the mean over heads.
         calls: which calls have it: "any", "cross" (attention to references alone), or "joint" (references, text and picture).
+        by_text: whether it takes the queries of the text, which a joint call may lack.
         shown: the maps that readers see of it; empty: it only serves other maps.
     """
 
@@ -73,12 +82,18 @@ class Kind:
     each: str = "reference"
     by_head: bool = True
     calls: str = "any"
+    by_text: bool = False
     shown: tuple[Shown, ...] = ()
 
     @property
     def paired(self) -> bool:
         """Whether it is kept where pairwise maps are."""
         return self.along in ("pairs", "none")
+
+    @property
+    def levels(self) -> bool:
+        """Whether levels of aggregation are made from it."""
+        return self.along in ("queries", "tokens")
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -201,8 +216,61 @@ _ROWS = (
                 resize="bilinear",
                 unit="share",
             ),
+            Shown(
+                "routes",
+                "generated",
+                "By which way each generated patch takes from each reference, directly or via text, beside the text itself and "
+                "the generated picture: adds up to 1.",
+                notes=(ONE_HOP,),
+                scaled=False,
+                resize="bilinear",
+                unit="share",
+                lacking=UNASKED,
+            ),
         ),
     ),
+    Kind(
+        "via_text",
+        along="queries",
+        optional=True,
+        calls="joint",
+        by_text=True,
+        shown=(
+            Shown(
+                "via text",
+                "generated",
+                "Share of each generated patch's attention that goes to this reference through the text: to text tokens, as "
+                "far as these look at the reference.",
+                notes=(ONE_HOP,),
+                scaled=False,
+                resize="bilinear",
+                unit="share",
+                lacking=UNASKED,
+            ),
+        ),
+    ),
+    Kind(
+        "g2r_via_text",
+        along="tokens",
+        per="group",
+        by_head=False,
+        optional=True,
+        calls="joint",
+        by_text=True,
+        shown=(
+            Shown(
+                "G2R via text",
+                "reference",
+                "Which patches of the reference the generated picture reached through the text.",
+                notes=(ONE_HOP,),
+                resize="bilinear",
+                lacking=UNASKED,
+            ),
+        ),
+    ),
+    Kind("words", along="words", per="group", by_head=False, optional=True, each="call", calls="joint", by_text=True),
+    Kind("words_spread", along="words", per="group", by_head=False, optional=True, each="call", calls="joint", by_text=True),
+    Kind("words_via_text", along="words", per="group", by_head=False, optional=True, calls="joint", by_text=True),
     Kind("g2r_masked", along="tokens", optional=True),
     Kind("g2r_error", along="tokens", per="group", by_head=False, optional=True, calls="joint"),
     Kind("spread", along="none", per="group", optional=True, calls="joint"),
@@ -220,9 +288,19 @@ def tensor_kinds(per: str | None = None) -> dict[str, Kind]:
     return {name: kind for kind in KINDS.values() if per in (None, kind.per) for name in kind.tensors}
 
 
-def level_sides(picture: str | None = None) -> tuple[str, ...]:
-    """The sides of one reference that levels of aggregation are made from (R2G, G2R and so on), all or those on one picture."""
-    return tuple(shown.side for kind, shown in all_shown() if kind.per == "step" and picture in (None, shown.picture))
+def level_sides(picture: str | None = None, calls: str | None = None) -> tuple[str, ...]:
+    """The sides of one reference that levels of aggregation are made from (R2G, G2R and so on).
+
+    All of them, or those on one ``picture``, or of one sort of ``calls`` (see `Kind`).
+
+    >>> level_sides("reference"), level_sides(calls="joint")
+    (('G2R', 'G2R via text'), ('via text', 'G2R via text'))
+    """
+    return tuple(
+        shown.side
+        for kind, shown in all_shown()
+        if kind.levels and picture in (None, shown.picture) and calls in (None, kind.calls)
+    )
 
 
 def over_reference(side: str) -> bool:

@@ -109,6 +109,8 @@ class _Layer(_Part):
     rest: Annotated[list[_Name], Field(max_length=64)] = []
     queries: _Tokens = 0
     cells: _Cells = 0
+    words: Annotated[list[_BranchKeys], Field(max_length=8)] = []
+    texts: Annotated[list[_Name], Field(max_length=64)] = []
 
     def value(self) -> LayerInfo:
         """The library's own type."""
@@ -125,6 +127,8 @@ class _Layer(_Part):
             tuple(self.rest),
             self.queries,
             self.cells,
+            tuple((branch, count) for branch, count in self.words),
+            tuple(self.texts),
         )
 
 

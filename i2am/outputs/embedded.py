@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from ..levels.choice import Choice
 from ..levels.marginal import ulam
 from ..levels.patch import sram
 from ..levels.steps import steps_label
-from ..maps.facts import LayerInfo
-from ..maps.kinds import Shown, all_shown
+from ..maps.facts import LayerInfo, Range
+from ..maps.kinds import Kind, Shown, all_shown
 from ..maps.value import AttributionMaps
 from .packing import pack
 
@@ -92,7 +93,7 @@ class Embedded:
     def _embed_marginals(self, reference: int) -> None:
         """Embed the maps of one reference, and note why a side is missing."""
         missing, remarks = {}, {}
-        for kind, shown in ((kind, shown) for kind, shown in all_shown() if kind.per == "step"):
+        for kind, shown in ((kind, shown) for kind, shown in all_shown() if kind.levels and self.has(kind)):
             side, name = shown.side, kind.name
             try:
                 placed_only = self._placed_only(shown, reference)
@@ -106,13 +107,18 @@ class Embedded:
                 single = is_single(layer, reference) and not shown.one_key
                 if single or not self.maps.has(name, layer.name, self.branch, reference):
                     continue
-                kept = self.maps.marginal(name, layer.name, self.branch, reference)[self.image].numpy()
+                by_step = kind.per == "step"
+                read = self.maps.marginal if by_step else self.maps.grouped
+                kept = read(name, layer.name, self.branch, reference)[self.image].numpy()
+                ranges = self.maps.bins if by_step else self.maps.groups
                 entry = {
                     "side": side,
                     "reference": reference,
                     "layer": index,
                     "values": pack(
-                        self._grouped(kept, reference), 16, self._leading(layer, reference) if kind.along == "tokens" else 0
+                        self._grouped(kept, reference, ranges),
+                        16,
+                        self._leading(layer, reference) if kind.along == "tokens" else 0,
                     ),
                 }
                 self.marginals.append(entry)
@@ -131,13 +137,18 @@ class Embedded:
                 continue
             kept = self.maps.marginal("rest", layer.name, self.branch)[self.image].numpy()
             for i, name in enumerate(layer.rest):
-                values = pack(self._grouped(kept[:, :, i], 0), 16, 0)
+                values = pack(self._grouped(kept[:, :, i], 0, self.maps.bins), 16, 0)
                 self.marginals.append({"side": f"{REST}{name}", "reference": 0, "layer": index, "values": values})
                 names[name] = None
         return list(names)
 
     def _leading(self, layer: LayerInfo, reference: int) -> int:
         return layer.references[reference].grid.leading
+
+    def has(self, kind: Kind) -> bool:
+        """Whether a kind is to be spoken of: of joint attention's own, only those that the run has."""
+        key = self.branch, 0
+        return kind.calls != "joint" or any(self.maps.has(kind.name, layer.name, *key) for layer in self.maps.layers)
 
     def _placed_only(self, shown: Shown, reference: int) -> bool:
         """Whether a side is available over placed tokens only, since the reference's tokens are all the keys."""
@@ -151,10 +162,10 @@ class Embedded:
             return True
         return False
 
-    def _grouped(self, values: NDArray[np.float32], reference: int) -> NDArray[np.float32]:
-        """(bins, heads, length) to its mean per group, or to (1, heads, length) if bins cross group bounds."""
-        seen = np.asarray([self.maps.steps_seen(b, reference) for b in self.maps.bins], np.float32)
-        edges = [start for start, _ in self.maps.bins]
+    def _grouped(self, values: NDArray[np.float32], reference: int, ranges: Sequence[Range]) -> NDArray[np.float32]:
+        """(ranges, heads, length) to its mean per group, or to (1, heads, length) if ranges cross group bounds."""
+        seen = np.asarray([self.maps.steps_seen(b, reference) for b in ranges], np.float32)
+        edges = [start for start, _ in ranges]
         groups = [self.maps.groups[i] for i in self.shown]
         if not self._every_group or not {start for start, _ in self.maps.groups} <= set(edges):
             groups = [(0, self.maps.run.steps)]

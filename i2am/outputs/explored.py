@@ -162,7 +162,8 @@ def _looked_up(
 
 def _whole(maps: AttributionMaps, choice: Choice) -> Heat:
     """The map on the generated picture that readers see first: the available one of the lowest rank."""
-    sides = sorted((x for kind, x in all_shown() if kind.per == "step" and x.picture == GENERATED), key=lambda x: x.rank)
+    every = (x for kind, x in all_shown() if kind.calls == "any" and kind.levels and x.picture == GENERATED)
+    sides = sorted(every, key=lambda x: x.rank)
     for shown in sides[:-1]:
         try:
             return ulam(maps, shown.side, choice)

@@ -83,7 +83,7 @@ def viewer_data(
         "title": title,
         "threshold": THRESHOLD,
         "diffuse": DIFFUSE,
-        "kinds": [*(_kind(shown) for _, shown in all_shown()), *_shares(maps, embedded)],
+        "kinds": [*(_kind(shown) for kind, shown in all_shown() if embedded.has(kind)), *_shares(maps, embedded)],
         "generated": _picture(generated) | _grid(common) | {"edge": list(common.edge)},
         "references": [
             _picture(picture)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..geometry.layout import Reference
 
+_OF_HEADS = ("r2g", "balanced", "mass", "g2r", "g2r_masked", "rest", "via_text")
+
 
 @dataclass
 class CallMaps:
@@ -35,6 +37,15 @@ class CallMaps:
         g2r_error: (B, 1, S) standard error of the head mean of ``g2r`` where only some of the generated tokens were kept.
         spread: (B, 1) or (B, H): by how much of its weight the row of a query differs from the pooled one that it is part of.
         rest: (B, H, P, N) what goes to the P parts of the other keys; with the call's first reference only.
+
+    Of joint calls whose text has queries, see `text_route`:
+
+        via_text: (B, H, N) what goes to the reference through the text.
+        g2r_via_text: (B, 1, S) its mean over the generated tokens and heads, token by token of the reference.
+        words_via_text: (B, 1, T) what each text token hands on of the reference, c_t mass_r(t); they add up to the mean of
+            ``via_text``.
+        words: (B, 1, T) the mean over the generated tokens and heads of A^r on each text token; with the first reference only.
+        words_spread: (B, 1, T) its standard deviation over the generated tokens, of the mean over heads; as ``words``.
     """
 
     r2g: Tensor
@@ -53,10 +64,15 @@ class CallMaps:
     g2r_error: Tensor | None = None
     spread: Tensor | None = None
     rest: Tensor | None = None
+    via_text: Tensor | None = None
+    g2r_via_text: Tensor | None = None
+    words_via_text: Tensor | None = None
+    words: Tensor | None = None
+    words_spread: Tensor | None = None
 
     def average_heads(self) -> None:
         """Keep the mean over heads of a joint call's marginal maps."""
-        for name in ("r2g", "balanced", "mass", "g2r", "g2r_masked", "rest", "r2g_placed", "balanced_placed", "mass_placed"):
+        for name in (*_OF_HEADS, "r2g_placed", "balanced_placed", "mass_placed"):
             value: Tensor | None = getattr(self, name)
             if value is not None:
                 setattr(self, name, value.mean(1, keepdim=True))

@@ -7,8 +7,8 @@ is room for it, and computed again where there is not. Where fp32's range is too
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -79,6 +79,8 @@ class Work:
         stands: (n,) how much of a block of generated tokens each query stands for in the mean over them; None: all the same.
         rows: most queries in a tile.
         cells: most cells a side of pooled pairs, 0: as many as tokens; None: no pairs are wanted.
+        text: where ranges of text tokens start among the keys, and their first column in `HeadMaps.text`; empty: not wanted.
+        words: number of these tokens.
     """
 
     q: Tensor
@@ -90,6 +92,8 @@ class Work:
     stands: Tensor | None
     rows: int
     cells: int | None
+    text: Mapping[int, int] = field(default_factory=dict)
+    words: int = 0
 
     def windows(self) -> Iterator[tuple[int, slice]]:
         """The tiles: the batch, and the queries."""
@@ -119,6 +123,7 @@ class HeadMaps:
         masked: (S,) weighted; None without weights.
         pairs: (n, cells) A^r summed over cells, leading tokens first, which the next head overwrites; None where not wanted.
         rest: (names, n) what goes to other keys.
+        text: (n, T) A^r on each text token, which the next head overwrites; None where not wanted.
     """
 
     mass: list[Tensor]
@@ -129,6 +134,7 @@ class HeadMaps:
     masked: list[Tensor | None]
     pairs: list[Tensor | None]
     rest: Tensor
+    text: Tensor | None = None
 
     @classmethod
     def empty(cls, work: Work, parts: Parts, scratch: Scratch) -> HeadMaps:
@@ -154,7 +160,14 @@ class HeadMaps:
             masked=[None if work.weights is None else like.new_zeros(s) for s in tokens],
             pairs=[pairs(i, r.grid) for i, r in enumerate(parts.references)],
             rest=like.new_zeros(len(parts.names), n),
+            text=scratch.take("text", n * work.words, like.device).view(n, work.words) if work.words else None,
         )
+
+    def keep_text(self, work: Work, window: slice, start: int, a: Tensor) -> None:
+        """Keep the weights of a tile, (m, tokens), on keys from ``start`` on, if they are text tokens that are wanted."""
+        first = work.text.get(start)
+        if self.text is not None and first is not None:
+            self.text[window, first : first + a.shape[1]] = a
 
     def keep_pairs(self, i: int, window: slice, a: Tensor, grid: TokenGrid, cells: int | None) -> None:
         """Keep the weights of a tile, (m, S), summed over cells."""
@@ -204,6 +217,7 @@ def by_tiles(work: Work, parts: Parts, scratch: Scratch, room: int) -> HeadMaps 
         for start, stop, stretches in parts.runs:
             e = work.logits(window, slice(start, stop), tile[: m * (stop - start)].view(m, stop - start)).exp_()
             for name, a, b in stretches:
+                out.keep_text(work, window, start + a, e[:, a:b])
                 part = e[:, a:b].sum(-1)
                 out.rest[name, window] += part
                 total += part
@@ -223,6 +237,8 @@ def by_tiles(work: Work, parts: Parts, scratch: Scratch, room: int) -> HeadMaps 
     if not _wide_enough(inverse, columns, [m[:, 1] for m, r in zip(out.mass, parts.references) if r.grid.placed], parts.keys):
         return None
     out.rest *= inverse
+    if out.text is not None:
+        out.text *= inverse[:, None]
     for i, r in enumerate(parts.references):
         out.mass[i] *= inverse[:, None]
         out.g2r[i].copy_(columns[i][mean])
@@ -310,7 +326,9 @@ def in_logs(work: Work, parts: Parts, scratch: Scratch) -> HeadMaps:
         a = log_a.exp().float()
         for start, _, stretches in parts.runs:
             for name, first, stop in stretches:
-                out.rest[name, window] += a[:, start + first : start + stop].sum(-1)
+                part = a[:, start + first : start + stop]
+                out.keep_text(work, window, start + first, part)
+                out.rest[name, window] += part.sum(-1)
         for i, r in enumerate(parts.references):
             own = a[:, r.start : r.stop]
             _sum_rows(own, r.grid.leading, out.mass[i][window])

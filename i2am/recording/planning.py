@@ -97,8 +97,8 @@ def cost_of(layer: LayerInfo, masked: bool) -> LayerCost:
 
 
 def _has(layer: LayerInfo, kind: Kind) -> bool:
-    """Whether a layer's calls have a kind; only what was kept of some queries has an error."""
-    if kind.name == "g2r_error" and not layer.queries:
+    """Whether a layer's calls have a kind: an error only if some queries were kept, a route via text only with the text's."""
+    if (kind.name == "g2r_error" and not layer.queries) or (kind.by_text and not layer.words):
         return False
     return kind.calls in ("any", "joint" if layer.rest else "cross")
 
@@ -110,4 +110,6 @@ def _length(name: str, kind: Kind, layer: LayerInfo) -> int:
         references = tuple(r for r in references if r.grid.leading)
     if kind.along == "rest":
         return n * len(layer.rest)
+    if kind.along == "words":
+        return max(count for _, count in layer.words) * (1 if kind.each == "call" else len(references))
     return {"queries": n * len(references), "tokens": sum(r.grid.tokens for r in references)}.get(kind.along, 0)

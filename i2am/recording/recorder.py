@@ -14,13 +14,14 @@ from torch import Tensor
 
 from ..errors import RecordingError
 from ..geometry.layout import WHOLE, Layout, Reference, TokenGrid, layout_for
-from ..geometry.masks import MaskLike, as_mask, check_range
-from ..geometry.resample import Size, area
-from ..geometry.shapes import check_shape
+from ..geometry.masks import MaskLike
+from ..geometry.resample import area
+from ..geometry.sequence import TextRows
 from ..geometry.thinning import Kept, keep
 from ..maps.facts import TOGETHER, LayerInfo, RunInfo
 from ..maps.value import AttributionMaps
 from .call_maps import CallMaps
+from .checks import checked_mask, grids_of, tokens_of
 from .complete import Slot, complete
 from .evaluations import Evaluations
 from .joint_head import Parts
@@ -61,6 +62,8 @@ class Recorder:
             has a standard error; None: 2, a quarter of them; 1: all.
         cells: most cells a side to which the pairwise maps of joint calls are pooled, on both pictures; None: 32; 0: as many
             as tokens.
+        via_text: whether the route via text is recorded of joint calls (see `text_route`), which takes a product of the text's
+            queries with all keys.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Recorder:
         chunk_bytes: int = CHUNK_BYTES,
         stride: int | None = None,
         cells: int | None = None,
+        via_text: bool = True,
     ) -> None:
         self._stride, self._cells = STRIDE if stride is None else stride, CELLS if cells is None else cells
         counted = {"steps": steps, "images": images, "groups": groups, "budget": budget, "stride": self._stride}
@@ -99,13 +103,15 @@ class Recorder:
         self.steps, self.images, self.branches = steps, images, tuple(branches)
         if layers is not None and not (isinstance(layers, Iterable) and all(isinstance(x, str) for x in layers)):
             raise RecordingError(f"layers are names or globs, such as 'transformer_blocks.*', got {layers!r}")
+        self._via_text = via_text
         self._patterns = None if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
         self._chunk, self._generated_size = chunk_bytes, generated_size
-        self._mask = _checked_mask(inpaint_mask, images, generated_size)
+        self._mask = checked_mask(inpaint_mask, images, generated_size)
         self._null = tuple(b for b in null_branches if b in self.branches)
         self._planning = Planning(steps, groups, pairwise, len(self.branches) * images, budget, self._mask is not None)
         self._layers: dict[str, LayerInfo] = {}
         self._keys: dict[tuple[str, str], int] = {}
+        self._asked: dict[tuple[str, str], set[bool]] = {}
         self._weights: dict[TokenGrid, Tensor] = {}
         self._kept: dict[tuple[TokenGrid, int], Kept] = {}
         self._scratch = Scratch()
@@ -136,6 +142,7 @@ class Recorder:
         middle: bool = False,
         softmax: int = 0,
         layout: Layout | None = None,
+        text: TextRows | None = None,
     ) -> None:
         """Reduce one branch's rows of one call: q (images, H, N, d), k and v (images, Hk, S, d).
 
@@ -144,6 +151,7 @@ class Recorder:
         layer, while the rest, such as a text, may be of any length.
         ``output`` is the call's output, (images, H, N, dv), if the host has it; see `reduce_attention`.
         ``softmax`` is the number of the call in its layer; see `Reference.softmax`.
+        ``text`` are the queries of a joint call's text, for the route via text; see `text_route`.
 
         Raises:
             LayoutError: the call does not match the layout or the grid.
@@ -164,6 +172,12 @@ class Recorder:
         if part.rest:
             queries = 0 if kept.all else grid.placed
             info = replace(info, grid=kept.grid, queries=queries, cells=self._cells if self._planning.pairwise else 0)
+            text = text if self._via_text else None
+            self._asked.setdefault((layer, branch), set()).add(text is not None)
+            if text is not None:
+                starts = {start for start, _ in text.keys}
+                names = tuple(dict.fromkeys(x.name for x in part.rest if x.start in starts))
+                info = replace(info, words=((branch, text.q.shape[2]),), texts=names)
         self._register(info, branch, whole.key_count, Parts.of(part).names if part.rest else ())
         common: dict[str, Any] = {
             "layout": part,
@@ -176,7 +190,7 @@ class Recorder:
         }
         with torch.no_grad():
             if part.rest:
-                calls = reduce_joint(q, k, kept=kept, cells=self._cells, **common)
+                calls = reduce_joint(q, k, kept=kept, cells=self._cells, text=text, **common)
                 self._name_rest(layer, calls[0], Parts.of(part).names)
             else:
                 calls = reduce_attention(q, k, v, queries=grid.placed, output=output, **common)
@@ -232,20 +246,25 @@ class Recorder:
     def _register(self, info: LayerInfo, branch: str, keys: int, rest: tuple[str, ...]) -> None:
         """Add a layer to the plan when it is first seen, and refuse one that changes."""
         known = self._layers.setdefault(info.name, info)
-        info = replace(info, rest=known.rest)
+        words = dict(known.words)
+        for name, count in info.words:
+            words[name] = max(count, words.get(name, 0))
+        texts = tuple(dict.fromkeys((*known.texts, *info.texts)))
+        info = replace(info, rest=known.rest, words=known.words, texts=known.texts)
         if known.references != info.references:
             raise RecordingError(
-                f"the references of layer {info.name!r} changed within the run from {_grids(known)} to {_grids(info)}; one "
+                f"the references of layer {info.name!r} changed within the run from {grids_of(known)} to {grids_of(info)}; one "
                 f"recording holds the same references in all calls, so give both branches the same ones, or record one of them"
             )
         if known != info:
             raise RecordingError(
-                f"layer {info.name!r} changed within the run from {_tokens(known)} and "
-                f"{known.heads} heads to {_tokens(info)} and {info.heads}; one recording holds one size "
+                f"layer {info.name!r} changed within the run from {tokens_of(known)} and "
+                f"{known.heads} heads to {tokens_of(info)} and {info.heads}; one recording holds one size "
                 f"of picture, so switch off what resizes it meanwhile (Deep Shrink, Kohya's hires fix), or leave the layer out "
                 f"with `layers`"
             )
-        self._layers[info.name] = info = replace(info, rest=tuple(dict.fromkeys((*known.rest, *rest))))
+        info = replace(info, rest=tuple(dict.fromkeys((*known.rest, *rest))), words=tuple(words.items()), texts=texts)
+        self._layers[info.name] = info
         self._keys[info.name, branch] = max(keys, self._keys.get((info.name, branch), 0))
         if not self._planning.knows(info.name):
             self._planning.take_in(info, late=bool(self._seen))  # an adapter may start late
@@ -344,11 +363,11 @@ class Recorder:
                 f"only 'cond': record the branches that it has, or set another cfg"
             )
         found, plan = complete(self._seen, why), self._planning.plan
-        layers = {name: self._with_keys(info) for name, info in self._layers.items() if name in found.layers}
+        layers = {name: self._with_keys(info, found.branches) for name, info in self._layers.items() if name in found.layers}
         branches = tuple(b for b in self.branches if b in found.branches)
         references = next(iter(layers.values())).references
         places = {(n, b, i) for n, b, softmax in found.slots for i in layers[n].indices(softmax)}
-        self._sums.keep(places | {(TOGETHER, b, i) for b in branches for i in range(len(references))})
+        self._sums.keep(places | {(TOGETHER, b, i) for b in branches for i in range(len(references))}, self._unasked)
         evaluations = tuple(map(self._evaluations.of, range(self.steps)))
         return AttributionMaps(
             self._sums.means(plan, layers, found.steps),
@@ -368,11 +387,18 @@ class Recorder:
             null_branches=tuple(b for b in self._null if b in branches),
         )
 
-    def _with_keys(self, info: LayerInfo) -> LayerInfo:
+    def _with_keys(self, info: LayerInfo, branches: Collection[str]) -> LayerInfo:
         """A layer with the number of keys that its calls had, by branch where that differs."""
         keys = {branch: count for (name, branch), count in self._keys.items() if name == info.name}
         differ = len(set(keys.values())) > 1
+        words = tuple((b, count) for b, count in info.words if b in branches and (info.name, b) not in self._unasked)
+        info = replace(info, words=words, texts=info.texts if words else ())
         return replace(info, keys=max(keys.values()), branch_keys=tuple(keys.items()) if differ else ())
+
+    @property
+    def _unasked(self) -> set[tuple[str, str]]:
+        """The (layer, branch) in which some call had no queries of a text: maps of some steps alone do not mix with others."""
+        return {where for where, asked in self._asked.items() if False in asked}
 
     def _cut_notes(self, layers: Mapping[str, LayerInfo]) -> Iterator[str]:
         """What was left to chance, or is not of every layer that it says."""
@@ -384,29 +410,3 @@ class Recorder:
             )
         if self._planning.plan.together and len(layers) < len(self._layers):
             yield "pairwise maps are the mean over all layers of each step, also over those that were left out elsewhere"
-
-
-def _grids(layer: LayerInfo) -> str:
-    return ", ".join(f"{r.name}: {r.grid.rows} x {r.grid.columns} + {r.grid.leading}" for r in layer.references)
-
-
-def _tokens(layer: LayerInfo) -> str:
-    return f"{layer.queries} tokens" if layer.queries else f"{layer.grid.rows} x {layer.grid.columns} tokens"
-
-
-def _checked_mask(mask: MaskLike | None, images: int, size: Size) -> Tensor | None:
-    if mask is None:
-        return None
-    name = "inpainting mask given to the recording"
-    mask = as_mask(mask, name)
-    mask = mask[None] if mask.ndim == 2 else mask[:, 0] if mask.ndim == 4 else mask
-    if mask.ndim != 3 or len(mask) not in (1, images):
-        raise RecordingError(
-            f"the {name} has the shape {tuple(mask.shape)}, but the run makes {images} "
-            f"image(s); give one mask, (h, w), or one per image, ({images}, h, w)"
-        )
-    check_range(mask, name)
-    if not bool((mask > 0).flatten(1).any(1).all()):
-        raise RecordingError(f"the {name} is empty: no pixel is 1 (1 = repainted); give another mask, or none")
-    check_shape("inpainting mask", (mask.shape[1], mask.shape[2]), size, "generated image")
-    return mask

@@ -14,12 +14,14 @@ from torch import Tensor
 from ..errors import LayoutError
 from ..geometry.layout import Layout, Reference, TokenGrid
 from ..geometry.pooling import cell_of_each, pooled
+from ..geometry.sequence import TextRows
 from ..geometry.thinning import Kept, standard_error, weights_of
 from .call_maps import CallMaps, windows_of
 from .joint_head import HeadMaps, Parts, Work, by_tiles, in_logs
 from .reduce import CACHE_BYTES, CHUNK_BYTES, additive, largest_logit
 from .reduce_products import ROOM_ABOVE, SAFE_LOGIT
 from .scratch import Scratch
+from .text_route import TextRoute, check_text
 
 TILE_BYTES = 2 * CACHE_BYTES
 ROOM = 5
@@ -38,6 +40,7 @@ def reduce_joint(
     pairwise: str | None = None,
     mask: Tensor | None = None,
     query_weights: Tensor | None = None,
+    text: TextRows | None = None,
     scratch: Scratch | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> list[CallMaps]:
@@ -53,11 +56,12 @@ def reduce_joint(
         pairwise: None, "mean" (over heads) or "heads".
         mask: the call's own mask, additive or boolean (True = may look), broadcastable to (B, H, N', S').
         query_weights: (n,) or (B, n) weight of each kept query for `CallMaps.g2r_masked`.
+        text: the queries of the text, for the route via text; None: it is not taken.
         scratch: room to work in, for callers that reduce many calls one after the other.
         chunk_bytes: a tile of logits takes at most this on a GPU; see `ROOM` for the references' part.
 
     Raises:
-        LayoutError: keys or queries do not match the layout.
+        LayoutError: keys or queries do not match the layout, or those of the text do not match these.
         RecordingError: q or k holds NaN or infinity.
     """
     layout.check("call", k.shape[2])
@@ -69,14 +73,18 @@ def reduce_joint(
             f"the layout puts {round(len(kept.tokens) / kept.share)} generated tokens after query {layout.query_start}, the "
             f"call has {total}"
         )
+    if text is not None:
+        check_text(text, q, k)
     with torch.autocast(q.device.type, enabled=False):
         rows = (kept.tokens + layout.query_start).to(q.device)
         parts, scratch = Parts.of(layout), scratch or Scratch()
         bound = _bound(q, k, mask) * scale
         weights = None if query_weights is None else _shares(query_weights, b, kept, q.device)
         tile = TILE_BYTES if q.device.type == "cpu" else chunk_bytes
-        out = _Out.empty(parts.references, len(parts.names), kept, pairwise, cells, (b, h), q.device)
+        words = 0 if text is None else text.q.shape[2]
+        out = _Out.empty(parts.references, len(parts.names), kept, pairwise, cells, (b, h), q.device, words)
         for i in range(b):
+            route = None if text is None else TextRoute.of(text, k, i, layout, scale, len(kept.tokens), tile, scratch)
             for head in range(h):
                 own = _rows_of(mask, i, head, rows)
                 queries, keys = q[i, head][rows].float() * scale, k[i, head * k.shape[1] // h].float().contiguous()
@@ -90,9 +98,13 @@ def reduce_joint(
                     None if kept.stands is None else kept.stands.to(q.device),
                     max(1, tile // (4 * layout.key_count)),
                     cells if pairwise else None,
+                    {} if route is None else route.columns,
+                    words,
                 )
                 maps = by_tiles(work, parts, scratch, ROOM * chunk_bytes)
-                out.take(i, head, in_logs(work, parts, scratch) if maps is None else maps)
+                out.take(i, head, in_logs(work, parts, scratch) if maps is None else maps, route)
+            if route is not None:
+                route.finish(out.calls, i, work.stands)
         return out.finished()
 
 
@@ -129,8 +141,9 @@ class _Out:
         cells: int,
         size: tuple[int, int],
         device: torch.device,
+        words: int,
     ) -> _Out:
-        """Room for them."""
+        """Room for them; ``words``: text tokens."""
         (b, h), n = size, len(kept.tokens)
 
         def zeros(*shape: int) -> Tensor:
@@ -157,6 +170,11 @@ class _Out:
                 g2r_masked=None,
                 pairwise=None,
                 rest=zeros(b, h, names, n) if i == 0 else None,
+                via_text=zeros(b, h, n) if words else None,
+                g2r_via_text=zeros(b, 1, reference.grid.tokens) if words else None,
+                words_via_text=zeros(b, 1, words) if words else None,
+                words=zeros(b, 1, words) if words and i == 0 else None,
+                words_spread=zeros(b, 1, words) if words and i == 0 else None,
             )
 
         return cls(
@@ -169,12 +187,15 @@ class _Out:
             pairs=[pairs(r.grid) for r in references],
         )
 
-    def take(self, image: int, head: int, maps: HeadMaps) -> None:
+    def take(self, image: int, head: int, maps: HeadMaps, route: TextRoute | None) -> None:
         """Put one head's maps in their places."""
         heads, at = self.calls[0].r2g.shape[1], (image, head)
         rest = self.calls[0].rest
         assert rest is not None
         rest[at] = maps.rest[:, self.back]
+        if route is not None and maps.text is not None:
+            for call, through in zip(self.calls, route.take(maps.text, heads).t(), strict=True):
+                call.via_text[at] = through[self.back]  # type: ignore[index]
         for i, call in enumerate(self.calls):
             for name in ("r2g", "balanced", "mass"):
                 values = getattr(maps, name)[i][self.back]

@@ -13,6 +13,8 @@ from .arithmetic import of_call
 from .budget import Plan
 from .call_maps import CallMaps
 
+PADDED = {"rest": -2, "words": -1}
+"""Axes that may be longer in one call than in another, by what kinds are along."""
 Where = tuple[str, str, int]
 """(layer name, branch, reference index)"""
 
@@ -34,8 +36,8 @@ class Sums:
             if value is None:
                 continue
             value = value.cpu()
-            if kind.along == "rest":
-                value = self._padded((name, *where), value)
+            if kind.along in PADDED:
+                value = self._padded((name, *where), value, PADDED[kind.along])
             by_head = plan.pairwise == "heads" if kind.paired else plan.marginal_heads
             if not (by_head and kind.by_head) and value.shape[1] > 1:
                 value = value.mean(1, keepdim=True)
@@ -68,13 +70,13 @@ class Sums:
             self._sums[key] = torch.zeros((like.shape[0], ranges, *like.shape[1:]), dtype=like.dtype)
         return self._sums[key]
 
-    def _padded(self, key: Key, value: Tensor) -> Tensor:
-        """(B, H, P, N) and the sum under ``key`` with as many parts as either has: later ones are added at the end."""
+    def _padded(self, key: Key, value: Tensor, axis: int) -> Tensor:
+        """A value and the sum under ``key`` with as many parts as either has along an axis: later ones are added at the end."""
         known = self._sums.get(key)
-        most = max(value.shape[-2], 0 if known is None else known.shape[-2])
+        most = max(value.shape[axis], 0 if known is None else known.shape[axis])
         if known is not None:
-            self._sums[key] = with_parts(known, most)
-        return with_parts(value, most)
+            self._sums[key] = with_parts(known, most, axis)
+        return with_parts(value, most, axis)
 
     def means(self, plan: Plan, layers: Mapping[str, LayerInfo], steps: Mapping[int, set[int]]) -> dict[Key, Tensor]:
         """The sums, divided in place by the number of steps seen in each range.
@@ -86,8 +88,8 @@ class Sums:
         """
         kinds = tensor_kinds()
         for (name, layer, branch, reference), total in list(self._sums.items()):
-            if name == "rest":
-                total = self._sums[name, layer, branch, reference] = with_parts(total, len(layers[layer].rest))
+            if kinds[name].along == "rest":
+                total = self._sums[name, layer, branch, reference] = with_parts(total, len(layers[layer].rest), -2)
             if kinds[name].merge != "mean":
                 continue
             seen = steps[0 if layer == TOGETHER else layers[layer].references[reference].softmax]
@@ -96,21 +98,28 @@ class Sums:
             total /= counts.clamp_min(1).view(1, -1, *([1] * (total.ndim - 2)))
         return self._sums
 
-    def keep(self, places: set[Where]) -> None:
-        """Drop the sums of all other places."""
-        self._sums = {key: total for key, total in self._sums.items() if key[1:] in places}
+    def keep(self, places: set[Where], without_text: set[tuple[str, str]]) -> None:
+        """Drop the sums of all other places, and the text's own in these (layer, branch)."""
+        texts = {name for name, kind in tensor_kinds().items() if kind.by_text}
+        self._sums = {
+            key: total
+            for key, total in self._sums.items()
+            if key[1:] in places and not (key[0] in texts and key[1:3] in without_text)
+        }
 
     def clear(self) -> None:
         """Drop everything."""
         self._sums.clear()
 
 
-def with_parts(values: Tensor, count: int) -> Tensor:
-    """(..., P, N) with ``count`` parts: further ones are 0."""
-    missing = count - values.shape[-2]
+def with_parts(values: Tensor, count: int, axis: int) -> Tensor:
+    """A tensor with ``count`` parts along an axis, counted from the end: further ones are 0."""
+    missing = count - values.shape[axis]
     if not missing:
         return values
-    return torch.cat([values, values.new_zeros(*values.shape[:-2], missing, values.shape[-1])], -2)
+    size = list(values.shape)
+    size[axis] = missing
+    return torch.cat([values, values.new_zeros(size)], axis)
 
 
 def _ranges_of(kind: Kind, plan: Plan) -> tuple[tuple[int, int], ...]:

@@ -24,7 +24,7 @@ from ..levels.selection import select
 from ..maps.kinds import level_sides
 from ..maps.value import AttributionMaps
 
-SCORED = (*level_sides("generated"), "mirror")
+SCORED = (*level_sides("generated", "any"), "mirror")
 """The maps on the generated image that IMACS_g can score; the mirror is that of the reference mask."""
 LAMBDA = 3.0
 SAME = 0.01

@@ -30,7 +30,7 @@ def test_it_cuts_each_reference_of_the_edit_model(tmp_path: Path, capsys: pytest
     for one in found["effects"].values():
         picture = np.asarray(Image.open(tmp_path / one["picture"])).astype(float) / 255
         assert one["mean"] == pytest.approx(float(np.abs(picture - uncut).mean()), abs=0.004)
-        assert set(one["told"]) == {"R2G", "R2G-balanced", "mass", "which reference"}
+        assert set(one["told"]) == {"R2G", "R2G-balanced", "mass", "via text", "which reference"}
     assert all(min(Image.open(tmp_path / name).size) > 300 for name in ("sheet.png", "chart.png"))
     said = capsys.readouterr().out
     assert "without person by" in said

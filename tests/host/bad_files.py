@@ -96,8 +96,8 @@ FILES: dict[str, Case] = {
     ),
     "newer file": Case(
         "loaded a maps file written by a newer version of this pack",
-        "I2AM_LoadMaps", r"has version 4 of the maps format, this I2AM reads versions 1 to 3; update I2AM",
-        lambda b: _saved(b, _described(lambda about: about.update(version=4))),
+        "I2AM_LoadMaps", r"has version 5 of the maps format, this I2AM reads versions 1 to 4; update I2AM",
+        lambda b: _saved(b, _described(lambda about: about.update(version=5))),
     ),
     "file that says too much": Case(
         "loaded a maps file from a stranger that says it has a thousand million heads",

@@ -70,6 +70,24 @@ class Run:
                 found[step, call.layer, branch] = weights[:, :, self.spans(branch)[0]]
         return found
 
+    @cached_property
+    def through(self) -> dict[tuple[int, str, str, int], Tensor]:
+        """What goes to each reference via text in float64, (images, heads, N), by step, layer, branch and reference."""
+        found: dict[tuple[int, str, str, int], Tensor] = {}
+        counts: dict[tuple[str, str], int] = {}
+        for call in self.calls:
+            names = ("uncond", "cond") if len(call.conditionings) == 2 else (self._branch_of(call),)
+            for branch, weights in zip(names, call.weights().chunk(len(names)), strict=True):
+                step = counts.setdefault((call.layer, branch), 0)
+                counts[call.layer, branch] += 1
+                generated, *references = self.spans(branch)
+                words = slice(0, generated.start)  # the text comes first in all of these models
+                reads, to_text = weights[:, :, words].mean(1), weights[:, :, generated, words]
+                for r, span in enumerate(references):
+                    mass = reads[..., span].sum(-1)
+                    found[step, call.layer, branch, r] = torch.einsum("bhnt,bt->bhn", to_text, mass)
+        return found
+
     def _branch_of(self, call: Seen) -> str:
         """The branch of a call of one conditioning: its number of keys tells."""
         return next(b for b in self.text if self.spans(b)[-1].stop == call.k.shape[2])
@@ -92,6 +110,11 @@ class Run:
                     for group, evaluation in zip(groups, seen.values(), strict=True):
                         want = self.truth[evaluation, layer.name, branch][..., span]
                         assert torch.allclose(got[:, group], want, atol=3e-6), (layer.name, branch, r, evaluation)
+                    if seen == {s: s for s in maps.recorded} and len(maps.bins) == maps.run.steps:
+                        via = maps.marginal("via_text", layer.name, branch, r).double()
+                        for step in seen:
+                            want = self.through[step, layer.name, branch, r]
+                            assert torch.allclose(via[:, step], want, atol=3e-6), (layer.name, branch, r, step)
 
 
 def run(

@@ -229,6 +229,28 @@ def test_the_recorded_maps_are_those_of_the_cut_run(lib: Any, case: str, first: 
     assert any(note.startswith("an intervention: Cut: ") for note in maps.notes)
 
 
+@pytest.mark.parametrize("first", ["record", "cut"])
+@pytest.mark.parametrize("route", ["text", "generated"])
+@pytest.mark.parametrize("name", ["kontext", "qwen"])
+def test_a_route_that_is_cut_is_0_and_the_others_are_not(lib: Any, name: str, route: str, first: str) -> None:
+    positive, base = tiny_joint.conditioning(name, *SIZES), tiny_joint.model(name)
+    options = lib.record.Options(**FULL)
+    if first == "record":
+        recorded, recording = lib.record.attach(base, options)
+        used = lib.cut(recorded, reference=1, route=route)
+    else:
+        used, recording = lib.record.attach(lib.cut(base, reference=1, route=route), options)
+    maps = recording.maps_of(tiny_joint.sample(name, used, positive))
+    for layer in maps.layers:
+        assert layer.words == (("cond", TEXT),)
+        for reference in (0, 1):
+            for way, kind in (("generated", "mass"), ("text", "via_text")):
+                values = maps.marginal(kind, layer.name, "cond", reference)
+                is_cut = reference == 1 and way == route
+                assert bool((values == 0).all()) == is_cut
+                assert bool((values > 0).all()) != is_cut
+
+
 @pytest.mark.parametrize("sampler", ["heun", "euler_ancestral"])
 def test_other_samplers(lib: Any, sampler: str) -> None:
     positive, base = tiny_joint.conditioning("kontext", *SIZES), tiny_joint.model("kontext")

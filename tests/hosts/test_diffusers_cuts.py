@@ -104,6 +104,24 @@ def test_a_cut_reference_might_be_any_other_and_its_maps_are_nothing() -> None:
         assert torch.equal(case.run(model, inputs), plain)
 
 
+@pytest.mark.parametrize("route", ["text", "generated"])
+def test_a_route_that_is_cut_is_0_and_the_others_are_not(route: str) -> None:
+    case = CASES["FLUX.1"]
+    model, inputs = case.model(), case.inputs()
+    recording = record(model, cuts=[Cut("reference", 1, route=route)], steps=2, stride=1, cells=0)
+    with recording:
+        case.run(model, inputs)
+    maps = recording.maps
+    for layer in maps.layers:
+        for reference in (0, 1):
+            for way, kinds in (("generated", ("mass",)), ("text", ("via_text", "g2r_via_text", "words_via_text"))):
+                for kind in kinds:
+                    read = maps.grouped if kind in ("g2r_via_text", "words_via_text") else maps.marginal
+                    values = read(kind, layer.name, reference=reference)
+                    assert bool((values == 0).all()) == (reference == 1 and way == route)
+                    assert bool((values > 0).all()) != (reference == 1 and way == route)
+
+
 def test_steps_layers_and_heads_of_a_joint_run() -> None:
     """Nothing before the step, outside the layer: the first step's end is that of the uncut run."""
     case = CASES["FLUX.1"]

@@ -89,6 +89,44 @@ def test_maps_are_those_of_a_float64_softmax_and_the_output_is_the_same_to_the_l
                     torch.testing.assert_close(pairs.double(), real[..., own], rtol=2e-4, atol=1e-8)
 
 
+def text_rows(places: Places) -> list[int] | None:
+    """Where the text tokens are among a call's queries; None: they ask elsewhere."""
+    if places.asked == places.keys:
+        return places.text
+    words = len(places.text)  # references that were kept have no queries; the text of Qwen-Image 2.1 neither
+    return list(range(words)) if places.asked == words + len(places.generated) else None
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("guided", [False, True], ids=["", "guided"])
+def test_the_route_via_text_is_that_of_both_hops(name: str, guided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64, branch by branch, whose texts have lengths of their own."""
+    case = CASES[name]
+    model, inputs = case.model(), case.inputs(cfg=guided)
+    asked = Asked(model, monkeypatch)
+    _, maps = recorded(case, model, inputs)
+    branches = BRANCHES[: 1 + guided]
+    for branch, kind in enumerate(branches):
+        places = places_of(case, inputs, branch)
+        for step in range(len(inputs.times)):
+            for layer, seen in zip(case.layers, asked.joint(places, step * len(branches) + branch), strict=True):
+                texts = text_rows(places)
+                if texts is None:
+                    assert maps.layer(layer).words == ()
+                    assert not maps.has("via_text", layer, kind)
+                    continue
+                assert dict(maps.layer(layer).words)[kind] == len(places.text)
+                whole = statement.real_attention(statement.logits(seen.q, seen.k, seen.q.shape[-1] ** -0.5, seen.mask))
+                reads, to_text = whole[:, :, texts].mean(1), whole[:, :, places.queries][..., places.text]
+                for i, own in enumerate(places.references):
+                    expected = torch.einsum("bhnt,bt->bhn", to_text, reads[..., own].sum(-1))
+                    found = maps.marginal("via_text", layer, kind, i)[:, step]
+                    torch.testing.assert_close(found.double(), expected, rtol=2e-4, atol=1e-8)
+                    column = torch.einsum("bt,bts->bs", to_text.mean((1, 2)), reads[..., own])
+                    found = maps.grouped("g2r_via_text", layer, kind, i)[:, step, 0]
+                    torch.testing.assert_close(found.double(), column, rtol=2e-4, atol=1e-8)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_shares_of_references_text_and_picture_add_up_to_1(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from filled_maps import FIELDS, LAYERS, assert_equal, example, recording
+from joint_run import JointRun, flux_like
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,6 +20,7 @@ from i2am.geometry.layout import Layout, TokenGrid
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam, ulam
 from i2am.levels.patch import sram
+from i2am.levels.share import has_routes
 from i2am.maps import file as files
 from i2am.maps.facts import LayerInfo, RunInfo
 from i2am.maps.kinds import tensor_kinds
@@ -84,7 +86,7 @@ def test_the_file_is_one_safetensors_file_with_versioned_json(tmp_path: Path) ->
         about = json.loads(file.metadata()["i2am"])
         size = sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118 (not a dict)
     assert about["format"] == files.FORMAT
-    assert about["version"] == files.VERSION == 3
+    assert about["version"] == files.VERSION == 4
     assert size >= example().nbytes
 
 
@@ -147,10 +149,10 @@ def test_rewriting_alone_changes_nothing(good: Path) -> None:
     assert_equal(AttributionMaps.load(rewritten(good, lambda _about, _tensors: None)), example())
 
 
-@pytest.mark.parametrize("version", [4, 99])
+@pytest.mark.parametrize("version", [5, 99])
 def test_a_newer_file(good: Path, version: int) -> None:
     refused(
-        rewritten(good, lambda about, _: about.update(version=version)), f"version {version}", "reads versions 1 to 3", "update"
+        rewritten(good, lambda about, _: about.update(version=version)), f"version {version}", "reads versions 1 to 4", "update"
     )
 
 
@@ -175,6 +177,21 @@ def test_a_file_of_version_2_is_read_as_it_was(good: Path) -> None:
             del layer["branch_keys"]
 
     assert_equal(AttributionMaps.load(rewritten(good, as_version_2)), example())
+
+
+def test_a_file_of_version_3_is_read_without_the_route_via_text(tmp_path: Path) -> None:
+    def as_version_3(about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        about["version"] = 3
+        for layer in about["layers"]:
+            del layer["words"], layer["texts"]
+        for name in [name for name in tensors if "via_text" in name or name.startswith("words")]:
+            del tensors[name]
+
+    maps = JointRun({"cond": flux_like(7), "uncond": flux_like(3)}).record()
+    old = AttributionMaps.load(rewritten(maps.save(tmp_path / "old.safetensors"), as_version_3))
+    assert not has_routes(old)
+    for side in ("mass", "G2R"):
+        assert torch.equal(ulam(old, side).values, ulam(maps, side).values)
 
 
 @pytest.mark.parametrize("version", [0, None, "1", True])

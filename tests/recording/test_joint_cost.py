@@ -147,7 +147,8 @@ def test_the_mean_over_layers_is_of_a_steps_last_evaluation() -> None:
         recorder.end_step(0)
         return recorder.finish()
 
-    room = sum(t.nbytes for key, t in maps([[0, 1]], PLENTY)._tensors.items() if key[0] == "pairwise")
+    kinds = ("pairwise", "via_text", "g2r_via_text", "words", "words_spread", "words_via_text")
+    room = sum(t.nbytes for key, t in maps([[0, 1]], PLENTY)._tensors.items() if key[0] in kinds)
     alone, twice, thrice = maps([[0, 1]], room), maps([[2, 3], [], [0, 1]], room), maps([[2, 3], [3, 2], [0, 1]], room)
     assert [x.name for x in alone.pair_layers()] == [TOGETHER]
     for other in (twice, thrice):

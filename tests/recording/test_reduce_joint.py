@@ -9,6 +9,7 @@ import pytest
 import statement
 import torch
 from attention_call import few
+from blocks import kept_tokens, tokens_per_block
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -47,24 +48,6 @@ class Joint:
         if mask is not None:
             mask = mask.expand(*self.q.shape[:3], self.k.shape[2])[:, :, rows]
         return statement.logits(self.q[:, :, rows], self.k, self.scale, mask)
-
-
-def kept_tokens(grid: TokenGrid, stride: int) -> list[int]:
-    """The token of each block: across a row of blocks it moves down, down a column it moves right."""
-    return [
-        min(i * stride + j % stride, grid.rows - 1) * grid.columns + min(j * stride + i % stride, grid.columns - 1)
-        for i in range(-(-grid.rows // stride))
-        for j in range(-(-grid.columns // stride))
-    ]
-
-
-def tokens_per_block(grid: TokenGrid, stride: int) -> Tensor:
-    """How many tokens are in each block, float64: fewer where it reaches beyond the grid."""
-    counts = torch.zeros(-(-grid.rows // stride), -(-grid.columns // stride), dtype=torch.float64)
-    for r in range(grid.rows):
-        for c in range(grid.columns):
-            counts[r // stride, c // stride] += 1
-    return counts.flatten()
 
 
 @st.composite

@@ -122,7 +122,7 @@ def test_cells_beyond_the_picture_do_not_count() -> None:
 
 def test_every_map_on_the_generated_picture_is_compared(maps: AttributionMaps) -> None:
     told = maps_to_tell(maps, Choice(reference=1))
-    assert list(told) == ["R2G", "R2G-balanced", "mass", "which reference"]
+    assert list(told) == ["R2G", "R2G-balanced", "mass", "via text", "which reference"]
     found = effect(changed(told["mass"].values[0]), told=told)
     assert found.told is not None
     assert found.told["mass"] == pytest.approx(1.0)

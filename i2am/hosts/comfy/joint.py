@@ -164,8 +164,8 @@ class _Observers(Proof):
 
 
 def _seen(options: dict[str, Any], row: int, q: Tensor, sequence: Tokens) -> Tensor | None:
-    """What a cut leaves for a conditioning's generated queries to see, (1, H or 1, queries or 1, S); None: all."""
-    rows = sequence.generated_queries
+    """What a cut leaves for a conditioning's recorded queries to see, (1, H or 1, queries or 1, S); None: all."""
+    rows = sequence.recorded_queries
     left = seen_in(options, 0, row, q, sequence.keys, lambda every: every[rows])
     if left is None or left.shape[2] == 1:
         return left

@@ -80,7 +80,7 @@ class Cutting:
         found = self.groups(layer, softmax, branch, q, keys, grid)
         if found is None:
             return None
-        rows = slice(None) if self.sequence is None else self.sequence.generated_queries
+        rows = slice(None) if self.sequence is None else self.sequence.recorded_queries
         left = seen_by(found, q.shape[2], q.shape[1], keys, lambda every: every[rows])
         if left.shape[2] > 1 and self.sequence is not None:
             whole = left.new_ones(1, left.shape[1], q.shape[2], keys)

@@ -1,0 +1,232 @@
+"""Sinks: tokens that take much attention whatever a patch shows. They are found, and told with their shares.
+
+A softmax has to put its weight somewhere. Where a patch has nothing to look for, models learn to put it on some token that
+brings little. Such tokens stand out among all others, and take about the same from every patch, other than a part of a
+reference that some patches show. Attention to them is real, but it says little of where the picture was taken from. They can be
+left out, and then a note says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import UnavailableError
+from ..geometry.layout import TokenGrid
+from ..geometry.pooling import cell_of_each
+from ..geometry.thinning import weights_of
+from ..maps.facts import LayerInfo
+from ..maps.value import AttributionMaps
+from .choice import EVERYTHING, Choice
+from .heat import Heat
+from .presets import preset_of
+from .selection import Selection, select
+from .share import DIRECTLY, ITSELF, THROUGH, mean_shares, part_names, routes
+from .steps import time_mean
+from .words import words
+
+LEAST = 0.01
+"""A sink takes at least this share of all attention,"""
+FAR = 20.0
+"""and at least this multiple of what each token would get if all got the same,"""
+STEADY = 0.5
+"""and the standard deviation of its share over the generated patches is at most this part of its mean."""
+MOST_TOLD = 6
+"""Tokens that are named one by one."""
+RULE = (
+    f"a sink is a token that takes at least {LEAST:.0%} of all attention and {FAR:g} times an even share, and about the same "
+    f"from every patch: the standard deviation is at most {STEADY:g} of the mean"
+)
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A token that takes much attention whatever a patch shows.
+
+    Attributes:
+        of: "text", or the reference's name.
+        reference: which one, counted from 0; None: it is of the text.
+        token: which of the text's or the reference's tokens, counted from 0, the reference's leading ones first.
+        share: of all attention, the mean over the patches.
+        variation: its standard deviation over them, as a part of the share.
+        handed_on: of a token of the text, what goes on through it to each reference, in order.
+    """
+
+    of: str
+    reference: int | None
+    token: int
+    share: float
+    variation: float
+    handed_on: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """The sinks of a run, the largest first, and what could not be looked at."""
+
+    found: tuple[Sink, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """What they take together."""
+        return sum(sink.share for sink in self.found)
+
+
+def sinks(maps: AttributionMaps, choice: Choice = EVERYTHING, *, preset: str = "default") -> Sinks:
+    """The tokens of the text and of references that are sinks by `RULE`.
+
+    Of the text's tokens the variation is over the recorded patches; of a reference's it is that of the cell that the token lies
+    in, over the cells of the generated picture (see `Recorder`: cells), so it is known where pairwise maps were kept.
+
+    Args:
+        maps: a recording of joint attention.
+        choice: what to take of the recording; which reference it names does not matter.
+        preset: decides which layers to take if the choice leaves them open.
+
+    Raises:
+        UnavailableError: the choice does not exist.
+    """
+    found, notes = [], []
+    try:
+        text = words(maps, replace(choice, reference=0), preset=preset)
+        of_text = [(i, float(text.share[i]), float(text.spread[i]), text.handed_on[:, i]) for i in _far(text.share, text.keys)]
+        found += [
+            Sink("text", None, i, share, spread / share, tuple(on.tolist()))
+            for i, share, spread, on in of_text
+            if spread <= STEADY * share
+        ]
+    except UnavailableError as error:
+        notes.append(f"sinks of the text were not looked for: {error}")
+    for index, reference in enumerate(maps.references):
+        try:
+            found += list(_of_reference(maps, replace(choice, reference=index), preset, reference.name))
+        except UnavailableError as error:
+            notes.append(f"sinks of {reference.name} were not looked for: {error}")
+    return Sinks(tuple(sorted(found, key=lambda sink: -sink.share)), tuple(notes))
+
+
+def _far(share: Tensor, keys: int) -> list[int]:
+    """The tokens that take enough."""
+    return [int(i) for i in (share >= max(LEAST, FAR / keys)).nonzero()[:, 0]]
+
+
+def _of_reference(maps: AttributionMaps, choice: Choice, preset: str, name: str) -> Iterator[Sink]:
+    selection = select(maps, preset_of(preset), choice, side="G2R")
+    layers = selection.layers
+    grid = layers[0].references[choice.reference].grid
+    if any(x.references[choice.reference].grid != grid for x in layers):
+        raise UnavailableError("the chosen layers see it on different grids; choose layers with the same")
+    weights = torch.tensor([float(len(selection.heads_of(x))) for x in layers])
+    values = torch.stack([time_mean(maps, "g2r", x, selection, selection.steps).mean(0) for x in layers])
+    share = (values * (weights / weights.sum())[:, None]).sum(0)
+    far = _far(share, max(x.keys_of(choice.reference, choice.branch) for x in layers))
+    if not far:
+        return
+    variation = _variation(maps, selection, grid)
+    for token in far:
+        if float(variation[token]) <= STEADY:
+            yield Sink(name, choice.reference, token, float(share[token]), float(variation[token]))
+
+
+def _variation(maps: AttributionMaps, selection: Selection, grid: TokenGrid) -> Tensor:
+    """(S,): of each token's cell, the standard deviation of its share over the generated cells as a part of its mean."""
+    names = {x.name for x in selection.layers}
+    pairs = maps.pair_layers(selection.branch, selection.reference)
+    layers = [x for x in pairs if x.name in names or len(pairs) == 1]
+    if not layers:
+        raise UnavailableError("no pairwise maps were kept of the chosen layers, which tell how even it is")
+    spreads, means = zip(*(_spread(maps, x, selection) for x in layers), strict=True)
+    mean = torch.stack(means).sum(0)
+    of_cell = torch.stack(spreads).sum(0) / mean.clamp_min(torch.finfo(torch.float32).tiny)
+    cell = cell_of_each(grid, max(x.cells for x in layers))
+    return torch.cat([of_cell[: grid.leading], of_cell[grid.leading :][cell]])
+
+
+def _spread(maps: AttributionMaps, layer: LayerInfo, selection: Selection) -> tuple[Tensor, Tensor]:
+    """(cells,) each: standard deviation and mean over the generated cells of the mean over time groups and heads."""
+    start, stop = selection.steps
+    inside = [i for i, (a, b) in enumerate(maps.groups) if a < stop and b > start]
+    count = torch.tensor([maps.steps_seen(maps.groups[i], selection.reference) for i in inside], dtype=torch.float32)
+    rows = maps.pairwise(layer.name, selection.branch, selection.reference)[selection.image, inside].mean(1)  # (groups, N, S)
+    whole = (rows * (count / count.sum().clamp_min(1))[:, None, None]).sum(0)
+    weights = weights_of(layer.grid)
+    weights = weights / weights.sum()
+    mean = weights @ whole
+    return (weights @ (whole - mean).square()).sqrt(), mean
+
+
+def shares_without(maps: AttributionMaps, found: Sinks, choice: Choice = EVERYTHING) -> tuple[dict[str, float], str]:
+    """The mean shares by route with the sinks left out, which add up to 1 again, and the note that says so.
+
+    Args:
+        maps: a recording with routes.
+        found: of the same choice.
+        choice: what to take of the recording.
+
+    Raises:
+        UnavailableError: see `share.routes`.
+    """
+    shares = mean_shares(routes(maps, choice))
+    names = part_names(maps, choice)
+    for sink in found.found:
+        if sink.reference is not None:
+            shares[f"{names[sink.reference]} {DIRECTLY}"] -= sink.share
+            continue
+        for name, through in zip(names, sink.handed_on, strict=True):
+            shares[f"{name} {THROUGH}"] -= through
+        shares[ITSELF] -= sink.share - sum(sink.handed_on)
+    left = {name: max(0.0, share) for name, share in shares.items()}
+    total = sum(left.values())
+    return {name: share / total for name, share in left.items()} if total > 0 else left, left_out(found)
+
+
+def without_sinks(heat: Heat, found: Sinks, reference: int, grid: TokenGrid) -> Heat:
+    """A G2R map with a reference's sinks set to 0 and a note that says so; unchanged where there are none.
+
+    Args:
+        heat: on the grid of the reference.
+        found: of the same choice.
+        reference: which one, counted from 0.
+        grid: its tokens.
+
+    Raises:
+        UnavailableError: the map lies on another grid.
+    """
+    own = [sink for sink in found.found if sink.reference == reference]
+    if not own:
+        return heat
+    if tuple(heat.values.shape[1:]) != (grid.rows, grid.columns):
+        raise UnavailableError("sinks can be left out of a map on the reference's own tokens; choose layers of one grid")
+    values = heat.values.clone()
+    for sink in own:
+        if sink.token >= grid.leading:
+            values.flatten(1)[:, sink.token - grid.leading] = 0
+    return replace(heat, values=values, notes=(left_out(Sinks(tuple(own))), *heat.notes))
+
+
+def told(found: Sinks) -> str:
+    """What is said of a run's sinks, in a sentence.
+
+    >>> told(Sinks((Sink("text", None, 3, 0.21, 0.1), Sink("text", None, 0, 0.2, 0.1))))
+    'sinks take 41 % of the attention: tokens 0 and 3 of the text'
+    """
+    if not found.found:
+        return ""
+    places = []
+    for name, index in dict.fromkeys((sink.of, sink.reference) for sink in found.found):
+        own = sorted(sink.token for sink in found.found if (sink.of, sink.reference) == (name, index))
+        few = [str(token) for token in own[:MOST_TOLD]]
+        listed = few[0] if len(few) == 1 else f"{', '.join(few[:-1])} and {few[-1]}"
+        more = f" and {len(own) - MOST_TOLD} more" if len(own) > MOST_TOLD else ""
+        of = "the text" if index is None else name
+        places.append(f"token{'s' if len(own) > 1 else ''} {listed}{more} of {of}")
+    return f"sinks take {100 * found.share:.2g} % of the attention: {', '.join(places)}"
+
+
+def left_out(found: Sinks) -> str:
+    """The note of what shows no sinks."""
+    return f"left out: {told(found)}" if found.found else "no sinks were found, so none is left out"

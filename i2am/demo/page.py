@@ -27,6 +27,10 @@ TRY_ON = (
     "The paper's kind of model: what the new garment may cover is masked out of the person, and the garment is its one "
     "reference."
 )
+LETTERS = (
+    "What I²AM Look says in a graph. Each letter was named as a region of the garment, as you would name a logo. The model "
+    "card says how often such a verdict is right."
+)
 CUT = (
     "The same noise again, with one reference cut out of the model's attention. What changes now was caused by the cut. "
     "The command i2am cause and the node I²AM Proof ask this of other models."
@@ -95,6 +99,9 @@ def _tryon(out: Path, scores: Mapping[str, Any]) -> list[Html]:
         _shown(out / "overview.png", "Inputs, result, and the maps on both pictures"),
         tag("p", told.format(*(number(share, ".1%") for share in near))),
         _go("tryon.html", "Explore this try-on: point at a patch of one picture for its map on the other"),
+        tag("h3", "Did its letters arrive?"),
+        tag("p", LETTERS),
+        _shown(out / "look.png", "The answer in words, with a sentence for each letter, and the maps that it was made from"),
         _shown(out / "sram.png", "Which part of the garment some patches looked at"),
     ]
     if "causal" in scores:

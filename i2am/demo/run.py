@@ -41,6 +41,7 @@ from .edit_model import EditTryOn
 from .edit_run import run_edit
 from .evaluate.causal import CausalResult, causal_check, summary, usable_blocks
 from .evaluate.correspondence import correspondence_of
+from .letters import draw_look
 from .page import write_page
 from .pictures import picture_of
 from .recording import recording_of
@@ -115,6 +116,7 @@ def run_demo(
     patches = telling_patches(case, common_grid(maps, "generated"))
     _draw_patches(out, maps, pictures["generated"], pictures["reference"], patches)
     _draw_panels(out, maps, pictures, case.worn.reference_mask[0])
+    scores["letters"] = draw_look(out, maps, case, pictures["generated"], pictures["reference"])
     blocks = min(blocks, len(usable_blocks(case.worn)))
     if blocks:
         result = _causal(model, case, maps, generated, steps, cfg, blocks, progress)
@@ -339,6 +341,8 @@ def _tell(out: Path, maps: AttributionMaps, case: DemoCase, scores: dict[str, An
         "SRAM points home within 1 reference patch: %.0f %% (chance %.0f %%, same place %.0f %%)",
         *(100 * points[k] for k in ("within_1", "chance", "same_place")),
     )
+    for letter, verdict in scores["letters"].items():
+        log.info("%s: %s", letter, verdict)
     if "causal" in scores:
         causal = scores["causal"]
         log.info(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from i2am import AttributionMaps, sram
 from i2am.commands.cli import main
+from i2am.demo.letters import named_letters
 from i2am.drawn.scene import DemoCase, telling_patches
 from i2am.drawn.seeds import is_held_out
 from i2am.geometry.layout import TokenGrid
@@ -69,7 +70,7 @@ def test_every_promised_file_is_there_and_opens(demo: Path) -> None:
         "paired_reference",
     ]
     pictures += [f"{level}_{side}" for level in ("ulam", "tlam", "hlam", "llam") for side in SIDES]
-    pictures += ["overview", "sram", "sram_glyph", "sram_print_edge", "sram_background", "causal", "generated_pasted"]
+    pictures += ["overview", "look", "sram", "sram_glyph", "sram_print_edge", "sram_background", "causal", "generated_pasted"]
     pictures += ["sram_sleeve"] * any(p.name == "sleeve" for p in telling_patches(DemoCase.draw(_commit_seed()), GRID))
     for name in pictures:
         picture = Image.open(demo / f"{name}.png").convert("RGB")
@@ -90,6 +91,9 @@ def test_the_scores_have_every_promised_part(demo: Path) -> None:
     assert set(scores["imacs"]["mirror"]) == set(scores["imacs"]["balanced"]) == {"g"}
     assert {"within_1", "within_2", "chance", "same_place"} <= scores["correspondence"].keys()
     assert {"retrieval", "correlation"} <= scores["causal"].keys()
+    letters = named_letters(DemoCase.draw(_commit_seed()))
+    assert [*scores["letters"]] == [one.name for one in letters]
+    assert all(scores["letters"].values())
     assert scores["recording_bytes"] == AttributionMaps.load(demo / "maps.safetensors").nbytes
     assert scores["seconds"]["all"] >= scores["seconds"]["generate"] > 0
     assert ("edit" in scores) == HAS_EDIT

@@ -33,6 +33,7 @@ _ROOMS = {
     "maps.value": ("AttributionMaps",),
     "recording.recorder": ("Recorder",),
     "levels.choice": ("Choice",),
+    "levels.difference": ("Difference", "difference", "patch_difference"),
     "levels.grids": ("common_grid",),
     "levels.heat": ("Heat", "fit", "keep_above", "normalise"),
     "levels.marginal": ("hlam", "llam", "tlam", "ulam"),
@@ -46,6 +47,7 @@ _ROOMS = {
     "pictures.overlay": ("overlay",),
     "outputs.first_look": ("first_look",),
     "outputs.report": ("write_report",),
+    "outputs.second": ("SecondRun",),
     "hosts.diffusers.record": ("record",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from .geometry.sequence import Sequence
     from .hosts.diffusers.record import record
     from .levels.choice import Choice
+    from .levels.difference import Difference, difference, patch_difference
     from .levels.grids import common_grid
     from .levels.heat import Heat, fit, keep_above, normalise
     from .levels.marginal import hlam, llam, tlam, ulam
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from .maps.value import AttributionMaps
     from .outputs.first_look import first_look
     from .outputs.report import write_report
+    from .outputs.second import SecondRun
     from .pictures.look import Look
     from .pictures.overlay import overlay
     from .recording.recorder import Recorder
@@ -91,6 +95,7 @@ __all__ = [
     "Choice",
     "DataSet",
     "DatasetError",
+    "Difference",
     "Heat",
     "I2AMError",
     "LayerInfo",
@@ -105,12 +110,14 @@ __all__ = [
     "Reference",
     "RunInfo",
     "Score",
+    "SecondRun",
     "Sequence",
     "TokenGrid",
     "UnavailableError",
     "UnsafePickleError",
     "WeightsFileError",
     "common_grid",
+    "difference",
     "first_look",
     "fit",
     "hlam",
@@ -123,6 +130,7 @@ __all__ = [
     "normalise",
     "open_data_set",
     "overlay",
+    "patch_difference",
     "record",
     "share",
     "sram",

@@ -12,6 +12,10 @@ from torch import Tensor
 from ..errors import I2AMError
 
 COLOURS = ("inferno", "viridis", "magma", "plasma", "cividis", "turbo", "jet")
+DIVERGING = "blue to orange"
+"""The colours of differences: blue below, orange above, pale in the middle, which is 0. No menu offers it."""
+BLUE_TO_ORANGE = ("08306b", "0060a8", "3d94d1", "a6cfe8", "f7f7f7", "f6cf95", "e8962f", "b85f0a", "6b3000")
+"""Evenly spaced samples of it; between them the colour is mixed linearly. Darker on either side, and of hues that all see."""
 
 
 Floats = NDArray[np.float32]
@@ -45,18 +49,27 @@ def check_colours(name: str) -> None:
         raise I2AMError(f"no colour map is called {name!r}; choose one of {', '.join(COLOURS)}")
 
 
-@lru_cache(maxsize=len(COLOURS))
+@lru_cache(maxsize=len(COLOURS) + 1)
 def table_of(colours: str) -> Bytes:
     """The 256 colours of a colour map, (256, 3), from the lowest value to the highest.
 
     Raises:
         I2AMError: an unknown colour map.
     """
+    if colours == DIVERGING:
+        return _mixed(BLUE_TO_ORANGE)
     check_colours(colours)
     cv2 = opencv()
     steps = np.arange(256, dtype=np.uint8)[:, None]
     table: Bytes = cv2.applyColorMap(steps, getattr(cv2, f"COLORMAP_{colours.upper()}"))[:, 0, ::-1]
     return table
+
+
+def _mixed(samples: tuple[str, ...]) -> Bytes:
+    """256 colours, (256, 3), through evenly spaced ones as "rrggbb"."""
+    rgb = np.array([[int(one[i : i + 2], 16) for i in (0, 2, 4)] for one in samples], np.float64)
+    at = np.linspace(0, len(samples) - 1, 256)
+    return np.stack([np.interp(at, np.arange(len(samples)), channel) for channel in rgb.T], -1).round().astype(np.uint8)
 
 
 def colourise(values: Tensor | NDArray[Any], colours: str = "inferno") -> Bytes:

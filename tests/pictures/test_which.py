@@ -9,6 +9,7 @@ import pytest
 import torch
 from edit_run import SHAPES, edit_run
 from PIL import Image
+from sight import SIGHT, places_of
 
 from i2am.errors import UnavailableError
 from i2am.levels.batch import join
@@ -83,25 +84,10 @@ def test_colours_are_told_apart() -> None:
     assert colour_of_reference(len(PALETTE)) == PALETTE[0]
 
 
-SIGHT = {
-    "all": torch.eye(3),
-    "no red": torch.tensor([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]),
-    "no green": torch.tensor([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]),
-    "no blue": torch.tensor([[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]]),
-}
-"""Linear RGB as seen by people who lack a kind of cone (Machado, Oliveira and Fernandes 2009, severity 1)."""
-
-
 @pytest.mark.parametrize("sight", SIGHT)
 def test_no_two_colours_of_references_look_alike(sight: str) -> None:
-    """In OKLab (Ottosson 2020), where 0.02 is about the least that one notices; 0.05 would be hard to tell in a legend."""
-    rgb = torch.tensor(PALETTE) / 255
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    seen = (linear @ SIGHT[sight].T).clamp(0, 1)
-    cones = torch.tensor([[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]])
-    lab = torch.tensor([[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]])
-    places = (seen @ cones.T) ** (1 / 3) @ lab.T
-    assert float(torch.pdist(places).min()) > 0.07
+    """A distance of 0.05 would be hard to tell in a legend."""
+    assert float(torch.pdist(places_of(PALETTE, sight)).min()) > 0.07
 
 
 def test_a_legend_says_where_colours_begin_anew() -> None:

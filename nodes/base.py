@@ -66,9 +66,10 @@ def check(**sockets: Any) -> None:
         I2AMError: with what came, and which node to connect.
     """
     for name, value in sockets.items():
-        sign, source = _SIGNS[name]
+        kind = name.removesuffix("_2")  # a second one of its kind
+        sign, source = _SIGNS[kind]
         if not hasattr(value, sign):
-            raise I2AMError(f"{name} got a {type(value).__name__}, which is none of this pack; connect the {name} of {source}")
+            raise I2AMError(f"{name} got a {type(value).__name__}, which is none of this pack; connect the {kind} of {source}")
 
 
 def samples(latent: Any) -> Tensor:

@@ -13,6 +13,7 @@ from ..i2am.geometry.pins import pins_of, pins_text
 from ..i2am.levels.batch import images_of
 from ..i2am.levels.choice import Choice
 from ..i2am.outputs.explored import explore, explorer_file
+from ..i2am.outputs.second import SecondRun, given_together
 from ..i2am.pictures.backdrop import known_references, reference_pictures
 from ..i2am.pictures.matching import one_of
 from .base import Heat, Maps, check, field, pictures, preview, schema, temporary
@@ -29,7 +30,8 @@ class Explorer(io.ComfyNode):
             node_id="I2AM_Explorer",
             display_name="I²AM Explorer",
             description="Point at the picture and see at once which part of each reference that place used; point at a "
-            "reference and see where that part went. Click to pin places and drag to pin regions, and name them.",
+            "reference and see where that part went. Click to pin places and drag to pin regions, and name them. With a second "
+            "recording, two runs are compared: side by side, by a wipe, and as a difference.",
             search_aliases=[
                 "explore",
                 "interactive",
@@ -41,6 +43,8 @@ class Explorer(io.ComfyNode):
                 "attention map",
                 "heat map",
                 "DAAM",
+                "compare",
+                "difference",
             ],
             is_output_node=True,
             inputs=[
@@ -83,10 +87,20 @@ class Explorer(io.ComfyNode):
                     tooltip="Which reference of the run, counted from 0, reference_mask and reference_region are about.",
                 ),
                 *further_references("reference"),
+                field(
+                    Maps,
+                    "maps_2",
+                    optional=True,
+                    tooltip="A second run to compare with, such as another cfg, seed, model or LoRA; of the same sizes and "
+                    "references. Connect image_2 too.",
+                ),
+                field(io.Image, "image_2", optional=True, tooltip="The second run's generated picture, from its VAE Decode."),
             ],
             outputs=[
                 io.Image.Output(
-                    "marked", tooltip="The pictures side by side with the pins; a ring shows where each pin looks most."
+                    "marked",
+                    tooltip="The pictures side by side with the pins; a ring shows where each pin looks most. With a second "
+                    "run its pictures below, and what it has more or less.",
                 ),
                 Heat.Output(
                     "heats",
@@ -106,7 +120,10 @@ class Explorer(io.ComfyNode):
                 ),
                 io.Int.Output("x", tooltip="Of the first pin, in pixels; without pins, the middle of the generated picture."),
                 io.Int.Output("y", tooltip="Of the first pin, in pixels; without pins, the middle of the generated picture."),
-                io.String.Output("table", tooltip="What each pin looks at most, how sharply, and with which share."),
+                io.String.Output(
+                    "table",
+                    tooltip="What each pin looks at most, how sharply, and with which share; with a second run of both.",
+                ),
                 io.String.Output("pins", tooltip="The pins themselves as JSON, for pins of I²AM Patch Map."),
                 io.String.Output(
                     "answer",
@@ -129,9 +146,15 @@ class Explorer(io.ComfyNode):
         reference_mask: Tensor | None = None,
         reference_2: Tensor | None = None,
         reference_3: Tensor | None = None,
+        maps_2: Any = None,
+        image_2: Tensor | None = None,
     ) -> io.NodeOutput:
         check(maps=maps)
         (chosen,) = images_of(maps, batch_index)
+        second = None
+        if given_together(maps_2, image_2):
+            check(maps_2=maps_2)
+            second = SecondRun.of(maps_2, pictures(image_2), chosen)
         given = [None if one is None else pictures(one) for one in (reference, reference_2, reference_3)]
         inside, object_ = (
             None if mask is None else mask_of(mask, chosen, maps.images, name)
@@ -140,8 +163,8 @@ class Explorer(io.ComfyNode):
         named, choice = pins_of(pins), Choice(branch, reference_index, chosen)
         shown = (one_of(pictures(image), chosen, maps.images), reference_pictures(maps, given, chosen))
         known = known_references(maps, given)
-        found = explore(maps, *shown, named, choice, inpaint_mask=inside, reference_mask=object_, known=known)
-        file = temporary(explorer_file(maps, *shown, choice, object_), ".i2am")
+        found = explore(maps, *shown, named, choice, inpaint_mask=inside, reference_mask=object_, known=known, second=second)
+        file = temporary(explorer_file(maps, *shown, choice, object_, second), ".i2am")
         marked = image_of([found.marked])
         return io.NodeOutput(
             marked,

@@ -16,7 +16,7 @@ import { createViewer } from "./viewer/viewer.js";
 const NODE = "I2AM_Explorer";
 const SHOWN = "i2am_viewer"; // the key of the node's result, and the property that keeps it
 const LOOK = "i2am_look"; // the property that keeps what was set in the viewer
-const KEPT = ["side", "referenceSide", "colours", "opacity", "threshold", "smooth"];
+const KEPT = ["side", "referenceSide", "colours", "opacity", "threshold", "smooth", "view", "cut"];
 const SIZE = [620, 820];
 const HELD = 3; // files that stay in memory for nodes that are made anew, as by undo
 const files = new Map();

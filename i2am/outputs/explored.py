@@ -24,8 +24,10 @@ from ..maps.kinds import all_shown
 from ..maps.value import AttributionMaps
 from ..pictures.marks import enlarge
 from ..pictures.pins import Mark, draw_marks
-from ..pictures.sheet import in_a_row
+from ..pictures.sheet import in_a_column, in_a_row
+from .compared import Compared, compare, difference_rows
 from .pin_table import pin_table
+from .second import SecondRun
 from .viewer_data import viewer_data
 from .viewer_file import viewer_file
 
@@ -40,14 +42,15 @@ class Explored:
     """What the pins give.
 
     Attributes:
-        marked: the generated picture beside the references, with the pins, and a ring where each looks most.
+        marked: the generated picture beside the references, with the pins, and a ring where each looks most; with a second run
+            its pictures below, and then the differences.
         heats: one map for each pin on each picture that it is seen on; without pins, the map of the whole picture.
         pictures: for each of these, the picture that it lies on.
         region: (H, W), 1 = in a pin on the generated picture.
         reference_region: (H, W), 1 = in a pin on the chosen reference.
         points: middles of the pins on the generated picture, (x, y) in pixels.
         at: the middle of the first pin, in whole pixels; without pins, that of the generated picture.
-        table: the figures as text.
+        table: the figures as text; with a second run those of both, and their differences.
         answer: the run in words; pins on references are named regions of it.
     """
 
@@ -72,6 +75,7 @@ def explore(
     inpaint_mask: Tensor | None = None,
     reference_mask: Tensor | None = None,
     known: Sequence[bool] | None = None,
+    second: SecondRun | None = None,
 ) -> Explored:
     """Look every pin up on the other pictures.
 
@@ -83,27 +87,34 @@ def explore(
         inpaint_mask: (H, W), 1 = repainted; the table then says how much of each mirror lies inside.
         reference_mask: (H, W), 1 = the object on the chosen reference; likewise for each SRAM.
         known: for each reference, whether its picture shows it: the answer compares no grey; None: all do.
+        second: a run to compare with; ``choice`` is taken of both, and masks are meant for both.
 
     Raises:
-        I2AMError: a pin lies on a reference that the run did not have, or outside of what the tokens cover.
+        I2AMError: a pin lies on a reference that the run did not have, or outside of what the tokens cover; or the second run
+            cannot be compared, see `SecondRun.checked`.
         UnavailableError: there are pins, and the recording has no patch maps for one of them.
     """
     for pin in pins:
         check_reference(maps, pin)
     pictures = [generated, *references]
     found, missing = _looked_up(maps, pins, pictures, choice)
+    compared = None if second is None else compare(maps, second, found, choice)
     first = pins[0].middle if pins else (generated.width / 2, generated.height / 2)
     masks = {GENERATED: inpaint_mask, f"reference {choice.reference + 1}": reference_mask}
     chosen = references[choice.reference]
     return Explored(
-        marked=_marked(maps, pictures, pins, found),
+        marked=_marked(maps, pictures, pins, found)
+        if compared is None or second is None
+        else _both_marked(maps, pictures, pins, found, second, compared),
         heats=[one.heat for _, one in found] or [_whole(maps, choice)],
         pictures=[pictures[index] for index, _ in found] or [generated],
         region=_region(found, None, generated),
         reference_region=_region(found, choice.reference, chosen),
         points=[pin.middle for pin in pins if pin.reference is None],
         at=(int(first[0]), int(first[1])),
-        table=pin_table(maps, found, masks, pictures, choice, missing),
+        table=pin_table(maps, found, masks, pictures, choice, missing)
+        if compared is None
+        else pin_table(maps, found, masks, pictures, choice, [*missing, *compared.lines()], compared.beside),
         answer=answer(
             maps,
             generated,
@@ -122,18 +133,29 @@ def explorer_file(
     references: Sequence[Image.Image],
     choice: Choice = EVERYTHING,
     reference_mask: Tensor | None = None,
+    second: SecondRun | None = None,
 ) -> bytes:
     """The file that the viewer in a graph shows; see `viewer_file`.
 
     Args:
         choice: its branch and image are shown; ``reference_mask`` is of its reference.
         reference_mask: (H, W), 1 = the object; the viewer then opens with where it went, if it is on the first reference.
+        second: a run to compare with; the two share the room of the file.
 
     Raises:
         I2AMError: as `viewer_data`.
     """
     mask = reference_mask if choice.reference == 0 else None
-    data = viewer_data(maps, generated, references, reference_mask=mask, branch=choice.branch, image=choice.image, most=MOST)
+    data = viewer_data(
+        maps,
+        generated,
+        references,
+        reference_mask=mask,
+        branch=choice.branch,
+        image=choice.image,
+        second=second,
+        most=MOST,
+    )
     return viewer_file(data)
 
 
@@ -203,15 +225,19 @@ def _whole_pixels(start: float, length: float) -> slice:
 
 
 def _marked(
-    maps: AttributionMaps, pictures: Sequence[Image.Image], pins: Sequence[Pin], found: Sequence[tuple[int, Pinned]]
+    maps: AttributionMaps,
+    pictures: Sequence[Image.Image],
+    pins: Sequence[Pin],
+    found: Sequence[tuple[int, Pinned]],
+    seen: Sequence[tuple[int, Pinned]] | None = None,
 ) -> Image.Image:
-    """The pictures side by side, with pins and peaks."""
+    """The pictures side by side, with pins and peaks; of a second run the peaks are those ``seen`` there."""
     numbers = {pin: number for number, pin in enumerate(pins, 1)}
     items = []
     for index, picture in enumerate(pictures):
         grid = common_grid(maps, GENERATED) if index == 0 else reference_grid(maps, index - 1)
         drawn = _tall(picture)
-        for on, one in found:
+        for on, one in found if seen is None else seen:
             if on == index:
                 drawn = draw_marks(drawn, _of_heat(one.heat), [Mark("", one.pin.colour, (peak_of(one.heat),), peak=True)])
         own = {one.pin: one for _, one in found if one.pin.reference == (None if index == 0 else index - 1)}
@@ -220,6 +246,25 @@ def _marked(
         label = GENERATED if index == 0 else maps.references[index - 1].name
         items.append((drawn, label if grid.placed else f"{label}\nits tokens have no places"))
     return in_a_row(items, PRINT, GAP)
+
+
+def _both_marked(
+    maps: AttributionMaps,
+    pictures: Sequence[Image.Image],
+    pins: Sequence[Pin],
+    found: Sequence[tuple[int, Pinned]],
+    second: SecondRun,
+    compared: Compared,
+) -> Image.Image:
+    """The pictures of both runs, each with its peaks, and below them the differences."""
+    names, others = compared.beside.names, [second.generated, *second.pictures(maps, pictures[1:])]
+    seen = [(index, other) for (index, _), other in zip(found, compared.beside.found, strict=True) if other is not None]
+    rows = [
+        (names[0], _marked(maps, pictures, pins, found)),
+        (names[1], _marked(second.maps, others, pins, found, seen)),
+        *difference_rows(pictures, found, compared, TALL, PRINT, GAP),
+    ]
+    return in_a_column([row for _, row in rows], PRINT, [title for title, _ in rows])
 
 
 def _tall(picture: Image.Image) -> Image.Image:

@@ -5,24 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from PIL import Image
 from torch import Tensor
 
 from ..errors import UnavailableError
-from ..geometry.cells import cell_box
-from ..geometry.layout import WHOLE, TokenGrid
+from ..geometry.cells import Cell, cell_box
+from ..geometry.layout import WHOLE, Rect, TokenGrid
 from ..geometry.pins import GENERATED
 from ..geometry.resample import area, bilinear
 from ..levels.choice import Choice
+from ..levels.difference import SHARE, Difference, difference_of
 from ..levels.heat import Heat
 from ..levels.patch import DIFFUSE
 from ..levels.pinned import Pinned
 from ..levels.share import share
 from ..maps.value import AttributionMaps
 
-HEAD = ("pin", "on", "x", "y", "seen on", "most at x", "y", "× uniform", "entropy", "share", "in mask", "")
+HEAD = ("pin", "run", "on", "x", "y", "seen on", "most at x", "y", "× uniform", "entropy", "share", "in mask", "")
 NONE = "no pins: click on a picture, or write them"
+DIFFERENCE = "difference"
+"""The run of a line that says what the second has more than the first; its place is where that is most."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The same pins in a second run.
+
+    Attributes:
+        maps: its recording.
+        found: its maps, each of the same pin on the same picture as the first run's at that place; None: it has none.
+        names: what the first and the second run are called.
+    """
+
+    maps: AttributionMaps
+    found: Sequence[Pinned | None]
+    names: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What a line says in numbers; None: unknown, or not asked for."""
+
+    at: tuple[float, float]
+    ratio: float
+    entropy: float
+    even: float
+    share: float | None
+    inside: float | None
 
 
 def pin_table(
@@ -32,8 +63,11 @@ def pin_table(
     pictures: Sequence[Image.Image],
     choice: Choice,
     missing: Sequence[str] = (),
+    beside: Beside | None = None,
 ) -> str:
     """A line for each pin on each picture that it is seen on; pixels are those of the picture named before them.
+
+    With a second run ``beside``, there is a line for each run, and one for their difference.
 
     Args:
         found: the index of the picture that each is seen on (0: generated, else a reference's number), and its map.
@@ -43,46 +77,98 @@ def pin_table(
         missing: what is said below, such as why a pin is not seen on a reference.
     """
     if not found:
-        return NONE
+        return "\n".join([NONE, *missing])
     shares = _Shares(maps, choice)
-    rows = [HEAD, *(_row(index, one, masks, pictures, shares) for index, one in found)]
+    others = _Shares(beside.maps, choice) if beside else shares
+    rows: list[tuple[str, ...]] = [HEAD]
+    for place, (index, one) in enumerate(found):
+        figures = _figures(index, one, masks, pictures, shares)
+        rows.append(_row(index, one, figures, beside.names[0] if beside else ""))
+        other = beside.found[place] if beside else None
+        if beside and other:
+            second = _figures(index, other, masks, pictures, others)
+            rows.append(_row(index, other, second, beside.names[1]))
+            rows.append(_apart(index, one, figures, second, difference_of(one.heat, other.heat), pictures[index]))
     used = [i for i in range(len(HEAD)) if any(row[i] for row in rows[1:])]
     widths = {i: max(len(row[i]) for row in rows) for i in used}
     lines = ["  ".join(row[i].ljust(widths[i]) for i in used).rstrip() for row in rows]
     return "\n".join([*lines, *missing])
 
 
-def _row(
+def _figures(
     index: int, one: Pinned, masks: Mapping[str, Tensor | None], pictures: Sequence[Image.Image], shares: _Shares
-) -> tuple[str, ...]:
-    heat, pin = one.heat, one.pin
-    on = GENERATED if index == 0 else f"reference {index}"
-    values = heat.values[0].double()
+) -> _Figures:
+    values = one.heat.values[0].double()
     weights = (values / values.sum().clamp_min(1e-300)).flatten()
-    ratio = float(weights.max()) * weights.numel()
-    entropy = float(-(weights * weights.clamp_min(1e-300).log()).sum())
-    x, y = _peak(heat, pictures[index])
-    mask, spent = masks.get(on), shares.of(one, index)
-    return (
-        pin.name,
-        pin.on,
-        *(f"{value:.0f}" for value in pin.middle),
-        on,
-        f"{x:.0f}",
-        f"{y:.0f}",
-        f"{ratio:.1f}",
-        f"{entropy:.2f} of {math.log(weights.numel()):.2f}",
-        "" if spent is None else f"{spent:.1%}",
-        "" if mask is None else f"{_inside(heat, mask):.1%}",
-        "diffuse" if ratio < DIFFUSE else "",
+    mask = masks.get(_seen_on(index))
+    return _Figures(
+        at=_middle(one.heat.rect, divmod(int(values.argmax()), values.shape[1]), values, pictures[index]),
+        ratio=float(weights.max()) * weights.numel(),
+        entropy=float(-(weights * weights.clamp_min(1e-300).log()).sum()),
+        even=math.log(weights.numel()),
+        share=shares.of(one, index),
+        inside=None if mask is None else _inside(one.heat, mask),
     )
 
 
-def _peak(heat: Heat, picture: Image.Image) -> tuple[float, float]:
-    """The middle of the highest cell, in pixels of the picture."""
-    row, column = divmod(int(heat.values[0].argmax()), heat.values.shape[2])
-    grid = TokenGrid(heat.values.shape[1], heat.values.shape[2], rect=heat.rect)
-    left, top, right, bottom = cell_box(grid, row, column, (picture.height, picture.width))
+def _row(index: int, one: Pinned, figures: _Figures, run: str) -> tuple[str, ...]:
+    return (
+        *_which(index, one, run),
+        *(f"{value:.0f}" for value in figures.at),
+        f"{figures.ratio:.1f}",
+        f"{figures.entropy:.2f} of {figures.even:.2f}",
+        "" if figures.share is None else f"{figures.share:.1%}",
+        "" if figures.inside is None else f"{figures.inside:.1%}",
+        "diffuse" if figures.ratio < DIFFUSE else "",
+    )
+
+
+def _apart(
+    index: int, one: Pinned, first: _Figures, second: _Figures, apart: Difference, picture: Image.Image
+) -> tuple[str, ...]:
+    """What the second run has more than the first."""
+    return (
+        *_which(index, one, DIFFERENCE),
+        *(f"{value:.0f}" if apart.limit > 0 else "" for value in _middle(apart.rect, apart.place(), apart.first, picture)),
+        f"{second.ratio - first.ratio:+.1f}",
+        f"{second.entropy - first.entropy:+.2f}",
+        _points(first.share, second.share),
+        _points(first.inside, second.inside),
+        said_of(apart),
+    )
+
+
+def _which(index: int, one: Pinned, run: str) -> tuple[str, ...]:
+    return (one.pin.name, run, one.pin.on, *(f"{value:.0f}" for value in one.pin.middle), _seen_on(index))
+
+
+def _seen_on(index: int) -> str:
+    return GENERATED if index == 0 else f"reference {index}"
+
+
+def _points(first: float | None, second: float | None) -> str:
+    return "" if first is None or second is None else f"{100 * (second - first):+.1f} points"
+
+
+def said_of(apart: Difference) -> str:
+    """A difference's range and size in words.
+
+    >>> from torch import tensor
+    >>> said_of(Difference(tensor([[0.5, 1.5]]), tensor([[1.0, 1.0]]), "SRAM", "reference", "mean", (1, 2)))
+    '-0.50 to +0.50 × of the mean, 25.0% lies elsewhere'
+    """
+    if apart.limit <= 0:
+        return "no difference"
+    low, high, moved = float(apart.values.min()), float(apart.values.max()), apart.moved
+    if apart.unit == SHARE:
+        return f"{100 * low:+.2f} to {100 * high:+.2f} points, {100 * moved:.2f} on average"
+    return f"{low:+.2f} to {high:+.2f} × of the mean, {moved:.1%} lies elsewhere"
+
+
+def _middle(rect: Rect | None, cell: Cell, values: Tensor, picture: Image.Image) -> tuple[float, float]:
+    """The middle of a cell of a map (h, w), in pixels of the picture that it lies on."""
+    grid = TokenGrid(values.shape[0], values.shape[1], rect=rect)
+    left, top, right, bottom = cell_box(grid, *cell, (picture.height, picture.width))
     return (left + right) / 2, (top + bottom) / 2
 
 

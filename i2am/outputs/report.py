@@ -23,6 +23,7 @@ from ..pictures.matching import one_of, picture_of, pictures_of
 from ..scores.run import score_image
 from .joint_look import joint_pictures
 from .page import page_of
+from .second import SecondRun
 from .viewer_data import check_recorded, viewer_data
 
 log = logging.getLogger("i2am")
@@ -42,6 +43,7 @@ def write_report(
     branch: str = "cond",
     image: int = 0,
     said: Answer | None = None,
+    second: SecondRun | None = None,
 ) -> Path:
     """Write one HTML file in which to explore a recording; it needs neither network nor server.
 
@@ -59,13 +61,14 @@ def write_report(
         branch: half of classifier-free guidance to show.
         image: which image of the batch to show.
         said: the answer in words, shown above all.
+        second: a run to compare with, side by side, by a wipe and as differences.
 
     Returns:
         The path written.
 
     Raises:
         I2AMError: pictures or masks do not fit the recording, something is of another type, or the viewer's files are missing.
-        UnavailableError: branch or image was not recorded.
+        UnavailableError: branch or image was not recorded, or the second run cannot be compared; see `check_comparable`.
     """
     check_recorded(maps, branch, image)
     generated = one_of(pictures_of(generated, "generated picture"), image, maps.images)
@@ -92,6 +95,7 @@ def write_report(
         reference_mask=mask,
         branch=branch,
         image=image,
+        second=second,
     )
     if Path(path).is_dir():
         raise I2AMError(f"{path} is a folder; name the file to write, such as {Path(path) / 'report.html'}")

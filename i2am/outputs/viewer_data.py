@@ -26,6 +26,7 @@ from ..maps.kinds import Shown, all_shown, shown_as
 from ..maps.value import AttributionMaps
 from ..pictures.parts import colour_of_reference, colours_run_out
 from .embedded import FINE, MOST, Embedded, sentence
+from .second import SecondRun, run_names
 from .viewer_file import VERSION
 
 MOST_OF_PICTURE = 1_200_000
@@ -53,6 +54,7 @@ def viewer_data(
     reference_mask: Tensor | None = None,
     branch: str = "cond",
     image: int = 0,
+    second: SecondRun | None = None,
     fine: int = FINE,
     most: int = MOST,
 ) -> dict[str, Any]:
@@ -60,15 +62,19 @@ def viewer_data(
 
     Args:
         reference_mask: (H, W), 1 = the object on the first reference: the page then opens with where it went.
+        second: a run to compare with, of which the same branch and image are shown; the two share ``fine`` and ``most``.
         fine: patch maps keep 16 bits up to this many bytes.
         most: patch maps that would take more bytes with 8 bits are coarsened, with a note; so are other maps that would take
             more than a third of it.
 
     Raises:
         I2AMError: the number of reference pictures is not that of the recording, one is of another shape than was recorded, or
-            nothing can be shown.
+            nothing can be shown; or the second run cannot be compared, see `SecondRun.checked`.
         UnavailableError: the branch was not recorded, or there is no such image.
     """
+    if second is not None:
+        second.checked(maps)
+        fine, most = fine // 2, most // 2
     check_recorded(maps, branch, image)
     if len(references) != len(maps.references):
         raise I2AMError(f"the recording has {len(maps.references)} reference(s), but {len(references)} picture(s) were given")
@@ -77,7 +83,7 @@ def viewer_data(
     common = common_grid(maps, "generated")
     grids = [reference_grid(maps, i) for i in range(len(references))]
     objects = [embedded.object_under(reference_mask, grids[0]), *[None] * (len(references) - 1)]
-    return {
+    data = {
         "format": "i2am-viewer",
         "version": VERSION,
         "title": title,
@@ -110,6 +116,38 @@ def viewer_data(
         "run": _run(maps, branch, image),
         "notes": [*NOTES, *_layer_notes(maps, common), *map(sentence, [*_colour_notes(maps), *maps.notes]), *embedded.notes],
         "quantisation": embedded.quantisation,
+        "name": "",
+        "second": None,
+    }
+    if second is None:
+        return data
+    own = {"reference_mask": reference_mask, "branch": branch, "image": image, "fine": fine, "most": most}
+    return data | _with_second(data, maps, references, second, own)
+
+
+OF_SECOND = ("generated", "references", "layers", "rest", "groups", "marginals", "pairwise", "run")
+"""What of a second run's data stands in the block of its own; all else is the first's, or of both."""
+
+
+def _with_second(
+    data: Mapping[str, Any],
+    maps: AttributionMaps,
+    references: Sequence[Image.Image],
+    second: SecondRun,
+    chosen: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What changes in the data of a run where a second one is beside it."""
+    try:
+        found = viewer_data(second.maps, second.generated, second.pictures(maps, references), **chosen)
+    except UnavailableError as error:
+        raise UnavailableError(f"in the second run: {error}") from error
+    names, notes = run_names(maps, second.maps), [f"Second run: {note}" for note in found["notes"] if note not in data["notes"]]
+    if found["quantisation"] != data["quantisation"]:
+        notes.append(f"Second run: {found['quantisation']}")
+    return {
+        "name": names[0],
+        "notes": [*data["notes"], *map(sentence, second.notes(maps)), *notes],
+        "second": {key: found[key] for key in OF_SECOND} | {"name": names[1]},
     }
 
 

@@ -1,10 +1,13 @@
 """What the viewer shows as one binary file: a header that says all, then arrays and pictures as they are.
 
     8 bytes   "I2AMVIEW"
-    4 bytes   the version, 3; this and the next are unsigned and little-endian, as are all numbers of the body
+    4 bytes   the version, 4; this and the next are unsigned and little-endian, as are all numbers of the body
     4 bytes   n, the length of the header
     n bytes   the header: JSON in ASCII, the data of `viewer_data` as web/viewer/viewer.js describes it
     the rest  the body
+
+A second run to compare with lies in the same file, in the header's block "second": both are shown or neither, and a file that
+is moved or kept stays whole. Version 4 added it.
 
 Where the data has bytes, the header has {"at": where they begin in the body, "bytes": how many they are}. A page holds the
 same bytes in base64; ComfyUI serves them as a file.
@@ -20,7 +23,7 @@ from typing import Any
 from ..errors import shown
 
 MAGIC = b"I2AMVIEW"
-VERSION = 3
+VERSION = 4
 LARGEST = 32_000_000
 """Bytes of a file that a graph leaves; what is larger is coarsened, and says so."""
 

@@ -103,7 +103,7 @@ def read_file(raw: bytes) -> dict[str, Any]:
     """The data in a viewer's file."""
     assert raw[:8] == b"I2AMVIEW"
     version, length = struct.unpack("<II", raw[8:16])
-    assert version == 3
+    assert version == 4
     body = raw[16 + length :]
 
     def filled(value: Any) -> Any:

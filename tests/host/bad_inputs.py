@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from host_tests import tiny
 from host_tests.bad_case import Case, Said
+from host_tests.bad_comparisons import COMPARISONS, SAID
 from host_tests.bad_edits import EDITS
 from host_tests.bad_effects import EFFECTS
 from host_tests.bad_files import FILES
@@ -16,7 +17,18 @@ from host_tests.bad_try_ons import TRY_ONS
 from host_tests.maps_case import GENERATED, box
 
 LEFT = box(GENERATED, 0, 0, 1, 0.5)
-CASES: dict[str, Case] = {**GRAPHS, **JOINT, **INTERVENTIONS, **EFFECTS, **MAPS, **PINS, **TRY_ONS, **EDITS, **FILES}
+CASES: dict[str, Case] = {
+    **GRAPHS,
+    **JOINT,
+    **INTERVENTIONS,
+    **EFFECTS,
+    **MAPS,
+    **PINS,
+    **COMPARISONS,
+    **TRY_ONS,
+    **EDITS,
+    **FILES,
+}
 NO_ERRORS: dict[str, Said] = {
     "a budget of 1 MB": Said(
         "recorded 16 images with a memory budget of 1 MB",
@@ -35,4 +47,5 @@ NO_ERRORS: dict[str, Said] = {
             b.sampled(positive=[*tiny.positive(), *tiny.positive(seed=12)]), "I2AM_Map", maps=["collect", 1], side="R2G"
         ),
     ),
+    **SAID,
 }  # fmt: skip

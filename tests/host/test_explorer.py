@@ -31,8 +31,13 @@ def maps(pack: ModuleType) -> Any:
 def explored(pack_nodes: dict[str, Any], run_graph: Any, maps: Any) -> Any:
     """Runs the node alone, or with others behind it."""
 
-    def run(more: dict[str, Any] | None = None, watch: dict[str, Any] | None = None, **inputs: Any) -> Any:
-        given = {"maps": maps, "image": picture(GENERATED, 2), "reference": picture(REFERENCE)}
+    def run(
+        more: dict[str, Any] | None = None,
+        watch: dict[str, Any] | None = None,
+        give: dict[str, Any] | None = None,
+        **inputs: Any,
+    ) -> Any:
+        given = {"maps": maps, "image": picture(GENERATED, 2), "reference": picture(REFERENCE), **(give or {})}
         linked = {name: [f"give_{name}", 0] for name in given}
         own = {**defaults(pack_nodes["I2AM_Explorer"]), **linked, **inputs}
         behind = {
@@ -65,7 +70,7 @@ def test_the_viewers_file_lies_where_the_host_shows_it(explored: Any, pack: Modu
     (file,) = explored(pins=PINS).ui["explorer"]["i2am_viewer"]
     assert (file["subfolder"], file["type"]) == ("", "temp")
     raw = (Path(folder_paths.get_temp_directory()) / file["filename"]).read_bytes()
-    assert header_of(raw)["version"] == 3
+    assert header_of(raw)["version"] == 4
     assert explored(pins="").ui["explorer"]["i2am_viewer"] == [file]  # pins change nothing of it
     assert explored(batch_index=1).ui["explorer"]["i2am_viewer"] != [file]
 
@@ -90,3 +95,21 @@ def test_patch_map_takes_the_pins_as_they_are(explored: Any) -> None:
     out = explored({"patch": patch}, watch, pins=PINS)
     assert torch.equal(out["patch"].values, out.lists["heats"][0].values)
     assert out["patch"].labels[0].startswith("logo · patch (7, 2)")
+
+
+def test_a_second_run_is_compared(explored: Any, pack: ModuleType) -> None:
+    """With a run of the same planted attention, whose batch is of one image: figures of both, and no difference."""
+    second = {"maps_2": planted(pack, images=1), "image_2": picture(GENERATED)}
+    out, alone = explored(pins=PINS, give=second), explored(pins=PINS)
+    assert out["marked"].shape[1] > 3 * alone["marked"].shape[1]
+    lines = out["table"].splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [["logo", name] for name in ("first", "second", "difference")]
+    assert lines[3].endswith("no difference")
+    assert [torch.equal(a.values, b.values) for a, b in zip(out.lists["heats"], alone.lists["heats"], strict=True)] == [
+        True
+    ] * 2
+    folder = Path(folder_paths.get_temp_directory())
+    both, one = (
+        header_of((folder / run.ui["explorer"]["i2am_viewer"][0]["filename"]).read_bytes())["second"] for run in (out, alone)
+    )
+    assert (both["name"], one) == ("second", None)

@@ -1,4 +1,4 @@
-/** Colour maps: perceptually uniform ones, and jet for comparison with the paper's figures. */
+/** Colour maps: perceptually uniform ones, jet for comparison with the paper's figures, and one for differences. */
 
 // 33 evenly spaced samples of each map, the same tables that OpenCV ships; between them the colour is mixed linearly.
 const SAMPLES = {
@@ -13,8 +13,12 @@ const SAMPLES = {
     "9eff62 beff42 deff22 feff01 ffe000 ffc000 ffa000 ff8000 ff6000 ff4000 ff2000 ff0000 e00000 c00000 a00000 800000",
 };
 
-/** The names that `table` knows. */
+/** The names that `table` knows, for menus. */
 export const COLOUR_MAPS = Object.keys(SAMPLES);
+
+/** The colours of differences: blue below, orange above, pale at 0 in the middle; the samples of i2am/pictures/colours.py. */
+export const DIVERGING = "blue to orange";
+SAMPLES[DIVERGING] = "08306b 0060a8 3d94d1 a6cfe8 f7f7f7 f6cf95 e8962f b85f0a 6b3000";
 
 /** The 256 colours of a map as (256 × 3) bytes. */
 export function table(name) {

@@ -15,7 +15,8 @@ function select(label, options, chosen, change) {
   return { row: el("div", { class: "i2am-field" }, el("label", { for: id }, label), input), input };
 }
 
-function slider(label, { min, max, step }, text, change) {
+/** A slider with its label and its value as text: {row, sync}. */
+export function slider(label, { min, max, step }, text, change) {
   const id = newId();
   const shown = el("output", { for: id });
   const input = el("input", { id, type: "range", min, max, step, oninput: () => change(Number(input.value)) });

@@ -10,7 +10,7 @@
  */
 
 const MAGIC = "I2AMVIEW";
-export const VERSION = 3;
+export const VERSION = 4;
 const TYPES = { uint8: Uint8Array, uint16: Uint16Array };
 
 /** The bytes of a base64 string. */
@@ -60,10 +60,11 @@ export async function readFile(file) {
     if (from + count > raw.length) throw new Error("The file with the maps is cut off.");
     return raw.subarray(from, from + count);
   };
-  for (const picture of [data.generated, ...data.references, ...data.pictures]) {
+  const runs = [data, data.second].filter(Boolean);
+  for (const picture of [...runs.flatMap((one) => [one.generated, ...one.references]), ...data.pictures]) {
     picture.src = `data:${picture.type};base64,${base64Of(part(picture.src))}`;
   }
-  const arrays = [...data.marginals, ...data.pairwise].map((entry) => entry.values);
+  const arrays = runs.flatMap((one) => [...one.marginals, ...one.pairwise]).map((entry) => entry.values);
   await Promise.all(arrays.map(async (packed) => {
     packed.scales = part(packed.scales);
     packed.data = await inflated(packed, part(packed.data));

@@ -12,6 +12,9 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** The picture on which a patch of the other one is looked up. */
+export const OTHER = { generated: "reference", reference: "generated" };
+
 /** A small square in the colour of a reference; grey without a colour. */
 export function chip(colour) {
   const out = el("span", { class: "i2am-chip", "aria-hidden": "true" });

@@ -6,7 +6,8 @@ import { createViewer } from "./viewer.js";
 
 const WHOLE = ["reference", "group", "layer", "head"]; // written as in the controls: 0 is the first
 const FLAGS = ["threshold", "smooth"];
-const WORDS = ["side", "referenceSide", "colours"];
+const WORDS = ["side", "referenceSide", "colours", "view"];
+const PARTS = ["opacity", "cut"];
 
 /** The part of a viewer's state that an address hash names, as in "#query=12,7&layer=2", a region as "#mirror=3,2,5,4". */
 export function readHash(hash) {
@@ -15,7 +16,7 @@ export function readHash(hash) {
   for (const key of WHOLE) if (given.has(key)) state[key] = Number.parseInt(given.get(key), 10);
   for (const key of FLAGS) if (given.has(key)) state[key] = given.get(key) === "1";
   for (const key of WORDS) if (given.has(key)) state[key] = given.get(key);
-  if (given.has("opacity")) state.opacity = Number(given.get("opacity"));
+  for (const key of PARTS) if (given.has(key)) state[key] = Number(given.get(key));
   for (const [key, picture] of [["query", "generated"], ["mirror", "reference"]]) {
     if (!given.has(key)) continue;
     const [row, column, rows = 1, columns = 1] = given.get(key).split(",").map(Number);
@@ -31,7 +32,7 @@ export function writeHash(state, start) {
     const key = state.query.picture === "generated" ? "query" : "mirror";
     out.push(`${key}=${asWritten(state.query)}`);
   }
-  for (const key of [...WHOLE, ...WORDS, "opacity"]) if (state[key] !== start[key]) out.push(`${key}=${state[key]}`);
+  for (const key of [...WHOLE, ...WORDS, ...PARTS]) if (state[key] !== start[key]) out.push(`${key}=${state[key]}`);
   for (const key of FLAGS) if (state[key] !== start[key]) out.push(`${key}=${state[key] ? 1 : 0}`);
   return out.join("&");
 }

@@ -1,7 +1,8 @@
 /** The line between pictures and settings: what the marked patch looked at, how sharply, and how far from the truth. */
 
 import { el, isRegion, percent, place, times } from "./dom.js";
-import { MARK_COLOURS } from "./stage.js";
+import { MARK_COLOURS } from "./marks.js";
+import { statistics } from "./maths.js";
 
 const HINT = "Point at a patch of either picture to see its map on the other, or drag over several. Click or tap to pin it; " +
   "Esc clears it, arrow keys move it.";
@@ -29,9 +30,18 @@ function distance(a, b) {
   return Math.max(Math.abs(a.row - b.row), Math.abs(a.column - b.column));
 }
 
+/** Where a second run's map is highest, or why it has none. */
+function inSecond(map) {
+  if (!map) return [];
+  if (map.missing) return [` In the second run: ${map.missing}`];
+  const found = statistics(map);
+  return [" In the second run: ", found.ratio > 0 ? el("b", { class: "i2am-peak" }, place(found)) : "nowhere", "."];
+}
+
 /**
  * @param hasTruth whether true places are known and marked
- * @returns {root, show, destroy}; show({data, state, maps, found, truth}) writes one state of the viewer
+ * @returns {root, show, destroy}; show({data, state, maps, found, truth, second}) writes one state of the viewer; `second` are
+ *   the maps of a second run, or undefined
  */
 export function createReadout(hasTruth) {
   const sentence = el("p", { class: "i2am-sentence" });
@@ -46,7 +56,7 @@ export function createReadout(hasTruth) {
     later = setTimeout(() => (live.textContent = text), 300);
   }
 
-  function show({ data, state, maps, found, truth }) {
+  function show({ data, state, maps, found, truth, second }) {
     const { query, pinned } = state;
     figures.replaceChildren();
     marks.hidden = Boolean(query);
@@ -62,8 +72,8 @@ export function createReadout(hasTruth) {
     const other = query.picture === "generated" ? "reference" : "generated";
     const map = maps[other];
     if (!found) {
-      sentence.replaceChildren(map.missing);
-      say(map.missing);
+      sentence.replaceChildren(map.missing, ...inSecond(second?.[other]));
+      say(sentence.textContent);
       return;
     }
     const several = isRegion(query);
@@ -81,7 +91,7 @@ export function createReadout(hasTruth) {
     const which = data.references.length > 1 && query.picture === "generated" ? ` of ${data.references[state.reference].name}` : "";
     const diffuse = found.ratio < data.diffuse;
     sentence.replaceChildren(
-      text[0], el("b", { class: "i2am-query" }, place(query)), text[1], el("b", { class: "i2am-peak" }, place(found)), `${which}.`,
+      text[0], el("b", { class: "i2am-query" }, place(query)), text[1], el("b", { class: "i2am-peak" }, place(found)), `${which}.`, ...inSecond(second?.[other]),
       diffuse ? el("span", { class: "i2am-tag", title: `peak below ${data.diffuse}× uniform` }, "diffuse") : "",
       pinned ? el("span", { class: "i2am-tag i2am-quiet" }, "pinned") : "",
     );

@@ -94,10 +94,10 @@ export function bilinear(values, from, to) {
   return mix(values, from[1], remembered(flatLinear, from[0], to[0]), remembered(flatLinear, from[1], to[1]));
 }
 
-/** Bicubic with negative overshoot clamped at 0, for marginals on the generated picture and for pictures. */
-export function bicubic(values, from, to) {
+/** Bicubic with negative overshoot clamped at 0, for marginals on the generated picture and for pictures; a difference is not clamped. */
+export function bicubic(values, from, to, clamped = true) {
   if (from[0] === to[0] && from[1] === to[1]) return values;
   const out = mix(values, from[1], remembered(flatCubic, from[0], to[0]), remembered(flatCubic, from[1], to[1]));
-  for (let i = 0; i < out.length; i++) if (out[i] < 0) out[i] = 0;
+  for (let i = 0; clamped && i < out.length; i++) if (out[i] < 0) out[i] = 0;
   return out;
 }

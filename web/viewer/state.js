@@ -1,6 +1,7 @@
 /** What is looked at: the state of a viewer, and which states a recording can show. */
 
 import { COLOUR_MAPS } from "./colours.js";
+import { VIEWS } from "./views.js";
 
 /** The state that a viewer starts with. */
 export function initialState(data, maps) {
@@ -16,6 +17,8 @@ export function initialState(data, maps) {
     threshold: false,
     smooth: true,
     colours: "inferno",
+    view: "both", // how two runs are compared, as in views.js
+    cut: 0.5, // where a wipe lies, as a share of the width
     query: null, // {picture: "generated" | "reference", row, column}, and {rows, columns} where it is a region
     pinned: false,
   };
@@ -35,6 +38,8 @@ export function checked(data, state, fallback) {
     head: (v) => within(v, -1, Math.max(...data.layers.map((layer) => layer.heads))),
     opacity: (v) => v >= 0 && v <= 1,
     colours: (v) => COLOUR_MAPS.includes(v),
+    view: (v) => v in VIEWS,
+    cut: (v) => v >= 0 && v <= 1,
   };
   const out = { ...state };
   for (const [key, holds] of Object.entries(rules)) if (!holds(out[key])) out[key] = fallback[key];

@@ -4,7 +4,7 @@
  * `createViewer(element, data, options)` builds it inside `element` and has no other effect; the styles are in
  * viewer.css, which the page links. `data` is what i2am/outputs/viewer_data.py made, as `readFile` of decode.js returns it:
  *
- *   format "i2am-viewer", version 3
+ *   format "i2am-viewer", version 4
  *   title       text
  *   threshold   share of a map's range above which "only above" keeps it, 0.4
  *   diffuse     a map whose peak is below this multiple of uniform is called diffuse
@@ -26,44 +26,38 @@
  *   truth       null, or per patch of generated.grid null or [x, y] on reference 0, as fractions of that picture
  *   scores      null or the content of scores.json;  pictures [{name, src, width, height}]
  *   run, notes, quantisation    what was run, sentences to show, how exact the embedded numbers are
+ *   name        what the run is called beside another; second: null, or another run to compare with: {name, generated,
+ *               references, layers, rest, groups, marginals, pairwise, run}, on the same grids of patches
  *
  * Options: state (any part of `viewer.state`), theme ("light" | "dark", else the system's), onChange(state),
  * details (false: neither scores nor notes), pins (a list as in pins.js, else there are none) and onPins(pins).
  */
 
-import { createControls, layerNames } from "./controls.js";
+import { createBoth } from "./both.js";
+import { captionOf, sharesOfBoth } from "./captions.js";
 import { gradient } from "./colours.js";
+import { createControls } from "./controls.js";
 import { VERSION } from "./decode.js";
-import { adding, asWritten, chip, el, isRegion, percent, place, times } from "./dom.js";
-import { Maps, WHICH, statistics } from "./maths.js";
+import { dataOfSecond, differenceOf, onOneScale, stateOfSecond } from "./difference.js";
+import { OTHER, adding, el, isRegion } from "./dom.js";
+import { expose, exposeSecond } from "./exposed.js";
+import { statistics } from "./maths.js";
+import { createPanel, tell } from "./panel.js";
 import { MOST_PINS, createPins, liesOn, newPin, patchesOf } from "./pins.js";
 import { createReadout } from "./readout.js";
+import { Run } from "./run.js";
 import { createShares } from "./shares.js";
 import { Stage } from "./stage.js";
 import { checked, initialState } from "./state.js";
 import { createNotes, createPictures, createScores } from "./tables.js";
+import { createViews } from "./views.js";
 
 /** Whether two are the same patches. */
 function same(a, b) {
   return Boolean(a && b) && ["row", "column", "rows", "columns"].every((key) => (a[key] ?? 1) === (b[key] ?? 1));
 }
 
-const OTHER = { generated: "reference", reference: "generated" };
-
-function panel(name, title) {
-  const canvas = el("canvas", { class: "i2am-canvas", tabindex: 0, role: "application", "aria-label": title });
-  const heading = el("h2", {}, title);
-  const level = el("p", { class: "i2am-level" });
-  const bar = el("span", { class: "i2am-bar" });
-  const low = el("span", {});
-  const high = el("span", {});
-  const scale = el("div", { class: "i2am-scale" }, low, bar, high);
-  const legend = el("ul", { class: "i2am-legend i2am-parts" });
-  const note = el("p", { class: "i2am-small" });
-  const caption = el("figcaption", {}, level, scale, legend, note);
-  const root = el("figure", { class: `i2am-panel i2am-${name}` }, heading, canvas, caption);
-  return { root, canvas, heading, level, bar, low, high, scale, legend, note };
-}
+const ALONE = "Point at a reference to see where that part went in each run.";
 
 class Viewer {
   constructor(element, data, options) {
@@ -71,19 +65,26 @@ class Viewer {
       throw new Error(`This viewer reads i2am-viewer data of version ${VERSION}, but got ${data.format} ${data.version}.`);
     }
     this.data = data;
-    this.maps = new Maps(data);
+    this.runs = [data, dataOfSecond(data)].filter(Boolean).map((one) => new Run(one));
+    this.maps = this.runs[0].maps;
+    this.names = this.runs.map((run) => run.data.name);
     this.options = options;
     const start = initialState(data, this.maps);
     this.state = checked(data, { ...start, ...options.state }, start);
     this.several = data.references.length > 1;
-    /** Every picture with its name, and a reference's number. */
-    this.places = [{ name: "generated" }, ...data.references.map((_, reference) => ({ name: "reference", reference }))];
-    for (const at of this.places) {
-      at.panel = panel(at.name, at.name === "generated" ? "Generated picture" : "Reference picture");
-      at.picture = at.name === "generated" ? data.generated : data.references[at.reference];
-    }
+    /** Every picture of each run with its name, and a reference's number; `picture` says where its patches lie. */
+    this.places = this.runs.flatMap((run, i) => {
+      const named = [{ name: "generated" }, ...data.references.map((_, reference) => ({ name: "reference", reference }))];
+      return named.map((at) => {
+        const of = (one) => (at.name === "generated" ? one.generated : one.references[at.reference]);
+        const panel = createPanel(at.name, at.name === "generated" ? "Generated picture" : "Reference picture");
+        return { ...at, run, index: i, several: this.several, picture: of(data), own: of(run.data), panel };
+      });
+    });
     this.readout = createReadout(Boolean(data.truth));
     this.shares = createShares();
+    this.both = this.runs[1] && createBoth(this.names);
+    this.views = this.runs[1] && createViews(this.names, (part) => this.set(part));
     this.pins = options.pins ?? null;
     this.list = this.pins && createPins({
       choose: (index) => this.choosePin(index),
@@ -96,9 +97,9 @@ class Viewer {
       { class: "i2am-viewer", "data-theme": options.theme ?? null, onkeydown: (event) => this.key(event) },
       el(
         "div",
-        { class: this.several ? "i2am-explore i2am-several" : "i2am-explore" },
-        el("div", { class: "i2am-pair" }, ...this.places.map((at) => at.panel.root)),
-        el("div", { class: "i2am-side" }, this.list?.root, this.readout.root, this.shares.root, this.controls.root),
+        { class: this.several || this.both ? "i2am-explore i2am-several" : "i2am-explore" },
+        this.pictures(),
+        el("div", { class: "i2am-side" }, this.list?.root, this.readout.root, this.both?.root ?? this.shares.root, this.controls.root),
       ),
     );
     if (options.details !== false) {
@@ -106,15 +107,41 @@ class Viewer {
     }
     element.append(this.root);
     for (const at of this.places) {
-      at.stage = new Stage(at.panel.canvas, at.picture, {
+      const other = this.both && !at.index ? this.beside(at).own : null;
+      at.stage = new Stage(at.panel.canvas, at.own, {
         move: (patch) => this.hover(at, patch),
         leave: () => this.hover(at, null),
         press: (patch) => this.press(at, patch),
         drag: (region) => this.canLookUp(at) && this.ask(at, region, true, true),
         drop: (region) => this.pins && this.canLookUp(at) && this.addPin(at, region),
-      }, Boolean(this.pins));
+      }, { touch: Boolean(this.pins), other });
     }
     this.render();
+  }
+
+  /** The pictures of one run in a row; those of two, each below its name, and how they are compared. */
+  pictures() {
+    const row = (i) => el("div", { class: "i2am-pair" }, ...this.places.filter((at) => at.index === i).map((at) => at.panel.root));
+    if (!this.both) return row(0);
+    this.rows = this.names.map((name, i) => el("section", { class: "i2am-run" }, el("h2", {}), row(i)));
+    return el("div", { class: "i2am-runs" }, this.views.root, ...this.rows);
+  }
+
+  /** Says which run, or what of both, the rows show; a row that shows nothing is hidden. */
+  nameRows() {
+    const { view } = this.state;
+    const [first, second] = this.names;
+    const named = { both: first, wipe: `${first} | ${second}`, difference: `${second} − ${first}` };
+    this.rows?.forEach((row, i) => {
+      row.firstChild.textContent = i ? second : named[view];
+      row.setAttribute("aria-label", row.firstChild.textContent);
+      row.hidden = i > 0 && view !== "both";
+    });
+  }
+
+  /** The same picture in the second run. */
+  beside(at) {
+    return this.places.find((one) => one.index === 1 && one.name === at.name && one.reference === at.reference);
   }
 
   /** Changes part of the state and shows it; what does not exist in this recording is left as it was. */
@@ -154,13 +181,9 @@ class Viewer {
     this.root.remove();
   }
 
-  kind(side) {
-    return this.maps.kinds.get(side);
-  }
-
-  /** Whether a patch of a picture can be looked up at all. */
-  canLookUp({ reference } = {}) {
-    return this.data.pairwise.some((entry) => reference === undefined || entry.reference === reference);
+  /** Whether a patch of a picture can be looked up at all, in either run. */
+  canLookUp(at) {
+    return this.runs.some((run) => run.canLookUp(at));
   }
 
   /** Whether what is marked lies on this picture. */
@@ -274,161 +297,114 @@ class Viewer {
   }
 
   /**
-   * The maps shown now: {generated, reference, references}, each {side, values, grid, layers, unplaced} or {side, missing};
-   * null where nothing is to be shown. `reference` is the chosen one of `references`.
+   * The maps shown now, of the first run: {generated, reference, references}, each {side, values, grid, layers, unplaced} or
+   * {side, missing}; null where nothing is to be shown. `reference` is the chosen one of `references`.
    */
   shown() {
-    const { state, maps } = this;
-    const { query } = state;
-    const of = (side, map, i = state.reference) => {
-      const missing = this.data.references[i].unavailable ?? {};
-      return map ? { side, ...map } : { side, missing: missing[side] ?? this.whyMissing(side, i) };
-    };
-    const at = query && [query.row, query.column, query.rows, query.columns];
-    const onReference = (i) => {
-      const own = { ...state, reference: i };
-      if (!query) return of(state.referenceSide, maps.level(state.referenceSide, own), i);
-      return query.picture === "generated" ? of("SRAM", maps.sram(own, ...at), i) : null;
-    };
-    const references = this.data.references.map((_, i) => onReference(i));
-    let generated = null;
-    if (!query) generated = of(state.side, maps.level(state.side, state));
-    else if (query.picture === "reference") generated = of("mirror", maps.mirror(state, ...at));
-    return { generated, reference: references[state.reference], references };
+    return this.runs[0].shown(this.state);
   }
 
-  whyMissing(side, reference) {
-    const { layer } = this.state;
-    if (side === "object" && !this.data.references[reference].object) return "No mask of this reference was given.";
-    const where = layer < 0 ? "" : ` of layer ${this.data.layers[layer].name}`;
-    return `No ${this.kind(side).title}${where} was kept for this choice. Choose another layer, time or head.`;
+  /** The same of the second run, with the state that it is in: {maps, state}; null where there is none. */
+  shownOfSecond() {
+    const [first, second] = this.runs;
+    if (!second) return null;
+    const { state, missing } = stateOfSecond(first.data, second.data, this.state);
+    if (missing) return { state: { ...this.state, layer: -1, group: -1 }, maps: second.without(this.state, missing) };
+    return { state, maps: second.shown(state) };
   }
 
-  /** What a map is and what it is restricted to: "R2G · TLAM, steps 0–9" or "SRAM · head 3". */
-  level(map) {
-    const { group, layer, head } = this.state;
-    const ofPatch = this.kind(map.side).asked !== "";
-    const parts = [];
-    const add = (level, text) => parts.push(ofPatch ? text : `${level}, ${text}`);
-    if (group >= 0) add("TLAM", this.data.groups[group].label);
-    if (layer >= 0) add("LLAM", layerNames(this.data)[layer]);
-    if (head >= 0 && ofPatch && !this.maps.headsOfPairs()) add("", "mean over heads, as patch maps were kept");
-    else if (head >= 0) add("HLAM", `head ${head}`);
-    const all = this.data.layers.every((one) => one.default) ? "all steps, layers and heads" : "all steps and heads";
-    if (!parts.length) parts.push(ofPatch ? all : "ULAM");
-    return `${this.kind(map.side).title} · ${parts.join(" · ")}`;
-  }
-
-  truthOf(query) {
-    const { truth, generated } = this.data;
-    if (!truth || this.state.reference !== 0 || query.picture !== "generated" || isRegion(query)) return null;
-    const found = truth[query.row * generated.grid[1] + query.column];
-    if (!found) return null;
-    const { grid, rect } = this.data.references[0];
-    const [left, top, right, bottom] = rect ?? [0, 0, 1, 1];
-    const row = ((found[1] - top) / (bottom - top)) * grid[0] - 0.5;
-    const column = ((found[0] - left) / (right - left)) * grid[1] - 0.5;
-    return { row, column };
+  /** What each picture of the first run shows, with its counterpart: {at, maps: [first, second], unit, scaled, difference}. */
+  compared(maps, also) {
+    const pick = (shown, at) => (at.name === "generated" ? shown.generated : shown.references[at.reference]);
+    const steps = this.data.pairwise[0]?.values.dtype === "uint8" ? 255 : 65535;
+    return this.places.filter((at) => !at.index).map((at) => {
+      const pair = [pick(maps, at), also && pick(also.maps, at)];
+      const side = (pair[0] ?? pair[1])?.side;
+      const unit = side && at.run.kind(side).unit;
+      if (!also) return { at, maps: pair, scaled: pair };
+      const { reference } = this.state;
+      const found = differenceOf(pair, unit, reference, steps);
+      return { at, maps: pair, unit, scaled: onOneScale(pair, unit), difference: found && { ...found, reference } };
+    });
   }
 
   render(soon = false) {
-    const { state, data } = this;
+    const { state, data, runs } = this;
     const { query } = state;
     const maps = this.shown();
-    const look = { ...state, threshold: state.threshold ? data.threshold : null };
+    const also = this.shownOfSecond();
+    const compared = this.compared(maps, also);
     const found = query && !maps[OTHER[query.picture]].missing ? statistics(maps[OTHER[query.picture]]) : null;
-    const truth = query ? this.truthOf(query) : null;
-    const shares = maps.generated?.side === "mirror" ? null : this.maps.sharesAt(state, query);
-    const percents = shares && adding(shares.map(({ share }) => share));
+    const truth = query ? runs[0].truthOf(query, state) : null;
+    const states = [state, also?.state];
+    const sharesOf = (run, i) => ([maps, also?.maps][i].generated?.side === "mirror" ? null : run.maps.sharesAt(states[i], query));
+    const shares = runs.map(sharesOf);
+    const percents = shares.map((parts) => parts && adding(parts.map(({ share }) => share)));
+    const written = this.both && state.view !== "both" ? [sharesOfBoth(state.view, shares, percents)] : percents;
     const peaks = maps.references.map((map) => (query && map && !map.missing ? statistics(map) : null));
-    for (const at of this.places) {
-      const map = at.name === "generated" ? maps.generated : maps.references[at.reference];
-      const marks = this.marksOfPins(at);
-      if (this.isMarked(at)) marks.push({ kind: "query", ...query });
-      else if (query && map) {
-        const peak = at.name === "generated" ? found : peaks[at.reference];
-        if (truth && !at.reference) marks.push({ kind: "truth", ...truth });
-        if (peak) marks.push({ kind: "peak", ...peak });
-      }
-      const heat = map?.missing ? null : map;
-      const span = at.stage.update({ heat, look, marks }, soon);
-      at.panel.root.style.setProperty("--aspect", at.picture.width / at.picture.height);
-      this.caption(at, map, span, percents);
+    this.nameRows();
+    for (const at of this.places.filter((one) => !one.index || state.view === "both")) {
+      this.show(at, compared.find((one) => one.at.name === at.name && one.at.reference === at.reference), {
+        states, percents: written, truth, soon,
+      });
     }
     this.root.style.setProperty("--i2am-gradient", gradient(state.colours));
     this.controls.sync(state);
+    this.views?.sync(state);
     this.list?.show(this.pins, this.chosenPin());
-    this.readout.show({ data, state, maps, found, truth });
-    this.shares.show(shares, percents, query);
-    this.expose(maps, found, shares, this.several ? peaks : null);
+    this.readout.show({ data, state, maps, found, truth, second: also?.maps });
+    this.shares.show(shares[0], percents[0], query);
+    this.both?.show({ pairs: compared.map((one) => ({ ...one, name: this.titleOf(one) })), shares, query });
+    expose(this.root.dataset, state, maps, found, shares[0], this.several ? peaks : null);
+    if (also) exposeSecond(this.root.dataset, state, also.maps, shares[1], compared);
+  }
+
+  /** What a line of the figures of both runs is about: the map, and of which reference. */
+  titleOf({ at, maps }) {
+    const side = (maps[0] ?? maps[1])?.side;
+    const title = side ? at.run.kind(side).title : "";
+    return this.several && at.name === "reference" ? `${title}, ${at.picture.name}` : title;
+  }
+
+  /** Shows one picture with what lies on it. */
+  show(at, { maps, scaled, difference }, { states, percents, truth, soon }) {
+    const { state, data } = this;
+    const view = this.both ? state.view : "";
+    const look = { ...state, threshold: state.threshold ? data.threshold : null };
+    const alone = view === "wipe" && at.name === "generated" && !state.query; // the pictures are what is compared here
+    const map = view === "difference" ? difference : scaled[at.index];
+    const heat = map?.missing || alone ? null : map;
+    const marksOf = (i) => this.marksOn(at, maps[i], view === "difference", i ? null : truth);
+    const other = scaled[1]?.missing || alone ? null : scaled[1];
+    const wipe = view === "wipe" ? { cut: state.cut, heat: other, marks: marksOf(1) } : null;
+    const span = at.stage.update({ heat, look, marks: marksOf(at.index), wipe }, soon);
+    at.panel.root.style.setProperty("--aspect", at.own.width / at.own.height);
+    tell(at.panel, captionOf(at, at.run, states[at.index], {
+      map: map && (alone ? { ...map, alone: ALONE } : map),
+      span,
+      percents: percents[at.index],
+      marked: this.isMarked(at),
+      lookedUp: this.canLookUp(at),
+      name: this.both ? at.run.data.name : "",
+      view,
+      threshold: data.threshold,
+    }));
+  }
+
+  /** The marks on a picture: pins, what is pointed at, and where a map of the other picture is highest. */
+  marksOn(at, map, apart, truth) {
+    const { query } = this.state;
+    const marks = this.marksOfPins(at);
+    if (this.isMarked(at)) return [...marks, { kind: "query", ...query }];
+    if (!query || !map) return marks;
+    if (truth && !at.reference) marks.push({ kind: "truth", ...truth });
+    if (!map.missing && !apart) marks.push({ kind: "peak", ...statistics(map) });
+    return marks;
   }
 
   marksOfPins(at) {
     const marks = (this.pins ?? []).map((pin, i) => liesOn(pin, at) && { pin, label: String(i + 1), ...patchesOf(pin, at.picture) });
     return marks.filter((mark) => mark.rows).map(({ pin, ...mark }) => ({ kind: "pin", colour: pin.colour, ...mark }));
-  }
-
-  caption(at, map, span, percents) {
-    const { panel: parts, picture, name } = at;
-    const { query } = this.state;
-    const reference = at.reference ?? this.state.reference;
-    const kind = name === "generated" ? "Generated picture" : "Reference picture";
-    if (name === "reference" && this.several) {
-      const share = percents ? ` · ${percents[reference]}` : "";
-      parts.heading.replaceChildren(chip(picture.colour), `${picture.name}${share}`);
-    } else parts.heading.textContent = kind;
-    const help = this.canLookUp(at) ? "Arrow keys choose a patch, with Shift a region; Escape clears it." : "";
-    parts.canvas.classList.toggle("i2am-still", !this.canLookUp(at));
-    parts.canvas.setAttribute("aria-label", `${kind}, ${picture.grid[0]} by ${picture.grid[1]} patches. ${help}`);
-    const empty = !map || Boolean(map.missing);
-    parts.scale.classList.toggle("i2am-gone", empty || span.flat || map.side === WHICH);
-    const named = map?.side === WHICH && !map.missing ? this.data.references : [];
-    parts.legend.replaceChildren(...named.map((one) => el("li", {}, chip(one.colour), one.name)));
-    parts.bar.toggleAttribute("data-cut", this.state.threshold);
-    parts.bar.style.setProperty("--cut", `${100 * this.data.threshold}%`);
-    if (!map && !this.isMarked(at)) {
-      parts.level.textContent = parts.note.textContent = "";
-      return;
-    }
-    parts.level.textContent = map ? this.level(map) : `${isRegion(query) ? "Patches" : "Patch"} ${place(query)}`;
-    const unknown = picture.rect ? "" : " The part of the picture that the patches cover is unknown.";
-    const where = this.several && name === "generated" ? "every reference" : "the other picture";
-    if (!map) parts.note.textContent = `What is marked is looked up in ${where}.${unknown}`;
-    else if (map.missing) parts.note.textContent = map.missing;
-    else {
-      const flat = span.flat ? " Flat: there is nothing to show." : "";
-      const about = this.kind(map.side);
-      const lost = map.side === this.state.referenceSide && map.unplaced > 0 ? ` ${percent(map.unplaced)} goes to tokens without a place.` : "";
-      const remark = this.data.references[reference].remarks?.[map.side];
-      parts.note.textContent = about.sentence + (remark ? ` ${remark}` : "") + lost + flat + unknown;
-      const mean = map.values.reduce((a, b) => a + b, 0) / map.values.length;
-      const text = about.unit === "share" ? percent : (v) => times(v / mean);
-      parts.low.textContent = text(span.low);
-      parts.high.textContent = text(span.high);
-      parts.scale.title = `raw values ${span.low.toExponential(3)} to ${span.high.toExponential(3)}` +
-        (about.unit === "share" ? "" : "; × is a multiple of the mean");
-    }
-  }
-
-  /** Puts what is shown into data attributes, for tests and for other scripts. */
-  expose(maps, found, shares, peaks) {
-    const { query, pinned } = this.state;
-    const { dataset } = this.root;
-    for (const key of ["query", "on", "peak", "ratio", "entropy", "unplaced", "pinned", "shares", "peaks"]) delete dataset[key];
-    if (shares) dataset.shares = shares.map(({ share }) => share.toFixed(5)).join(",");
-    if (!query) return;
-    if (peaks && query.picture === "generated") {
-      dataset.peaks = peaks.map((peak) => (peak ? `${peak.row},${peak.column}` : "")).join(" ");
-    }
-    const target = OTHER[query.picture];
-    dataset.query = asWritten(query);
-    dataset.on = target;
-    dataset.pinned = pinned;
-    if (!found) return;
-    dataset.peak = `${found.row},${found.column}`;
-    dataset.ratio = found.ratio.toFixed(4);
-    dataset.entropy = found.entropy.toFixed(4);
-    dataset.unplaced = maps[target].unplaced.toFixed(6);
   }
 }
 

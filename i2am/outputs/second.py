@@ -1,0 +1,133 @@
+"""The run that another one is compared with, and what the two are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from ..errors import I2AMError
+from ..geometry.shapes import check_shape
+from ..levels.comparable import check_comparable
+from ..maps.value import AttributionMaps
+from ..pictures.backdrop import backdrop_name
+from ..pictures.matching import one_of, picture_of
+
+SAME = "both recordings are the same, so every difference is 0"
+STAND_INS = "the second run kept no pictures of its references: those of the first are shown for it"
+FACTS = {"model": "{}", "sampler": "{}", "steps": "{} steps", "cfg": "cfg {:g}", "seed": "seed {}"}
+"""What a run is told from another by, and how it is written."""
+
+
+@dataclass(frozen=True)
+class SecondRun:
+    """A run to compare another one with.
+
+    Attributes:
+        maps: its recording.
+        generated: its generated picture, of the image that is looked at.
+        references: a picture for each of its references; None: those that were kept with its maps, else the first run's.
+    """
+
+    maps: AttributionMaps
+    generated: Image.Image
+    references: Sequence[Image.Image] | None = None
+
+    @classmethod
+    def of(cls, maps: AttributionMaps, pictures: Sequence[Image.Image], image: int) -> SecondRun:
+        """The run of one image of a batch, given one picture for all or one per image.
+
+        Raises:
+            I2AMError: the numbers do not fit; says that it is of the second run.
+        """
+        if image >= maps.images:
+            raise I2AMError(
+                f"image {image} is compared, but the second run had {maps.images} image(s), counted from 0; choose one that "
+                f"both runs had"
+            )
+        try:
+            return cls(maps, one_of(pictures, image, maps.images))
+        except I2AMError as error:
+            raise I2AMError(f"of the second run: {error}") from error
+
+    def checked(self, first: AttributionMaps) -> SecondRun:
+        """The same, if it can be compared with the first run.
+
+        Raises:
+            I2AMError: the picture has another shape than the second run recorded, or something is of another type.
+            UnavailableError: see `check_comparable`.
+        """
+        if not isinstance(self.maps, AttributionMaps):
+            raise I2AMError(f"the second run's maps are those of a recording, got a {type(self.maps).__name__}")
+        check_comparable(first, self.maps)
+        picture = picture_of(self.generated, "generated picture of the second run")
+        check_shape(
+            "picture of the second run",
+            (picture.height, picture.width),
+            self.maps.generated_size,
+            "second run's recorded image",
+        )
+        return self
+
+    def pictures(self, first: AttributionMaps, shown: Sequence[Image.Image]) -> list[Image.Image]:
+        """A picture for each reference: the given ones, those of the first run where both saw the same, else the kept ones.
+
+        Args:
+            first: the first run's recording.
+            shown: the first run's pictures of its references, which stand in where none is known.
+        """
+        if self.references is not None:
+            return list(self.references)
+        if same_references(first, self.maps):
+            return list(shown)
+        kept, names = self.maps.thumbnails, _names(self.maps)
+        return [
+            Image.fromarray(kept[name].numpy()) if name in kept else picture for name, picture in zip(names, shown, strict=True)
+        ]
+
+    def notes(self, first: AttributionMaps) -> list[str]:
+        """What a reader must know of the two."""
+        if first == self.maps:
+            return [SAME]
+        known = self.references is not None or set(_names(self.maps)) <= set(self.maps.thumbnails)
+        return [] if known else [STAND_INS]
+
+
+def given_together(maps: object, image: object) -> bool:
+    """Whether a second run was given: both its recording and its picture.
+
+    Raises:
+        I2AMError: one of them is missing.
+    """
+    if (maps is None) != (image is None):
+        there, missing = ("maps_2", "image_2") if image is None else ("image_2", "maps_2")
+        raise I2AMError(
+            f"{there} is connected, but {missing} is not: a second run is compared with both its maps and its picture; connect "
+            f"{missing}, or neither"
+        )
+    return maps is not None
+
+
+def _names(maps: AttributionMaps) -> list[str]:
+    """What the small pictures of its references are called."""
+    return [backdrop_name("reference", i) for i in range(len(maps.references))]
+
+
+def same_references(first: AttributionMaps, second: AttributionMaps) -> bool:
+    """Whether the small pictures of all references are kept with both runs, and are the same."""
+    kept = [maps.thumbnails for maps in (first, second)]
+    return all(name in kept[0] and name in kept[1] and torch.equal(kept[0][name], kept[1][name]) for name in _names(first))
+
+
+def run_names(first: AttributionMaps, second: AttributionMaps) -> tuple[str, str]:
+    """What to call two runs: "first" and "second", with those facts that tell them apart, such as "first (cfg 1)"."""
+    seen = [[(name, getattr(maps.run, name)) for name in FACTS] for maps in (first, second)]
+    apart = [name for (name, a), (_, b) in zip(*seen, strict=True) if a != b]
+    told = [
+        [FACTS[name].format(value) for name, value in facts if name in apart and value is not None and value != ""]
+        for facts in seen
+    ]
+    names = [f"{name} ({', '.join(facts)})" if facts else name for name, facts in zip(("first", "second"), told, strict=True)]
+    return names[0], names[1]

@@ -21,7 +21,7 @@ test-full: $(STAMP) playwright
 
 # every ComfyUI of this machine in both of its renderers; skipped where there is none, or no Chromium
 test-browser: $(STAMP) playwright
-	$(BIN)/python -m pytest -m slow tests/test_explorer_in_browser.py tests/test_explorer_whole.py
+	$(BIN)/python -m pytest -m slow tests/test_explorer_in_browser.py tests/test_explorer_whole.py tests/test_explorer_compare.py
 
 # what drives the browser of this machine; without it the tests say what they lack
 playwright:

@@ -21,17 +21,18 @@ from i2am.levels.choice import Choice
 from i2am.levels.patch import sram
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.explored import explorer_file
+from i2am.outputs.second import SecondRun
 from i2am.pictures.colours import table_of
 
 LONGEST = 1500  # seconds; about 70 on an idle machine
 PATCH = 4  # pixels of the demo picture
 LETTER = (48, 60)  # the pixel of it that the script points at
 CELL = f"{LETTER[1] // PATCH},{LETTER[0] // PATCH}"
-FULL, FADE = 0.6, 1.5  # how opaque a heat is, as in web/viewer/stage.js
+FULL, FADE = 0.6, 1.5  # how opaque a heat is, as in web/viewer/heat.js
 OFF = 3  # of 255: rounded colours and opacities, and maps of 16 or 8 bits
 MOVE = 16  # milliseconds of script that a move of the pointer may take
 READABLE = 4.5  # contrast that WCAG asks of small text (AA)
-SCENES = ("drawn", "resized", "keyboard", "duplicate", "saved", "subgraph", "two", "leaks", "moves", "dark", "touch")
+SCENES = ("drawn", "resized", "keyboard", "duplicate", "saved", "subgraph", "two", "leaks", "moves", "both", "dark", "touch")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(browsers.missing()), reason=browsers.summary())]
 
@@ -47,8 +48,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 base = tmp_path_factory.mktemp("host")
                 running[host] = (stack.enter_context(served(host, base)), base)
                 (base / "temp").mkdir(exist_ok=True)
-                raw = explorer_file(large(1), picture(384, 512), [picture(512, 512, 1), picture(512, 512, 2)])
-                (base / "temp" / "large.i2am").write_bytes(raw)
+                maps, shown = large(1), (picture(384, 512), [picture(512, 512, 1), picture(512, 512, 2)])
+                (base / "temp" / "large.i2am").write_bytes(explorer_file(maps, *shown))
+                both = explorer_file(maps, *shown, second=SecondRun(maps, shown[0]))
+                (base / "temp" / "two.i2am").write_bytes(both)
             return running[host]
 
         yield at
@@ -66,8 +69,11 @@ def found(request: pytest.FixtureRequest, servers: Any) -> dict[str, Any]:
     """What each scene of the script found, and the maps that the run saved."""
     host, vue = request.param
     address, base = servers(host)
-    scenes = browsers.run("explorer_more.js", ["--file", "large.i2am", *(["--vue"] if vue else [])], address, LONGEST)
-    maps = AttributionMaps.load(max((base / "output" / "I2AM").glob("*.safetensors"), key=lambda path: path.stat().st_mtime))
+    how = ["--vue"] if vue else []
+    scenes = browsers.run("explorer_person.js", how, address, LONGEST)
+    scenes |= browsers.run("explorer_cost.js", ["--file", "large.i2am", "--both", "two.i2am", *how], address, LONGEST)
+    files = (base / "output" / "I2AM").glob("browser*.safetensors")
+    maps = AttributionMaps.load(max(files, key=lambda path: path.stat().st_mtime))
     return {"maps": maps, "vue": vue, **scenes}
 
 
@@ -191,11 +197,12 @@ def test_nothing_stays_of_deleted_nodes(found: dict[str, Any]) -> None:
         assert own <= host + 0.2, f"{key}: {own:.1f} for each node, of which the host keeps {host:.1f}"
 
 
-def test_a_move_takes_less_than_a_frame_of_script(found: dict[str, Any]) -> None:
-    """At 64 x 48 patches against 2 x 32 x 32: of each move the best of several, for other work may interrupt any of them."""
-    seen = of(found, "moves")
+@pytest.mark.parametrize(("scene", "pictures"), [("moves", 3), ("both", 6)])
+def test_a_move_takes_less_than_a_frame_of_script(found: dict[str, Any], scene: str, pictures: int) -> None:
+    """Of one run, and where two are compared. At 64 x 48 patches against 2 x 32 x 32: of each move the best of several, for other work may interrupt any of them."""
+    seen = of(found, scene)
     assert "64 by 48 patches" in seen["label"]
-    assert seen["references"] == 2
+    assert seen["references"] == pictures - 1
     for name in ("generated", "reference"):
         moves = np.array(seen[name])
         assert len(moves) >= 8

@@ -60,7 +60,7 @@ export function captionOf(at, run, state, { map, span, percents, marked, lookedU
     return told;
   }
   const difference = view === "difference";
-  told.level = `${difference ? "Second − first: " : ""}${map.alone ? "The pictures alone" : run.level(map, state)}`;
+  told.level = map.alone ? "The pictures alone" : run.level(map, state);
   if (map.alone || map.missing) return { ...told, note: map.alone ?? map.missing };
   const about = run.kind(map.side);
   const cut = state.threshold ? threshold : null;
@@ -71,7 +71,8 @@ export function captionOf(at, run, state, { map, span, percents, marked, lookedU
     return told;
   }
   if (map.side === WHICH) told.legend = run.data.references;
-  told.note = sentence(map, about, run, state, at, span) + unknown + (view ? ` One scale for both runs${SCALE[about.unit] ?? ""}.` : "");
+  const scaled = view && map.side !== WHICH ? ` One scale for both runs${SCALE[about.unit] ?? ""}.` : "";
+  told.note = sentence(map, about, run, state, at, span) + unknown + scaled;
   if (span.flat || map.side === WHICH) return told;
   const mean = view ? 1 : map.values.reduce((a, b) => a + b, 0) / map.values.length; // both runs' maps are multiples already
   const text = about.unit === "share" ? percent : (value) => times(value / mean);

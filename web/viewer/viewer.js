@@ -123,7 +123,7 @@ class Viewer {
   pictures() {
     const row = (i) => el("div", { class: "i2am-pair" }, ...this.places.filter((at) => at.index === i).map((at) => at.panel.root));
     if (!this.both) return row(0);
-    this.rows = this.names.map((name, i) => el("section", { class: "i2am-run" }, el("h2", {}), row(i)));
+    this.rows = this.names.map((_, i) => el("section", { class: "i2am-run" }, el("h2", {}), row(i)));
     return el("div", { class: "i2am-runs" }, this.views.root, ...this.rows);
   }
 

@@ -9,7 +9,7 @@ import torch
 
 collect_ignore = ["host"]  # test_hosts.py runs these inside ComfyUI
 wanted = pytest.StashKey[bool]()
-BROWSED = ("test_explorer_in_browser.py", "test_explorer_whole.py")
+BROWSED = ("test_explorer_in_browser.py", "test_explorer_whole.py", "test_explorer_compare.py")
 browsed = pytest.StashKey[bool]()
 
 

@@ -199,7 +199,10 @@ def test_nothing_stays_of_deleted_nodes(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("scene", "pictures"), [("moves", 3), ("both", 6)])
 def test_a_move_takes_less_than_a_frame_of_script(found: dict[str, Any], scene: str, pictures: int) -> None:
-    """Of one run, and where two are compared. At 64 x 48 patches against 2 x 32 x 32: of each move the best of several, for other work may interrupt any of them."""
+    """Of one run, and where two are compared, at 64 x 48 patches against 2 x 32 x 32.
+
+    Of each move the best of several, for other work may interrupt any of them.
+    """
     seen = of(found, scene)
     assert "64 by 48 patches" in seen["label"]
     assert seen["references"] == pictures - 1

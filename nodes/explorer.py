@@ -13,7 +13,7 @@ from ..i2am.geometry.pins import pins_of, pins_text
 from ..i2am.levels.batch import images_of
 from ..i2am.levels.choice import Choice
 from ..i2am.outputs.explored import explore, explorer_file
-from ..i2am.outputs.second import SecondRun, given_together
+from ..i2am.outputs.second import SecondRun, check_together
 from ..i2am.pictures.backdrop import known_references, reference_pictures
 from ..i2am.pictures.matching import one_of
 from .base import Heat, Maps, check, field, pictures, preview, schema, temporary
@@ -151,8 +151,9 @@ class Explorer(io.ComfyNode):
     ) -> io.NodeOutput:
         check(maps=maps)
         (chosen,) = images_of(maps, batch_index)
+        check_together(maps_2, image_2)
         second = None
-        if given_together(maps_2, image_2):
+        if maps_2 is not None and image_2 is not None:
             check(maps_2=maps_2)
             second = SecondRun.of(maps_2, pictures(image_2), chosen)
         given = [None if one is None else pictures(one) for one in (reference, reference_2, reference_3)]

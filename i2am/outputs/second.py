@@ -95,8 +95,8 @@ class SecondRun:
         return [] if known else [STAND_INS]
 
 
-def given_together(maps: object, image: object) -> bool:
-    """Whether a second run was given: both its recording and its picture.
+def check_together(maps: object, image: object) -> None:
+    """Refuse a second run of which only the recording or only the picture was given.
 
     Raises:
         I2AMError: one of them is missing.
@@ -107,7 +107,6 @@ def given_together(maps: object, image: object) -> bool:
             f"{there} is connected, but {missing} is not: a second run is compared with both its maps and its picture; connect "
             f"{missing}, or neither"
         )
-    return maps is not None
 
 
 def _names(maps: AttributionMaps) -> list[str]:

@@ -22,7 +22,7 @@ from i2am.levels.share import share
 from i2am.maps.facts import RunInfo
 from i2am.outputs.explored import Explored, explore, explorer_file
 from i2am.outputs.pin_table import said_of
-from i2am.outputs.second import SAME, STAND_INS, SecondRun, given_together, run_names
+from i2am.outputs.second import SAME, STAND_INS, SecondRun, check_together, run_names
 from i2am.outputs.viewer_file import LARGEST
 
 PINS = pins_of(
@@ -161,9 +161,9 @@ def test_what_cannot_be_compared_is_refused() -> None:
         SecondRun.of(maps, [generated] * 2, 0)
     for given, missing in (((maps, None), "image_2"), ((None, generated), "maps_2")):
         with pytest.raises(I2AMError, match=f"but {missing} is not: a second run is compared with both"):
-            given_together(*given)
-    assert given_together(maps, generated)
-    assert not given_together(None, None)
+            check_together(*given)
+    for given in ((maps, generated), (None, None)):
+        check_together(*given)
 
 
 def test_pins_that_the_second_run_lacks_are_said_and_the_first_stays() -> None:

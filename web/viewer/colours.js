@@ -1,7 +1,12 @@
 /** Colour maps: perceptually uniform ones, jet for comparison with the paper's figures, and one for differences. */
 
-// 33 evenly spaced samples of each map, the same tables that OpenCV ships; between them the colour is mixed linearly.
+/** The colours of differences: blue below, orange above, pale at 0 in the middle. No menu offers it. */
+export const DIVERGING = "blue to orange";
+
+// Evenly spaced samples of each map; between them the colour is mixed linearly. 33 of the tables that OpenCV ships.
 const SAMPLES = {
+  // as in i2am/pictures/colours.py
+  [DIVERGING]: "08306b 0060a8 3d94d1 a6cfe8 f7f7f7 f6cf95 e8962f b85f0a 6b3000",
   inferno:
     "000004 040312 0b0724 150b37 210c4a 2f0a5b 3d0965 4a0c6b 57106e 64156e 71196e 7d1e6d 8a226a 972766 a32c61 b0315b bc3754 " +
     "c63d4d d04545 da4e3c e35933 eb6429 f1711f f67e14 f98c0a fb9b06 fcaa0f fbba1f f9c932 f5d949 f2e865 f3f586 fcffa4",
@@ -13,12 +18,8 @@ const SAMPLES = {
     "9eff62 beff42 deff22 feff01 ffe000 ffc000 ffa000 ff8000 ff6000 ff4000 ff2000 ff0000 e00000 c00000 a00000 800000",
 };
 
-/** The names that `table` knows, for menus. */
-export const COLOUR_MAPS = Object.keys(SAMPLES);
-
-/** The colours of differences: blue below, orange above, pale at 0 in the middle; the samples of i2am/pictures/colours.py. */
-export const DIVERGING = "blue to orange";
-SAMPLES[DIVERGING] = "08306b 0060a8 3d94d1 a6cfe8 f7f7f7 f6cf95 e8962f b85f0a 6b3000";
+/** The names of colour maps, for menus. */
+export const COLOUR_MAPS = ["inferno", "viridis", "jet"];
 
 /** The 256 colours of a map as (256 × 3) bytes. */
 export function table(name) {

@@ -21,6 +21,7 @@ from ..levels.heat import Heat
 from ..levels.presets import preset_of
 from ..levels.selection import select
 from ..maps.value import AttributionMaps
+from .carried_by_text import carried_by_text
 from .focus import focus
 from .looked import Looked, covered, grids, looked, on_grid
 from .outside import outside
@@ -122,7 +123,8 @@ def answer(
     )
     for about, ask in run.questions():
         try:
-            said.append(ask())
+            one = ask()
+            said += [] if one is None else [one]
         except (MaskError, UnavailableError) as error:
             missing.setdefault(str(error), []).append(about)
     reasons = {f"Nothing can be said of {', '.join(abouts)}: {reason}": abouts for reason, abouts in missing.items()}
@@ -164,14 +166,15 @@ class _Run:
             return recorded if self.given_mask is None else self.given_mask
         return recorded[self.choice.image if len(recorded) > 1 else 0]
 
-    def questions(self) -> Iterator[tuple[str, Callable[[], Said]]]:
-        """What is asked, in order, with the function that answers it."""
+    def questions(self) -> Iterator[tuple[str, Callable[[], Said | None]]]:
+        """What is asked, in order, with the function that answers it; None: there is nothing to say."""
         maps, choice, inpaint, object_ = self.maps, self.choice, self.inpaint, self.reference_mask
         for region in self.regions:
             yield region.name, lambda region=region: self._region(region)  # type: ignore[misc]
         yield "what was looked at", lambda: reach(*self.used(choice.reference), reference_mask=object_)
         if len(maps.references) > 1:
             yield "which reference was taken from", lambda: taken(maps, choice, inpaint_mask=inpaint)
+        yield "what the text carried", lambda: carried_by_text(maps, choice)
         if inpaint is not None and float(inpaint.min()) < 1:
             yield "what lies outside of the mask", lambda: outside(maps, inpaint, choice, reference_mask=object_)
         yield "how the maps came about", lambda: settled(maps, choice)

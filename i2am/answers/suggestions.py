@@ -25,6 +25,7 @@ TRY = {
     ): "an inpainting mask that covers those places too, or keeps clear of them",
     ("focus", "diffuse"): "single layers (LLAM), since the mean of all may hide one that points",
     ("time", "changes"): "more steps",
+    ("routes", "much"): "the same seed with the way by the text cut (route 'text' of an intervention), to see what it changes",
 }
 """By topic and verdict."""
 

@@ -24,6 +24,10 @@ SAME_MASK = 0.98
 """Masks are the same from this overlap (intersection over union) on."""
 OVERLAP = 0.5
 """Masks that overlap less are others."""
+CARRIED = 0.25
+"""The text carries much of a reference from this share of what goes to it, directly and via text, on,"""
+NOTICED = 0.02
+"""if that is at least this share of all attention."""
 PLAIN = 0.03
 """A region with less contrast than this has no structure that could be compared."""
 SHOWN = 0.5

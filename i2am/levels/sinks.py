@@ -53,6 +53,8 @@ class Sink:
         share: of all attention, the mean over the patches.
         variation: its standard deviation over them, as a part of the share.
         handed_on: of a token of the text, what goes on through it to each reference, in order.
+        layers: in which it is a sink; ``share`` and ``handed_on`` are those of these layers, as parts of the mean over all
+            chosen ones, and ``variation`` is the largest.
     """
 
     of: str
@@ -61,6 +63,21 @@ class Sink:
     share: float
     variation: float
     handed_on: tuple[float, ...] = ()
+    layers: tuple[str, ...] = ()
+
+    def in_all(self, weight: float) -> Sink:
+        """A sink of one layer as its part of the mean over several."""
+        return replace(self, share=weight * self.share, handed_on=tuple(weight * part for part in self.handed_on))
+
+    def and_in(self, other: Sink) -> Sink:
+        """The same token's parts in further layers."""
+        return replace(
+            self,
+            share=self.share + other.share,
+            variation=max(self.variation, other.variation),
+            handed_on=tuple(a + b for a, b in zip(self.handed_on, other.handed_on, strict=True)),
+            layers=(*self.layers, *other.layers),
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Sinks:
 
 
 def sinks(maps: AttributionMaps, choice: Choice = EVERYTHING, *, preset: str = "default") -> Sinks:
-    """The tokens of the text and of references that are sinks by `RULE`.
+    """The tokens of the text and of references that are sinks by `RULE` in at least one of the chosen layers.
 
     Of the text's tokens the variation is over the recorded patches; of a reference's it is that of the cell that the token lies
     in, over the cells of the generated picture (see `Recorder`: cells), so it is known where pairwise maps were kept.
@@ -90,23 +107,38 @@ def sinks(maps: AttributionMaps, choice: Choice = EVERYTHING, *, preset: str = "
     Raises:
         UnavailableError: the choice does not exist.
     """
-    found, notes = [], []
-    try:
-        text = words(maps, replace(choice, reference=0), preset=preset)
-        of_text = [(i, float(text.share[i]), float(text.spread[i]), text.handed_on[:, i]) for i in _far(text.share, text.keys)]
-        found += [
-            Sink("text", None, i, share, spread / share, tuple(on.tolist()))
-            for i, share, spread, on in of_text
-            if spread <= STEADY * share
-        ]
-    except UnavailableError as error:
-        notes.append(f"sinks of the text were not looked for: {error}")
-    for index, reference in enumerate(maps.references):
-        try:
-            found += list(_of_reference(maps, replace(choice, reference=index), preset, reference.name))
-        except UnavailableError as error:
-            notes.append(f"sinks of {reference.name} were not looked for: {error}")
-    return Sinks(tuple(sorted(found, key=lambda sink: -sink.share)), tuple(notes))
+    layers = select(maps, preset_of(preset), replace(choice, reference=0), side="share").layers
+    total, found = sum(x.heads for x in layers), dict[tuple[int | None, int], Sink]()
+    failed: dict[str, dict[str, str]] = {}
+    for layer in layers:
+        own = replace(choice, layers=(layer.name,))
+        for of, reference in [("text", None), *((r.name, i) for i, r in enumerate(maps.references))]:
+            try:
+                new = list(_of_text(maps, own, preset) if reference is None else _of_reference(maps, own, preset, reference))
+            except UnavailableError as error:
+                failed.setdefault("the text" if reference is None else of, {})[layer.name] = str(error)
+                continue
+            for one in new:
+                part, place = one.in_all(layer.heads / total), (reference, one.token)
+                found[place] = found[place].and_in(part) if place in found else part
+    notes = []
+    for of, why in failed.items():
+        where = "" if len(why) == len(layers) else f" in {', '.join(why)}"
+        notes.append(f"sinks of {of} were not looked for{where}: {next(iter(why.values()))}")
+    return Sinks(tuple(sorted(found.values(), key=lambda sink: -sink.share)), tuple(notes))
+
+
+def _of_text(maps: AttributionMaps, choice: Choice, preset: str) -> Iterator[Sink]:
+    """Those of one layer."""
+    text = words(maps, replace(choice, reference=0), preset=preset)
+    for i in _far(text.share, text.keys):
+        share, spread = float(text.share[i]), float(text.spread[i])
+        if spread <= STEADY * share:
+            yield Sink("text", None, i, share, spread / share, tuple(text.handed_on[:, i].tolist()), _names(choice))
+
+
+def _names(choice: Choice) -> tuple[str, ...]:
+    return tuple(choice.layers or ())
 
 
 def _far(share: Tensor, keys: int) -> list[int]:
@@ -114,22 +146,19 @@ def _far(share: Tensor, keys: int) -> list[int]:
     return [int(i) for i in (share >= max(LEAST, FAR / keys)).nonzero()[:, 0]]
 
 
-def _of_reference(maps: AttributionMaps, choice: Choice, preset: str, name: str) -> Iterator[Sink]:
-    selection = select(maps, preset_of(preset), choice, side="G2R")
-    layers = selection.layers
-    grid = layers[0].references[choice.reference].grid
-    if any(x.references[choice.reference].grid != grid for x in layers):
-        raise UnavailableError("the chosen layers see it on different grids; choose layers with the same")
-    weights = torch.tensor([float(len(selection.heads_of(x))) for x in layers])
-    values = torch.stack([time_mean(maps, "g2r", x, selection, selection.steps).mean(0) for x in layers])
-    share = (values * (weights / weights.sum())[:, None]).sum(0)
-    far = _far(share, max(x.keys_of(choice.reference, choice.branch) for x in layers))
+def _of_reference(maps: AttributionMaps, choice: Choice, preset: str, index: int) -> Iterator[Sink]:
+    """Those of one layer."""
+    selection = select(maps, preset_of(preset), replace(choice, reference=index), side="G2R")
+    (layer,) = selection.layers
+    share = time_mean(maps, "g2r", layer, selection, selection.steps).mean(0)
+    far = _far(share, layer.keys_of(index, choice.branch))
     if not far:
         return
-    variation = _variation(maps, selection, grid)
+    variation = _variation(maps, selection, layer.references[index].grid)
     for token in far:
         if float(variation[token]) <= STEADY:
-            yield Sink(name, choice.reference, token, float(share[token]), float(variation[token]))
+            name = maps.references[index].name
+            yield Sink(name, index, token, float(share[token]), float(variation[token]), (), _names(choice))
 
 
 def _variation(maps: AttributionMaps, selection: Selection, grid: TokenGrid) -> Tensor:
@@ -159,19 +188,20 @@ def _spread(maps: AttributionMaps, layer: LayerInfo, selection: Selection) -> tu
     return (weights @ (whole - mean).square()).sqrt(), mean
 
 
-def shares_without(maps: AttributionMaps, found: Sinks, choice: Choice = EVERYTHING) -> tuple[dict[str, float], str]:
+def shares_without(maps: AttributionMaps, choice: Choice = EVERYTHING) -> tuple[dict[str, float], str]:
     """The mean shares by route with the sinks left out, which add up to 1 again, and the note that says so.
 
     Args:
         maps: a recording with routes.
-        found: of the same choice.
-        choice: what to take of the recording.
+        choice: what to take of the recording; layers without the route are left out.
 
     Raises:
         UnavailableError: see `share.routes`.
     """
-    shares = mean_shares(routes(maps, choice))
-    names = part_names(maps, choice)
+    shares, names = mean_shares(routes(maps, choice)), part_names(maps, choice)
+    layers = select(maps, preset_of("default"), replace(choice, reference=0), side="routes").layers
+    having = tuple(x.name for x in layers if maps.has("via_text", x.name, choice.branch))
+    found = sinks(maps, replace(choice, layers=having))
     for sink in found.found:
         if sink.reference is not None:
             shares[f"{names[sink.reference]} {DIRECTLY}"] -= sink.share
@@ -211,8 +241,8 @@ def without_sinks(heat: Heat, found: Sinks, reference: int, grid: TokenGrid) -> 
 def told(found: Sinks) -> str:
     """What is said of a run's sinks, in a sentence.
 
-    >>> told(Sinks((Sink("text", None, 3, 0.21, 0.1), Sink("text", None, 0, 0.2, 0.1))))
-    'sinks take 41 % of the attention: tokens 0 and 3 of the text'
+    >>> told(Sinks((Sink("text", None, 3, 0.21, 0.1, (), ("a",)), Sink("text", None, 0, 0.2, 0.1, (), ("a",)))))
+    'sinks take 41 % of the attention: tokens 0 and 3 of the text, in the layer a'
     """
     if not found.found:
         return ""
@@ -224,7 +254,9 @@ def told(found: Sinks) -> str:
         more = f" and {len(own) - MOST_TOLD} more" if len(own) > MOST_TOLD else ""
         of = "the text" if index is None else name
         places.append(f"token{'s' if len(own) > 1 else ''} {listed}{more} of {of}")
-    return f"sinks take {100 * found.share:.2g} % of the attention: {', '.join(places)}"
+    layers = list(dict.fromkeys(layer for sink in found.found for layer in sink.layers))
+    where = f"in the layer {layers[0]}" if len(layers) == 1 else f"in {len(layers)} layers"
+    return f"sinks take {100 * found.share:.2g} % of the attention: {', '.join(places)}, {where}"
 
 
 def left_out(found: Sinks) -> str:

@@ -12,7 +12,7 @@ from ..errors import UnavailableError
 from ..levels.choice import Choice
 from ..levels.heat import Heat
 from ..levels.marginal import ulam
-from ..levels.share import in_percent, mean_shares, share, which_reference
+from ..levels.share import DIRECT, has_routes, in_percent, mean_shares, share, which_reference
 from ..maps.value import AttributionMaps
 from ..pictures.bars import share_bars, stacked_bar
 from ..pictures.lettering import PAPER
@@ -22,6 +22,7 @@ from ..pictures.overlays import overlays
 from ..pictures.parts import colour_of_reference, colours_of_parts, told_apart
 from ..pictures.sheet import framed, in_a_column, in_a_row
 from ..pictures.which import paint_which, which_key
+from .route_bars import Routed
 from .sheet_parts import PRINT, TALL, drawn, labelled, tall
 
 WIDE = 1560
@@ -81,7 +82,8 @@ def joint_look(
     parts = share(maps, choice)
     check_pictures(parts, [generated])
     of_all, names = mean_shares(parts), list(parts.labels[: len(maps.references)])
-    bars = [(_bars(names, of_all), "")]
+    routed = Routed.of(maps, choice, names) if has_routes(maps, choice) else None
+    bars = [(_bars(names, of_all, routed), "")]
     several = len(names) > 1
     count = 1 + several + len(further)
     room = WIDE - GAP * (count - 1) - (BARS + GAP) * several
@@ -95,7 +97,8 @@ def joint_look(
     if several:
         for start in range(0, len(names), MOST):
             indices = range(start, min(start + MOST, len(names)))
-            rows.append(_used(maps, references, choice, [f"{name}: {percents[name]}%" for name in names], indices))
+            labels = [f"{name}: {f'{percents[name]}%' if routed is None else routed.told(name)}" for name in names]
+            rows.append(_used(maps, references, choice, labels, indices))
             heads.append("What was used of each reference (G2R), and its share" if not start else "")
     else:
         rows.append(_used_alone(maps, references[0], choice, names[0], bars))
@@ -104,7 +107,8 @@ def joint_look(
     if strip is not None:
         rows.append(strip)
         heads.append(f"Over time, from noise to picture: {_over_time_what(maps)}, and the shares")
-    said = dict.fromkeys([*notes, *parts.notes])
+    own = parts.notes if routed is None else (*routed.notes, *(note for note in parts.notes if note != DIRECT))
+    said = dict.fromkeys([*notes, *own])
     return framed(in_a_column(rows, PRINT, heads), title, list(said), PRINT)
 
 
@@ -121,7 +125,9 @@ def joint_pictures(maps: AttributionMaps, generated: Image.Image, choice: Choice
     if not has_shares(maps, choice):
         return {}
     of_all, count = mean_shares(share(maps, choice)), len(maps.references)
-    found = {"what attention went to": _bars(list(of_all)[:count], of_all)}
+    names = list(of_all)[:count]
+    routed = Routed.of(maps, choice, names) if has_routes(maps, choice) else None
+    found = {"what attention went to": _bars(names, of_all, routed)}
     over_time = _over_time(maps, choice)
     if over_time is not None:
         cells = _cells(maps, generated, choice, over_time, NARROW)
@@ -129,10 +135,11 @@ def joint_pictures(maps: AttributionMaps, generated: Image.Image, choice: Choice
     return found
 
 
-def _bars(names: Sequence[str], of_all: dict[str, float]) -> Image.Image:
-    """The shares of the whole picture as bars; of several references with the key to their colours below."""
+def _bars(names: Sequence[str], of_all: dict[str, float], routed: Routed | None) -> Image.Image:
+    """The shares of the whole picture as bars, by route where known; of several references with the key to their colours."""
     colours = colours_of_parts(list(of_all), len(names))
-    parts, heads = [share_bars(of_all, colours, BARS, PRINT)], ["Shares of attention"]
+    bars = share_bars(of_all, colours, BARS, PRINT) if routed is None else routed.bars(BARS, PRINT)
+    parts, heads = [bars], ["Shares of attention"]
     if len(names) > 1:
         parts.append(which_key(names, BARS, PRINT, named=False))
         heads.append("Which reference: its share among references")

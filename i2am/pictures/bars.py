@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
@@ -11,6 +12,19 @@ from ..levels.share import in_percent
 from .lettering import INK, PAPER, QUIET, draw_text, line_height, text_width, wrap
 from .parts import Colour
 from .sheet import set_lines
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar, such as a reference's with the ways to it: its parts from left to right, each a share and its colour.
+
+    ``percent`` stands at its right, ``words`` below its name.
+    """
+
+    name: str
+    parts: tuple[tuple[float, Colour], ...]
+    percent: int
+    words: str = ""
 
 
 def share_bars(shares: Mapping[str, float], colours: Mapping[str, Colour], width: int, text: int) -> Image.Image:
@@ -22,21 +36,39 @@ def share_bars(shares: Mapping[str, float], colours: Mapping[str, Colour], width
         width: of the whole, in pixels.
         text: height of the letters, in pixels.
     """
+    percents = in_percent(shares)
+    return bars_of([Bar(name, ((share, colours[name]),), percents[name]) for name, share in shares.items()], width, text)
+
+
+def bars_of(bars: Sequence[Bar], width: int, text: int) -> Image.Image:
+    """Bars from 0 to 1 below each other, each with its name, its per cent and its words.
+
+    Args:
+        bars: in order.
+        width: of the whole, in pixels.
+        text: height of the letters, in pixels.
+    """
     line, bar, gap = line_height(text), round(0.95 * text), round(0.45 * text)
     number = math.ceil(text_width("100%", text))
-    names = {name: wrap(name, text, width - number - text) for name in shares}
-    out = Image.new("RGB", (width, sum(len(rows) * line + bar + gap for rows in names.values())), PAPER)
+    rows = [
+        [(row, text, INK) for row in wrap(one.name, text, width - number - text)]
+        + [(row, text, QUIET) for row in (wrap(one.words, text, width - number - text) if one.words else [])]
+        for one in bars
+    ]
+    out = Image.new("RGB", (width, sum(len(lines) * line + bar + gap for lines in rows)), PAPER)
     draw, y = ImageDraw.Draw(out), 0
-    percents = in_percent(shares)
-    for name, share in shares.items():
-        percent = f"{percents[name]}%"
+    for one, lines in zip(bars, rows, strict=True):
+        percent = f"{one.percent}%"
         draw_text(out, (width - math.ceil(text_width(percent, text)), y), percent, text, INK)
-        set_lines(out, (0, y), [(row, text, INK) for row in names[name]])
-        y += len(names[name]) * line
+        set_lines(out, (0, y), lines)
+        y += len(lines) * line
         draw.rectangle((0, y, width - 1, y + bar - 1), outline=QUIET)
-        length = round(min(max(share, 0.0), 1.0) * (width - 2))
-        if length:
-            draw.rectangle((1, y + 1, length, y + bar - 2), fill=colours[name])
+        start = 0.0
+        for share, colour in one.parts:
+            left, right = (round(min(max(x, 0.0), 1.0) * (width - 2)) for x in (start, start + share))
+            start += share
+            if right > left:
+                draw.rectangle((1 + left, y + 1, right, y + bar - 2), fill=colour)
         y += bar + gap
     return out
 

@@ -56,6 +56,15 @@ def colours_of_parts(names: Sequence[str], references: int) -> dict[str, Colour]
     }
 
 
+def paler(colour: Colour) -> Colour:
+    """Half way to white: of what comes another way to the same.
+
+    >>> paler((230, 159, 0))
+    (242, 207, 127)
+    """
+    return tuple((x + 255) // 2 for x in colour)  # type: ignore[return-value]
+
+
 def told_apart(labels: Sequence[str]) -> tuple[str, list[str]]:
     """What the labels of parts have in common, such as their time, and what is each one's own, such as its name.
 

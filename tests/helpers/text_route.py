@@ -50,7 +50,7 @@ WIDE = 40.0
 """So much larger is a planted logit than the others that nothing else is looked at."""
 
 
-def planted(ways: dict[str, str], tokens: int = 3, heads: int = 2) -> AttributionMaps:
+def planted(ways: dict[str, str], tokens: int = 3, heads: int = 2, **options: Any) -> AttributionMaps:
     """A run in which all tokens of a role look at those of another alone, such as {"generated": "text", "text": "shirt"}."""
     sequence = Sequence.of(
         text(tokens), generated(TokenGrid(3, 3)), reference(TokenGrid(2, 3), "shirt"), reference(TokenGrid(1, 2), "shoes")
@@ -61,7 +61,7 @@ def planted(ways: dict[str, str], tokens: int = 3, heads: int = 2) -> Attributio
         k[:, :, span.positions(), i] = 1
         if span.name in ways:
             q[:, :, span.positions(), names.index(ways[span.name])] = WIDE
-    recorder = Recorder(None, steps=1, stride=1, cells=0)
+    recorder = Recorder(None, **{"steps": 1, "stride": 1, "cells": 0, **options})
     Attention.joint("only", sequence, "cond", q, k, None, scale=1.0).record(recorder, 0)
     recorder.end_step(0)
     return recorder.finish()

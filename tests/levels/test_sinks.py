@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from filled_maps import example
@@ -17,6 +19,7 @@ from i2am.levels.marginal import ulam
 from i2am.levels.share import mean_shares, routes
 from i2am.levels.sinks import RULE, Sinks, shares_without, sinks, told, without_sinks
 from i2am.levels.words import words
+from i2am.maps.facts import Facts
 from i2am.maps.value import AttributionMaps
 from i2am.recording.recorder import Recorder
 
@@ -56,7 +59,7 @@ def test_a_token_that_every_patch_looks_at_is_a_sink() -> None:
     assert sink.variation < 0.2
     assert found.notes == ()
     torch.testing.assert_close(torch.tensor(sink.share), words(maps).share[2])
-    assert told(found) == f"sinks take {100 * sink.share:.2g} % of the attention: token 2 of the text"
+    assert told(found) == f"sinks take {100 * sink.share:.2g} % of the attention: token 2 of the text, in the layer only"
 
 
 @pytest.mark.parametrize("token", [0, 13])
@@ -80,7 +83,7 @@ def test_nothing_stands_out_of_a_plain_run() -> None:
 def test_several_are_told_the_largest_first() -> None:
     found = sinks(record({0: 5.0, 2: 5.5, FIRST + 13: 5.2}))
     assert [(sink.of, sink.token) for sink in found.found] == [("text", 2), ("shirt", 13), ("text", 0)]
-    assert told(found).endswith("tokens 0 and 2 of the text, token 13 of shirt")
+    assert told(found).endswith("tokens 0 and 2 of the text, token 13 of shirt, in the layer only")
 
 
 def test_without_pairs_a_references_sinks_are_not_guessed() -> None:
@@ -94,7 +97,7 @@ def test_without_pairs_a_references_sinks_are_not_guessed() -> None:
 def test_left_out_of_the_shares_they_add_up_to_1_again_and_a_note_says_so() -> None:
     maps = record({2: 5.5, FIRST + 13: 5.0})
     found = sinks(maps)
-    before, (after, note) = mean_shares(routes(maps)), shares_without(maps, found)
+    before, (after, note) = mean_shares(routes(maps)), shares_without(maps)
     assert sum(after.values()) == pytest.approx(1)
     assert note == f"left out: {told(found)}"
     (of_text, of_shirt) = found.found
@@ -102,7 +105,9 @@ def test_left_out_of_the_shares_they_add_up_to_1_again_and_a_note_says_so() -> N
     assert after["generated"] == pytest.approx(before["generated"] / left, rel=1e-5)
     assert after["shirt directly"] == pytest.approx((before["shirt directly"] - of_shirt.share) / left, rel=1e-4)
     assert after["shirt via text"] == pytest.approx((before["shirt via text"] - of_text.handed_on[0]) / left, rel=1e-4)
-    assert shares_without(maps, Sinks(()))[1] == "no sinks were found, so none is left out"
+    plain = record({})
+    assert shares_without(plain)[0] == pytest.approx(mean_shares(routes(plain)))
+    assert shares_without(plain)[1] == "no sinks were found, so none is left out"
 
 
 def test_left_out_of_a_map_its_place_is_0_and_a_note_says_so() -> None:
@@ -155,3 +160,18 @@ def test_the_variation_of_a_reference_is_that_of_its_pairs() -> None:
     maps = record({FIRST + 13: 5.0})
     (sink,) = sinks(maps).found
     assert sink.variation == pytest.approx(float(spread_by_hand(maps)[13]), rel=1e-4)
+
+
+def test_a_token_may_be_a_sink_in_some_layers_alone() -> None:
+    """Its share is then a part of the mean over all of them."""
+    one, none = record({2: 5.0}), record({})
+    tensors = {**one._tensors, **{(kind, "other", *rest): t for (kind, _, *rest), t in none._tensors.items()}}
+    facts = {name: getattr(one, name) for name in Facts.__dataclass_fields__}
+    layers = (one.layers[0], replace(one.layers[0], name="other"))
+    both = AttributionMaps(tensors, **facts | {"layers": layers})  # type: ignore[arg-type]
+    (sink,), (alone,) = sinks(both).found, sinks(one).found
+    assert sink.layers == ("only",)
+    assert sink.share == pytest.approx(alone.share / 2)
+    assert sinks(both, Choice(layers="other")).found == ()
+    before, (after, _) = mean_shares(routes(both)), shares_without(both)
+    assert after["generated"] == pytest.approx(before["generated"] / (1 - sink.share), rel=1e-5)

@@ -16,11 +16,16 @@ from report_case import data_of
 from i2am.errors import I2AMError
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam
-from i2am.levels.share import mean_shares, share
+from i2am.levels.share import in_percent, mean_shares, routes, share
+from i2am.levels.sinks import Sink, Sinks
+from i2am.maps.kinds import ONE_HOP
 from i2am.outputs import joint_look as module
+from i2am.outputs import route_bars
 from i2am.outputs.first_look import first_look
 from i2am.outputs.joint_look import has_shares
 from i2am.outputs.report import report_of_run
+from i2am.outputs.route_bars import Routed
+from i2am.pictures.bars import Bar
 
 SHOWN = Image.new("RGB", (192, 256), (120, 140, 160))
 PICTURES = [Image.new("RGB", (c * 16, r * 16), (160, 140, 120)) for r, c in SHAPES]
@@ -37,6 +42,9 @@ class Drawn:
         self.notes: list[str] = []
         for name, of in (("in_a_row", self._row), ("in_a_column", self._column), ("framed", self._framed)):
             monkeypatch.setattr(module, name, self._seen(getattr(module, name), of))
+        self.routed: list[Routed] = []
+        real = Routed.bars
+        monkeypatch.setattr(Routed, "bars", lambda own, *given: (self.routed.append(own), real(own, *given))[1])
         for name, kept in (("share_bars", self.bars), ("stacked_bar", self.stacked)):
             monkeypatch.setattr(
                 module, name, self._seen(getattr(module, name), lambda shares, *_, kept=kept: kept.append(shares))
@@ -73,16 +81,48 @@ def test_it_shows_the_shares_that_the_library_gives(drawn: Drawn, count: int) ->
     assert not np.array_equal(*map(np.asarray, look.sheets))
     for image in range(2):
         expected = mean_shares(share(maps, Choice(image=image)))
-        assert drawn.bars[image] == expected
-        assert sum(expected.values()) == pytest.approx(1, abs=1e-5)
-        names = [f"reference {i + 1}" for i in range(count)]
-        assert [label for label in drawn.labels if label in [f"{n}: {expected[n]:.0%}\n" for n in names]][-count:]
+        routed = drawn.routed[image]
+        assert routed.shares == mean_shares(routes(maps, Choice(image=image)))
+        assert sum(routed.percents.values()) == 100
+        for i in range(count):
+            name = f"reference {i + 1}"
+            direct, through = (routed.percents[f"{name} {way}"] for way in ("directly", "via text"))
+            assert f"{name}: {direct}% directly, {through}% via text\n" in drawn.labels
         over_time = drawn.stacked[3 * image : 3 * image + 3]
         for name, whole in expected.items():
             assert np.mean([group[name] for group in over_time]) == pytest.approx(whole, abs=1e-5)
     assert any(head.startswith("Over time") for head in drawn.heads)
     assert {"Attribution · image 0", "Attribution · image 1"} <= set(drawn.notes)
+    assert ONE_HOP in drawn.notes
+    assert "layers without the route via text are left out: single.3" in drawn.notes  # which only asks for the picture
+    assert not any("direct attention alone" in note for note in drawn.notes)
+
+
+def test_without_the_route_via_text_the_shares_are_direct_and_said_to_be(drawn: Drawn) -> None:
+    maps = edit_run(SHAPES[:2], steps=2, via_text=False)
+    first_look(maps, [SHOWN])
+    expected = mean_shares(share(maps))
+    assert drawn.bars == [expected]
+    assert drawn.routed == []
+    percents = in_percent(expected)
+    assert f"reference 2: {percents['reference 2']}%\nno picture of it was given" in drawn.labels
     assert any("direct attention alone" in note for note in drawn.notes)
+
+
+def test_bars_say_the_routes_and_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Bar] = []
+    monkeypatch.setattr(route_bars, "bars_of", lambda bars, *_: (seen.extend(bars), SHOWN)[1])
+    shares = {"shirt directly": 0.25, "shirt via text": 0.1, "the text itself": 0.4, "generated": 0.25}
+    routed = Routed(("shirt",), shares, Sinks((Sink("text", None, 3, 0.33, 0.1, (0.03,), ("a", "b")),)))
+    routed.bars(300, 16)
+    shirt, text, own = seen
+    assert (shirt.name, shirt.percent, shirt.words) == ("shirt", 35, "25% directly, 10% via text")
+    assert [share for share, _ in shirt.parts] == [0.25, 0.1]
+    assert (text.percent, text.words) == (40, "of which sinks take 30%")
+    assert [share for share, _ in text.parts] == pytest.approx([0.3, 0.1])
+    assert (own.name, own.percent, own.words) == ("generated", 25, "")
+    assert routed.notes == ("sinks take 33 % of the attention: token 3 of the text, in 2 layers",)
+    assert len({colour for bar in seen for _, colour in bar.parts}) == 5
 
 
 def test_pictures_that_are_not_given_are_those_that_were_kept(drawn: Drawn) -> None:
@@ -115,7 +155,7 @@ def test_a_quarter_of_the_patches_is_enough(drawn: Drawn) -> None:
     """As recordings keep them by default."""
     maps = edit_run(SHAPES[:2], steps=2, stride=2, cells=8)
     first_look(maps, [SHOWN])
-    assert drawn.bars == [mean_shares(share(maps))]
+    assert [one.shares for one in drawn.routed] == [mean_shares(routes(maps))]
     assert any("one of each 2 × 2 generated patches was recorded" in note for note in drawn.notes)
 
 
@@ -138,7 +178,7 @@ def test_one_reference_has_its_maps_its_shares_and_when(drawn: Drawn) -> None:
     for image in range(2):
         expected = mean_shares(share(maps, Choice(image=image)))
         assert list(expected) == ["reference 1", "text", "generated"]
-        assert drawn.bars[image] == expected
+        assert drawn.routed[image].shares == mean_shares(routes(maps, Choice(image=image)))
         over_time = drawn.stacked[3 * image : 3 * image + 3]
         for name, whole in expected.items():
             assert np.mean([group[name] for group in over_time]) == pytest.approx(whole, abs=1e-5)
@@ -199,7 +239,7 @@ def test_the_report_shows_the_shares_and_when(drawn: Drawn, count: int, tmp_path
     assert [name.partition(" · ")[0] for name in names[1:]] == ["step 0", "step 1", "step 2"]
     assert all(name.endswith(f": {what}, and the shares") for name in names[1:])
     expected = mean_shares(share(maps, Choice(image=1)))
-    assert drawn.bars == [expected]
+    assert [one.shares for one in drawn.routed] == [mean_shares(routes(maps, Choice(image=1)))]
     assert [list(shares) for shares in drawn.stacked] == [list(expected)] * 3
     assert np.mean([shares["text"] for shares in drawn.stacked]) == pytest.approx(expected["text"], abs=1e-5)
 

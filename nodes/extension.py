@@ -16,6 +16,7 @@ from .levels import Map, PatchMap, Threshold
 from .load import LoadTryOn
 from .look import Look
 from .proof import Proof
+from .rank import RankLayers
 from .record import Collect, Record
 from .render import Animate, Grid, Overlay
 from .score import IMACS
@@ -43,6 +44,7 @@ NODES: list[type[io.ComfyNode]] = [
     Grid,
     Animate,
     IMACS,
+    RankLayers,
     ScoreTable,
     SaveMaps,
     LoadMaps,

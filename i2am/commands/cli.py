@@ -18,6 +18,7 @@ from .convert import add_convert
 from .demo import add_demo
 from .draw_data import add_draw_data
 from .evaluate import add_evaluate
+from .rank import add_rank
 from .run import add_run
 from .score import add_score
 from .show import add_show
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_run(commands)
     add_show(commands)
     add_score(commands)
+    add_rank(commands)
     add_cause(commands)
     add_evaluate(commands)
     add_compare(commands)

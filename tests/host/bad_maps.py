@@ -18,6 +18,17 @@ def _one_token(b: Bench) -> Prompt:
     return b.behind(prompt, "I2AM_Map", maps=["collect", 1], side="G2R")
 
 
+def _grey(size: tuple[int, int]) -> torch.Tensor:
+    """An IMAGE without any texture."""
+    return torch.full((1, *size, 3), 0.5)
+
+
+def _plaid(size: tuple[int, int]) -> torch.Tensor:
+    """An IMAGE of random blocks, the same at any size."""
+    blocks = torch.rand(1, 3, 10, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(blocks, size, mode="bicubic").clamp(0, 1).movedim(1, -1)
+
+
 MAPS: dict[str, Case] = {
     # ------------------------------------------------------------------ choosing maps
     "unknown layer at Map": Case(
@@ -197,5 +208,35 @@ MAPS: dict[str, Case] = {
         "called the column of Score Table's value as one of its own",
         "I2AM_ScoreTable", r"value_name is 'seed', which is a column of the node's own; choose another, such as ssim",
         lambda b: b.alone("I2AM_ScoreTable", value=b.link(0.5), value_name="seed"),
+    ),
+    "nothing to match": Case(
+        "ranked the layers by pictures without any texture",
+        "I2AM_RankLayers", r"SIFT finds no detail on both pictures.*take a reference with more texture",
+        lambda b: b.alone("I2AM_RankLayers", image=b.link(_grey(GENERATED)), reference_image=b.link(_grey(REFERENCE))),
+    ),
+    "ranked on another picture": Case(
+        "ranked the layers by a picture of another shape",
+        "I2AM_RankLayers", r"the picture is 400 x 64 pixels, but the recorded generated image is 64 x 80: another shape",
+        lambda b: b.alone("I2AM_RankLayers", image=b.link(_grey((64, 400))), reference_image=b.link(_grey(REFERENCE))),
+    ),
+    "ranked into no name": Case(
+        "ranked the layers into a file outside of the output folder",
+        "I2AM_RankLayers", r"the file name prefix '\.\./layers' leads out of the output folder",
+        lambda b: b.alone(
+            "I2AM_RankLayers",
+            image=b.link(_plaid(GENERATED)),
+            reference_image=b.link(_plaid(REFERENCE)),
+            filename="../layers",
+        ),
+    ),
+    "ranked by an empty mask": Case(
+        "ranked the layers under an empty inpainting mask",
+        "I2AM_RankLayers", r"the inpainting mask is empty: no pixel of it is 1; connect another, or none",
+        lambda b: b.alone(
+            "I2AM_RankLayers",
+            image=b.link(_grey(GENERATED)),
+            reference_image=b.link(_grey(REFERENCE)),
+            inpaint_mask=b.link(torch.zeros(1, *GENERATED)),
+        ),
     ),
 }  # fmt: skip

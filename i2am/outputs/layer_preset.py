@@ -1,0 +1,169 @@
+"""A file that says which layers of a model to believe, and the runs that this was measured on; each run adds to it.
+
+JSON: {"format": "i2am-layers", "version": 1, "model": …, "layers": [names in the network's order], "believed": [names],
+"runs": [{"run": …, "seed": …, "reference": …, "found": [{"layer", "head", "right", "matches", "peak", "chance"}, …]}, …]}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import I2AMError, UnavailableError
+from ..maps.value import AttributionMaps
+from ..scores.ranking import Pointing, believed, over_runs
+from .locked import locked
+
+FORMAT, VERSION = "i2am-layers", 1
+LARGEST = 64_000_000
+"""Bytes of a file that is still read."""
+
+
+@dataclass(frozen=True)
+class LayerPreset:
+    """What is known of a model's layers.
+
+    Attributes:
+        model: as the host called it in the first run.
+        found: over all runs, see `over_runs`.
+        believed: layers that point where the same detail is found; empty where none does yet.
+        runs: how many were measured.
+    """
+
+    model: str
+    found: tuple[Pointing, ...]
+    believed: tuple[str, ...]
+    runs: int
+
+
+def add_run(path: Path, maps: AttributionMaps, found: list[Pointing], reference: int = 0) -> LayerPreset:
+    """Add a run to a file, which is begun if it is not there; a run that it has already is measured anew, not counted twice.
+
+    Args:
+        path: the file.
+        maps: the run's recording, by which it is known again.
+        found: how well its layers point.
+        reference: which reference of the run they were measured on.
+
+    Raises:
+        I2AMError: the file is none of ours, or of a model with other layers; it stays as it is.
+    """
+    with locked(path):
+        about = read(path) if path.exists() and path.stat().st_size else _begun(maps, found)
+        names = [one.layer for one in found if one.head is None]
+        if about["layers"] != names:
+            raise I2AMError(
+                f"{path.name} was measured on other layers ({_some(about['layers'])}) than this run has ({_some(names)}): it "
+                f"is of another model, or other layers of it were recorded; give another file name"
+            )
+        run = {"run": _identity(maps), "seed": maps.run.seed, "reference": reference, "found": [asdict(one) for one in found]}
+        others = [one for one in about["runs"] if (one["run"], one["reference"]) != (run["run"], reference)]
+        about["runs"] = [*others, run]
+        preset = _preset(about)
+        about["believed"] = list(preset.believed)
+        draft = path.with_name(f".{path.name}.part")
+        draft.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        draft.replace(path)
+        return preset
+
+
+def load_layers(path: str | Path) -> LayerPreset:
+    """What a file says, such as for ``Choice(layers=load_layers(path).believed)``.
+
+    Raises:
+        I2AMError: it is no such file.
+    """
+    return _preset(read(Path(path)))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The checked content of a file.
+
+    Raises:
+        I2AMError: it is no such file.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise I2AMError(f"{path.name} is over {LARGEST // 1_000_000} MB, which no file of ranked layers is; give another")
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise I2AMError(f"{path.name} cannot be read ({error.strerror}); give a file that I²AM Rank Layers wrote") from None
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise I2AMError(f"{path.name} is no file of ranked layers; give another name, or one that I²AM Rank Layers wrote")
+    if about.get("version") != VERSION:
+        raise I2AMError(f"{path.name} has version {about.get('version')!r}, this I²AM reads version {VERSION}; measure anew")
+    if not _is_whole(about):
+        raise I2AMError(f"{path.name} is damaged: its runs are not those that I²AM writes; delete it, and measure anew")
+    return about
+
+
+def _begun(maps: AttributionMaps, found: list[Pointing]) -> dict[str, Any]:
+    layers = [one.layer for one in found if one.head is None]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": maps.run.model or "",
+        "layers": layers,
+        "believed": [],
+        "runs": [],
+    }
+
+
+def _preset(about: dict[str, Any]) -> LayerPreset:
+    runs = [[Pointing(**one) for one in run["found"]] for run in about["runs"]]
+    found = over_runs(runs)
+    try:
+        layers = believed(found)
+    except UnavailableError:  # said where it is shown
+        layers = ()
+    return LayerPreset(about["model"], tuple(found), layers, len(runs))
+
+
+def _identity(maps: AttributionMaps) -> str:
+    """What tells a run from others: the hash of its latent or input, else its facts."""
+    extra = maps.run.extra
+    told = extra.get("latent_hash") or extra.get("input_hash")
+    return str(told or f"{maps.run.model}, seed {maps.run.seed}, {maps.run.steps} steps, cfg {maps.run.cfg}")
+
+
+def _some(names: list[str]) -> str:
+    return f"{len(names)}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
+
+
+def _is_whole(about: dict[str, Any]) -> bool:
+    """Whether all parts of a file are there and of their types, so that nothing made of it fails."""
+    if not isinstance(about.get("model"), str) or not _are(about.get("layers"), str) or not _are(about.get("runs"), dict):
+        return False
+    return all(_is_run(run, about["layers"]) for run in about["runs"])
+
+
+def _is_run(run: dict[str, Any], layers: list[str]) -> bool:
+    if not isinstance(run.get("run"), str) or not _is_count(run.get("reference")) or not _are(run.get("found"), dict):
+        return False
+    found = run["found"]
+    return all(map(_is_pointing, found)) and [one["layer"] for one in found if one["head"] is None] == layers
+
+
+def _is_pointing(one: dict[str, Any]) -> bool:
+    if set(one) != {field.name for field in fields(Pointing)} or not isinstance(one["layer"], str):
+        return False
+    counts = _is_count(one["right"]) and _is_count(one["matches"]) and one["matches"] > 0 and one["right"] <= one["matches"]
+    head = one["head"] is None or _is_count(one["head"])
+    return counts and head and all(_is_number(one[name]) for name in ("peak", "chance"))
+
+
+def _are(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -93,15 +93,18 @@ def difference(
     """How a map of the whole picture differs between two runs: the ULAM of a side, the second minus the first.
 
     Args:
-        side: "R2G", "R2G-balanced", "mass", "G2R", "share" or "which reference"; the last two give that of the reference of
-            ``choice`` alone.
+        side: of one map of a reference, such as "R2G", "mass", "G2R" or "via text"; or "share" or "which reference", which
+            give that of the reference of ``choice`` alone.
         choice: what to take of both recordings. Layers are meant by their names, steps by their numbers.
         preset: see `ulam`.
 
     Raises:
         UnavailableError: see `check_comparable`; or one of the recordings lacks it, and it says which.
+        I2AMError: the side has several maps of one reference.
     """
     check_comparable(first, second)
+    if side == "routes":
+        raise I2AMError("routes are several maps of one reference, of which none can be taken alone; compare share or via text")
 
     def of(maps: AttributionMaps) -> Heat:
         if side in SHARES:

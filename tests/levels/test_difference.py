@@ -123,6 +123,15 @@ def test_what_one_run_lacks_is_said_of_that_run() -> None:
         difference(record(), record(), "R2G", Choice(layers="out.9"))
 
 
+def test_routes_are_several_maps_and_the_one_via_text_can_be_compared(runs: tuple[AttributionMaps, AttributionMaps]) -> None:
+    with pytest.raises(I2AMError, match="routes are several maps of one reference"):
+        difference(*runs, "routes", SECOND)
+    first, second = (ulam(maps, "via text", SECOND).values[0] for maps in runs)
+    apart = difference(*runs, "via text", SECOND)
+    assert apart.unit == "share"
+    np.testing.assert_allclose(apart.values, second - first, atol=1e-6)
+
+
 def test_two_maps_must_be_alike() -> None:
     maps = record()
     with pytest.raises(I2AMError, match=r"got R2G on the generated picture, 1 panel.* and G2R on the reference picture"):

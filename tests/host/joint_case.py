@@ -81,7 +81,7 @@ class Run:
                 step = counts.setdefault((call.layer, branch), 0)
                 counts[call.layer, branch] += 1
                 generated, *references = self.spans(branch)
-                words = slice(0, generated.start)  # the text comes first in all of these models
+                words = self.arranged(branch).words
                 reads, to_text = weights[:, :, words].mean(1), weights[:, :, generated, words]
                 for r, span in enumerate(references):
                     mass = reads[..., span].sum(-1)
@@ -90,7 +90,11 @@ class Run:
 
     def _branch_of(self, call: Seen) -> str:
         """The branch of a call of one conditioning: its number of keys tells."""
-        return next(b for b in self.text if self.spans(b)[-1].stop == call.k.shape[2])
+        return next(b for b in self.text if self.arranged(b).keys == call.k.shape[2])
+
+    def arranged(self, branch: str) -> tiny_joint.Arranged:
+        """Where a branch's tokens are."""
+        return tiny_joint.arranged(self.name, self.text[branch], self.sizes, self.size)
 
     def spans(self, branch: str) -> list[slice]:
         """Generated tokens and those of each reference among a branch's keys."""

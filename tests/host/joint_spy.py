@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from host_tests import tiny_joint
 from torch import Tensor
 
 
@@ -21,6 +22,7 @@ class Seen:
     def weights(self) -> Tensor:
         """The softmax in float64, (rows, heads, queries, keys)."""
         q, k = self.q.double(), self.k.double()
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)  # where heads share keys
         logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
         return (logits if self.mask is None else logits + self.mask).softmax(-1)
 
@@ -37,9 +39,9 @@ class JointSpy:
 
         def override(function: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kwargs: Any) -> Tensor:
             options = kwargs["transformer_options"]
-            if "block_index" in options:
+            layer = tiny_joint.block_of(options)
+            if layer is not None:
                 mask = kwargs.get("mask", args[0] if args else None)
-                layer = f"{options['block_type']}.{options['block_index']}"
                 calls.append(Seen(layer, list(options["uuids"]), q.clone(), k.clone(), mask))
             return function(q, k, v, heads, *args, **kwargs)
 

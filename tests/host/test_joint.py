@@ -45,7 +45,7 @@ def first_keys(name: str, positive: Any) -> Tensor:
     return spy.calls[0].k[0].transpose(0, 1).flatten(1)
 
 
-@pytest.mark.parametrize("name", tiny_joint.TAKING)
+@pytest.mark.parametrize("name", tiny_joint.APART)
 def test_a_cell_of_a_reference_moves_exactly_its_key(lib: Any, name: str) -> None:
     """The proof of a layout: which keys of the first block one cell of one reference moves; the second is in an odd corner."""
     latents = [tiny_joint.latent(name, size, 50 + i) for i, size in enumerate(SIZES)]
@@ -67,7 +67,7 @@ def key_of(lib: Any, name: str, latents: list[Tensor], index: int, row: int, col
     return int(span.positions()[row // patch * span.grid.columns + column // patch])
 
 
-@pytest.mark.parametrize("name", ["kontext", "qwen-2511"])
+@pytest.mark.parametrize("name", ["kontext", "qwen-2511", "omnigen2"])
 @pytest.mark.parametrize("words", [7, 11], ids=["equal texts", "unequal texts"])
 def test_both_branches(lib: Any, name: str, words: int) -> None:
     """Texts of one length are evaluated in one call, others in two; a negative with references of its own is no null."""
@@ -120,7 +120,7 @@ def test_every_step_holds_its_last_evaluation(lib: Any, sampler: str) -> None:
     run.check(dict(enumerate(evaluations)))
 
 
-@pytest.mark.parametrize("name", ["kontext", "qwen"])
+@pytest.mark.parametrize("name", ["kontext", "qwen", "omnigen2"])
 @pytest.mark.parametrize("size", [(4, 4), (7, 3)], ids=str)
 def test_one_reference_of_any_size(lib: Any, name: str, size: tuple[int, int]) -> None:
     run = joint_case.run(lib, name, tiny_joint.conditioning(name, size), size=(5, 8), steps=1)
@@ -144,7 +144,7 @@ def test_krea2_ignores_references_until_it_is_told_how_to_place_them(lib: Any) -
         tiny_joint.sample("krea2", model, positive)
 
 
-@pytest.mark.parametrize("name", ["kontext", "qwen"])
+@pytest.mark.parametrize("name", ["kontext", "qwen", "omnigen2"])
 def test_shares_of_references_text_and_picture_add_up_to_1(lib: Any, name: str) -> None:
     run = joint_case.run(lib, name, tiny_joint.conditioning(name, *SIZES), steps=1, options={"pairwise": None})
     generated, *references = run.spans("cond")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -80,6 +80,34 @@ MAGE = {
     "joint_attention_dim": 24,
     "axes_dims_rope": (4, 6, 6),
 }
+OMNIGEN2 = {
+    "image_model": "omnigen2",
+    "hidden_size": 32,
+    "num_layers": 3,
+    "num_refiner_layers": 1,
+    "num_attention_heads": 4,
+    "num_kv_heads": 2,
+    "multiple_of": 8,
+    "axes_dim_rope": (4, 2, 2),
+    "text_feat_dim": 24,
+}
+BOOGU = {
+    **{name: value for name, value in OMNIGEN2.items() if name != "text_feat_dim"},
+    "image_model": "boogu",
+    "num_layers": 2,
+    "num_double_stream_layers": 2,
+    "instruction_feat_dim": 24,
+}
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """Where the tokens of a call are: those of the prompt, the generated ones, those of each reference, and how many in all."""
+
+    words: slice
+    generated: slice
+    references: tuple[slice, ...]
+    keys: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +124,9 @@ class Family:
         frames: whether a latent is (batch, channels, 1, h, w).
         text: the fewest tokens that a text is filled to.
         beside: what a conditioning of it has beside its tokens and references.
+        last: whether the generated tokens come after the references'.
+        unnamed: for the modules of which each computes one joint attention, the name of its block; where the host does not
+            say it in a call's options.
     """
 
     config: str
@@ -107,6 +138,13 @@ class Family:
     frames: bool = False
     text: int = 0
     beside: dict[str, Any] = field(default_factory=dict)
+    last: bool = False
+    unnamed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts the words by a mask that the text encoder gives."""
+        return self.config in ("Omnigen2", "Boogu", "ZImage")
 
     @property
     def here(self) -> bool:
@@ -117,10 +155,21 @@ class Family:
         """Rows and columns of tokens of a latent, (h, w)."""
         return -(-size[0] // self.patch), -(-size[1] // self.patch)
 
+    def arranged(self, text: int, sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Arranged:
+        """The tokens of a call: ``sizes`` are those of the reference latents, (h, w), ``size`` that of the generated one."""
+        words = max(text, self.text)
+        start, spans = words, []
+        for rows, columns in map(self.tokens, (*sizes, size) if self.last else (size, *sizes)):
+            spans.append(slice(start, start + rows * columns))
+            start = spans[-1].stop
+        generated = spans.pop(-1 if self.last else 0)
+        return Arranged(slice(0, words), generated, tuple(spans), start)
+
 
 POOLED = {"pooled_output": torch.linspace(-1, 1, FLUX["vec_in_dim"])[None]}
 DOUBLE = ("double.0", "double.1", "double.2")
 INDEX = {"reference_latents_method": "index"}
+SINGLE = ("single.0", "single.1", "single.2")
 EVERY: dict[str, Family] = {
     "kontext": Family("Flux", FLUX, beside=POOLED),
     "fill": Family("FluxInpaint", {**FLUX, "in_channels": 96}, beside=POOLED),
@@ -129,17 +178,47 @@ EVERY: dict[str, Family] = {
     "klein": Family("Flux2", {**FLUX2, "guidance_embed": False}, 128, patch=1, factor=16, text=512),
     "qwen": Family("QwenImage", QWEN, layers=DOUBLE, frames=True),
     "qwen-2511": Family("QwenImage", {**QWEN, "default_ref_method": "index_timestep_zero"}, layers=DOUBLE, frames=True),
-    "krea2": Family("Krea2", KREA2, layers=("single.0", "single.1", "single.2"), frames=True, beside=INDEX),
+    "krea2": Family("Krea2", KREA2, layers=SINGLE, frames=True, beside=INDEX),
     "mage": Family("MageFlow", MAGE, 128, layers=DOUBLE, patch=1, factor=16),
+    "omnigen2": Family(
+        "Omnigen2", OMNIGEN2, layers=SINGLE, last=True, unnamed={f"layers.{i}.attn": f"single.{i}" for i in range(3)}
+    ),
+    "omnigen2-bare": Family(  # its tokens come into the joint blocks as they are: elsewhere the references' are mixed before
+        "Omnigen2",
+        {**OMNIGEN2, "num_refiner_layers": 0},
+        layers=SINGLE,
+        last=True,
+        unnamed={f"layers.{i}.attn": f"single.{i}" for i in range(3)},
+    ),
+    "boogu": Family(
+        "Boogu",
+        BOOGU,
+        last=True,
+        unnamed={
+            **{f"double_stream_layers.{i}.img_instruct_attn": f"double.{i}" for i in range(2)},
+            **{f"single_stream_layers.{i}.attn": f"single.{i}" for i in range(2)},
+        },
+    ),
 }
 FAMILIES = {name: family for name, family in EVERY.items() if family.here}
 """Those that this host has."""
 TAKING = [name for name in FAMILIES if name != "fill"]
 """Those that take reference latents."""
+APART = [name for name in TAKING if name not in ("omnigen2", "boogu")]
+"""Those in which references do not look at each other before the joint blocks."""
 SIZE = (6, 5)
 """Rows and columns of the generated latent: odd, where tokens are of 2 x 2 cells."""
 WIDTH = 24
 """Numbers of a text token."""
+NOW: list[str] = []
+"""The block of a network with unnamed ones that is running now, if any."""
+
+
+def block_of(options: Mapping[str, Any]) -> str | None:
+    """The block whose joint attention was called with these options; None: it is none of theirs."""
+    if NOW:
+        return NOW[-1]
+    return f"{options['block_type']}.{options['block_index']}" if "block_index" in options else None
 
 
 @cache
@@ -156,6 +235,10 @@ def _network(name: str, seed: int, dtype: torch.dtype) -> Any:
             spread = 0.1 if weight.dim() < 2 else 1.5 / weight[0].numel() ** 0.5  # biases and scales, or matrices
             scales = any(weight is norm.weight for norm in norms)
             weight.copy_(spread * random + scales)
+    for path, block in family.unnamed.items():
+        module = network.diffusion_model.get_submodule(path)
+        module.register_forward_pre_hook(lambda *_, block=block: NOW.append(block))
+        module.register_forward_hook(lambda *_: NOW.clear(), always_call=True)
     return network.eval().requires_grad_(False)
 
 
@@ -180,7 +263,9 @@ def conditioning(
     """A CONDITIONING of random text with references, latents or (h, w) of random ones, as the host's own nodes leave them."""
     text = torch.randn(1, tokens, WIDTH, generator=torch.Generator().manual_seed(seed))
     latents = [r if isinstance(r, Tensor) else latent(name, r, seed + 100 + i) for i, r in enumerate(references)]
-    given = {"pooled_output": None, **FAMILIES[name].beside, **({"reference_latents": latents} if latents else {}), **beside}
+    mask = {"attention_mask": torch.ones(1, tokens, dtype=torch.long)} if FAMILIES[name].counts else {}
+    own = {**FAMILIES[name].beside, **mask, **({"reference_latents": latents} if latents else {})}
+    given = {"pooled_output": None, **own, **beside}
     return [[text, given]]
 
 
@@ -200,12 +285,12 @@ def sample(
     return tiny.sample(used, positive, positive if negative is None else negative, **how)
 
 
+def arranged(name: str, text: int, sizes: Sequence[tuple[int, int]], size: tuple[int, int] = SIZE) -> Arranged:
+    """Where the tokens of a call of this family are."""
+    return FAMILIES[name].arranged(text, sizes, size)
+
+
 def spans(name: str, text: int, sizes: Sequence[tuple[int, int]], size: tuple[int, int] = SIZE) -> list[slice]:
-    """The keys of a call: the generated tokens', then those of each reference; the text comes before them."""
-    start = max(text, FAMILIES[name].text)
-    found = []
-    for each in (size, *sizes):
-        rows, columns = FAMILIES[name].tokens(each)
-        found.append(slice(start, start + rows * columns))
-        start += rows * columns
-    return found
+    """The keys of a call: the generated tokens', then those of each reference."""
+    found = arranged(name, text, sizes, size)
+    return [found.generated, *found.references]

@@ -9,6 +9,8 @@ from torch import nn
 from ...errors import RecordingError
 from ...maps.value import AttributionMaps
 from .call import Call, Notes
+from .joint_count import not_all
+from .joint_families import is_counted
 
 OWN_KERNELS = ("nunchaku", "tensorrt")
 """Words in the modules of packs that are known to compute attention without the host's function."""
@@ -22,6 +24,16 @@ CACHED = "not all blocks were computed (as with EasyCache, TeaCache and other ca
 def brings_kernels(network: nn.Module) -> bool:
     """Whether a network is of a pack that is known to compute attention without the host's function."""
     return any(word in type(network).__module__.lower() for word in OWN_KERNELS)
+
+
+def check_counted(layers: Sequence[str], call: Call) -> None:
+    """Refuse a call that is over whose blocks cannot be told apart.
+
+    Raises:
+        RecordingError: they are told apart by counting, and some are missing.
+    """
+    if is_counted(call.network) and 0 < len(call.seen) < len(layers):
+        raise RecordingError(not_all(type(call.network).__name__, len(call.seen), len(layers)))
 
 
 class Blocks:
@@ -48,7 +60,8 @@ class Blocks:
             call: the call.
 
         Raises:
-            RecordingError: the run's first call computed no block that could be observed.
+            RecordingError: the run's first call computed no block that could be observed, or not all of those that are told
+                apart by counting.
         """
         if not layers:
             return True
@@ -60,6 +73,7 @@ class Blocks:
                     f"none of the {len(layers)} blocks of this {network.__name__} (of {network.__module__}) was seen in the "
                     f"first evaluation: it {UNSEEN}"
                 )
+            check_counted(layers, call)
             hidden = [layer for layer in layers if layer not in call.seen]
             if hidden:
                 self._notes.add(

@@ -13,6 +13,7 @@ from ...errors import I2AMError, LayoutError, RecordingError
 from ...geometry.layout import Layout
 from ...geometry.parts import Parts
 from ...interventions.plan import Cut
+from .blocks import check_counted
 from .call import Call, Notes
 from .compiled import check_uncompiling, is_compiled, uncompiled
 from .cut_rows import CutRows
@@ -61,8 +62,9 @@ def intervene(model: Any, options: CutOptions) -> tuple[Any, str]:
     def begin(guider: Any, given: dict[str, Any]) -> CutRun:
         return CutRun(options, network, guider, given)
 
-    said = f"{cut.sentence} Its keys are left out of the softmax, which is taken over those that are left. {network.stand_in}"
-    return follow(model, f"i2am-cut-{uuid.uuid4().hex}", _Runs(), begin), said.strip()
+    how = "Its keys are left out of the softmax, which is taken over those that are left."
+    said = " ".join(filter(None, (cut.sentence, how, network.stand_in, network.remark(model.model.diffusion_model))))
+    return follow(model, f"i2am-cut-{uuid.uuid4().hex}", _Runs(), begin), said
 
 
 class _Runs:
@@ -156,7 +158,13 @@ class CutRun:
         return uncompiled() if self._compiled else nullcontext()
 
     def after_call(self, call: Call) -> None:
-        """A call is over."""
+        """A call is over.
+
+        Raises:
+            RecordingError: certain layers were to be cut, and they could not be told apart.
+        """
+        if self._options.cut.layers is not None:
+            check_counted(self._network.layers(call.network), call)
 
     def finish(self) -> None:
         """The run is over.

@@ -29,7 +29,7 @@ from .network import Told
 
 
 class Joint:
-    """Networks whose calls have the keys [text, generated, reference 1, reference 2, …], see `joint_families`."""
+    """Networks whose calls have text, generated picture and references in one sequence, see `joint_families`."""
 
     takes = f"joint-attention models ({MODELS})"
     nulls = False
@@ -43,6 +43,11 @@ class Joint:
         """See `Network`."""
         family = family_of(network)
         return () if family is None else family.layers(network)
+
+    def remark(self, network: nn.Module) -> str:
+        """See `Network`."""
+        family = family_of(network)
+        return "" if family is None else family.remark
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """See `Network`."""
@@ -128,7 +133,8 @@ class _Observers(Proof):
     def _observe(self, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         """One call of the host's attention function; those outside of the blocks, such as a text's own, are not ours."""
         options = kwargs.get("transformer_options") or {}
-        layer = self.layer(options)
+        axis = 2 if kwargs.get("skip_reshape", False) else 1
+        layer = self.called(options, q, q.shape[axis], k.shape[axis])
         if layer is not None:
             again = layer in self._call.seen
             self._call.seen.add(layer)

@@ -29,9 +29,11 @@ class JointCutter(Proof):
 
     def _find(self, q: Tensor, k: Tensor, heads: int, given: dict[str, Any]) -> Found | None:
         options = given.get("transformer_options") or {}
-        if self.layer(options) is None:
-            return None
         axis = 2 if given.get("skip_reshape", False) else 1
+        layer = self.called(options, q, q.shape[axis], k.shape[axis])
+        if layer is None:
+            return None
+        self.of.call.seen.add(layer)
         return found_in(options, 0, q.shape[axis], heads, k.shape[axis])
 
     def removal(self, place: Place, _softmax: int, row: int, queries: int, keys: int) -> Removal | None:

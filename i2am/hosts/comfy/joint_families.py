@@ -1,4 +1,4 @@
-"""The families of joint-attention networks that can be recorded, all of one kind: text, generated picture, references."""
+"""The families of joint-attention networks that can be recorded: where the host has them, and what sets them apart."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from typing import Any
 
 from torch import nn
 
+from ...geometry.sequence import Sequence
+from .joint_orders import generated_last, references_last
+
 
 @dataclass(frozen=True)
 class Family:
-    """A class of network of the host, whose calls have the keys [text, generated, reference 1, reference 2, …].
+    """A class of network of the host whose calls have text, generated picture and references in one sequence.
 
     Attributes:
         module, name: where the host has the class.
         models: the models built on it.
-        blocks: for each type of block, as the host says it in a call's options, the list that holds its blocks.
+        blocks: for each type of block, as the host says it in a call's options, the list that holds its blocks; in the order
+            in which they are called.
         patch: latent cells per token, along each side.
         method: how the network places references if the conditioning does not say; None: it then ignores them.
+        arrange: the order of the tokens of a call, from its `Given`.
+        remark: what a reader of maps and cuts must know of these networks, as a sentence.
+        counted: the host does not name the blocks in a call's options, so that they are counted, see `joint_count`.
     """
 
     module: str
@@ -27,6 +34,9 @@ class Family:
     blocks: Mapping[str, str]
     patch: Callable[[Any], int]
     method: Callable[[Any], str | None] = lambda _network: "index"
+    arrange: Callable[[Any], Sequence] = references_last
+    counted: bool = False
+    remark: str = ""
 
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """The names of a network's attention layers, in order, such as "double.0"."""
@@ -37,6 +47,10 @@ def _patch_size(network: Any) -> int:
     return int(network.patch_size)
 
 
+MIXED = (
+    "Before its joint blocks, this network lets the references' tokens look at each other, so that what is a reference's may "
+    "arrive by way of another's; maps and cuts are of the joint blocks alone."
+)
 FAMILIES = (
     Family(
         "comfy.ldm.flux.model",
@@ -67,6 +81,26 @@ FAMILIES = (
         {"double": "transformer_blocks"},
         _patch_size,
     ),
+    Family(
+        "comfy.ldm.omnigen.omnigen2",
+        "OmniGen2Transformer2DModel",
+        "OmniGen2",
+        {"single": "layers"},
+        _patch_size,
+        arrange=generated_last,
+        counted=True,
+        remark=MIXED,
+    ),
+    Family(
+        "comfy.ldm.boogu.model",
+        "BooguTransformer2DModel",
+        "Boogu-Image",
+        {"double": "double_stream_layers", "single": "single_stream_layers"},
+        _patch_size,
+        arrange=generated_last,
+        counted=True,
+        remark=MIXED,
+    ),
 )
 """A host has those that its version knows."""
 MODELS = ", ".join(family.models for family in FAMILIES)
@@ -79,6 +113,12 @@ def family_of(network: nn.Module) -> Family | None:
             if _is_of(kind, family):
                 return family
     return None
+
+
+def is_counted(network: nn.Module) -> bool:
+    """Whether the blocks of a network are told apart by counting them, so that none may be missing."""
+    family = family_of(network)
+    return family is not None and family.counted
 
 
 def is_derived(network: nn.Module, family: Family) -> bool:

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from ...errors import LayoutError
 from ...geometry.sequence import Sequence
 from .call import Call
+from .joint_count import COUNT, Count
 from .joint_families import is_derived
 from .joint_sequence import Given, sequence_of
 
@@ -28,7 +31,9 @@ class Proof:
     def __init__(self, given: Given, call: Call) -> None:
         self._call, self._given = call, given
         self._sequence = sequence_of(given)
-        self._layers = frozenset(given.family.layers(call.network))
+        self._layers = given.family.layers(call.network)
+        if given.family.remark and len(given.references) > 1:
+            call.notes.add(given.family.remark)
         if is_derived(call.network, given.family):
             call.notes.add(
                 f"the network is a {type(call.network).__name__} of another pack, derived from ComfyUI's {given.family.name}: "
@@ -41,10 +46,21 @@ class Proof:
         patches = options.get("patches", {})
         if patches.get(INPUT):
             fresh["patches"] = {**patches, INPUT: [*patches[INPUT], self._after_input]}
+        if self._given.family.counted:
+            fresh.setdefault(COUNT, Count(self._layers, self._sequence.keys, type(self._call.network).__name__))
         return fresh
+
+    def called(self, options: Mapping[str, Any], q: Tensor, queries: int, keys: int) -> str | None:
+        """The block whose attention is being called, with these queries; None: see `layer`."""
+        if self._given.family.counted:
+            options[COUNT].see(q, queries, keys)
+        return self.layer(options)
 
     def layer(self, options: Mapping[str, Any]) -> str | None:
         """The block whose attention is called; None: it is not one of the blocks', such as a text's own."""
+        if self._given.family.counted:
+            count: Count = options[COUNT]
+            return count.layer
         layer = f"{options.get('block_type')}.{options.get('block_index')}"
         return layer if layer in self._layers else None
 
@@ -67,7 +83,7 @@ class Proof:
             LayoutError: it does not.
         """
         sequence, given = self._sequence, self._given
-        own = given.words + sequence.generated.grid.tokens
+        own = sequence.generated.stop if sequence.references[0].start >= sequence.generated.stop else keys
         said = options.get("reference_image_num_tokens", given.counts)
         text = (options.get("img_slice") or (given.words,))[0]
         if keys != sequence.keys or queries not in (keys, own) or list(said) != given.counts or text != given.words:

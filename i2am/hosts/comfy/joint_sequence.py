@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import LayoutError
 from ...geometry.layout import TokenGrid
 from ...geometry.parts import Parts, cut
-from ...geometry.sequence import Sequence, generated, reference, text
+from ...geometry.sequence import Sequence, Span, generated, reference
 from .joint_families import Family, family_of
 from .pixels import pixels_per_cell
 
@@ -60,13 +60,24 @@ class Given:
         )
 
     @property
+    def generated(self) -> Span:
+        """The tokens of the generated picture."""
+        return generated(_grid(self, self.latent, "the generated latent"))
+
+    @property
+    def pictures(self) -> tuple[Span, ...]:
+        """The tokens of each reference latent."""
+        grids = (_grid(self, shape, f"reference latent {i}") for i, shape in enumerate(self.references, 1))
+        return tuple(reference(grid, "reference") for grid in grids)
+
+    @property
     def counts(self) -> list[int]:
         """Tokens of each reference latent."""
         return [_cells(shape, self.patch)[0] * _cells(shape, self.patch)[1] for shape in self.references]
 
 
 def sequence_of(given: Given) -> Sequence:
-    """The sequence [text, generated, reference 1, reference 2, …] of a call.
+    """The sequence of a call, in its family's order.
 
     Raises:
         LayoutError: a latent is no picture of this model, or the parts do not fit the references.
@@ -76,10 +87,8 @@ def sequence_of(given: Given) -> Sequence:
             f"reference_parts on I²AM Record has lists for {len(given.parts)} references, but the conditioning has "
             f"{len(given.references)}; give one list for each, and an empty one, [], for a reference that is one picture"
         )
-    picture = _grid(given, given.latent, "the generated latent")
-    grids = [_grid(given, shape, f"reference latent {i}") for i, shape in enumerate(given.references, 1)]
-    whole = Sequence.of(text(given.words), generated(picture), *(reference(grid, "reference") for grid in grids))
-    rects = (*given.parts, *[()] * len(grids))
+    whole = given.family.arrange(given)
+    rects = (*given.parts, *[()] * len(whole.references))
     found = [part for span, own in zip(whole.references, rects) for part in (cut(span, own) if own else (span,))]
     if len(found) > 1:
         found = [replace(span, name=f"reference {i}") for i, span in enumerate(found, 1)]

@@ -47,6 +47,10 @@ class UNet:
         """See `Network`. Layers without a reference are not observed, so that none can be missed."""
         return ()
 
+    def remark(self, _network: nn.Module) -> str:
+        """See `Network`."""
+        return ""
+
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """See `Network`."""
         # the host calls the middle block 0, whichever of its parts attends

@@ -109,7 +109,7 @@ def answer(
     size = (maps.references[choice.reference].grid.picture or (0, 0)) if own is None else (own.height, own.width)
     reference_mask = _mask(reference_mask, maps, choice, "reference mask", size)
     masks = {"inpaint_mask": inpaint_mask, "reference_mask": reference_mask}
-    said = list(wires(maps, generated, references, choice.image, **masks))
+    said = [*wires(maps, generated, references, choice.image, **masks), *_of_branch(maps, choice)]
     missing: dict[str, list[str]] = {}
     pictures = [None if one is None else (one.height, one.width) for one in references]
     run = _Run(
@@ -131,6 +131,15 @@ def answer(
     names = {one.name for one in regions}
     asked = tuple(line for line, abouts in reasons.items() if names.intersection(abouts))
     return Answer((*said, *suggestions(said)), tuple(reasons), asked)
+
+
+def _of_branch(maps: AttributionMaps, choice: Choice) -> list[Said]:
+    """Which half of guidance is spoken of, if it is not the usual one."""
+    if choice.branch == "cond":
+        return []
+    seen = "which did not see the reference" if choice.branch in maps.null_branches else "which is taken from the other"
+    text = f"All of this is said of {choice.branch}, the negative half of guidance, {seen}."
+    return [Said("branch", text, about=choice.branch)]
 
 
 def _mask(mask: MaskLike | None, maps: AttributionMaps, choice: Choice, name: str, size: tuple[int, int]) -> Tensor | None:

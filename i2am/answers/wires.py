@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..levels.kept import inpaint_mask_from
 from ..maps.value import AttributionMaps
 from .said import Said
 from .thresholds import OVERLAP, SAME_MASK, SAME_PICTURE
@@ -38,12 +39,18 @@ def wires(
             name = "the reference" if len(references) == 1 else f"reference {number}"
             text = f"Check the wires: image is the picture of {name}. Connect the generated picture, from VAE Decode."
             yield Said("wires", text, f"pictures that differ by at most {SAME_PICTURE:.1%} are the same", verdict="image")
+    if "cond" in maps.null_branches:
+        text = (
+            "Check the wires: positive and negative are swapped: the sampler's positive is what stands for 'no reference'. "
+            "Connect positive of I²AM Try-On Conditioning to the sampler's positive."
+        )
+        yield Said("wires", text, "the conditioning says by itself that it stands for 'no reference'", verdict="positive")
     kept = maps.inpaint_mask
     recorded = None if kept is None else kept if kept.ndim == 2 else kept[image if len(kept) > 1 else 0]
-    yield from _masks(inpaint_mask, reference_mask, recorded)
+    yield from _masks(inpaint_mask, reference_mask, recorded, inpaint_mask_from(maps))
 
 
-def _masks(inpaint: Tensor | None, reference: Tensor | None, recorded: Tensor | None) -> Iterator[Said]:
+def _masks(inpaint: Tensor | None, reference: Tensor | None, recorded: Tensor | None, source: str) -> Iterator[Said]:
     rule = f"masks that overlap by {SAME_MASK:.0%} or more are the same, below {OVERLAP:.0%} they are others"
     of_record = recorded if recorded is not None else inpaint
     shared = 1.0 if inpaint is None or recorded is None else overlap(inpaint, recorded, squashed=True)
@@ -52,7 +59,7 @@ def _masks(inpaint: Tensor | None, reference: Tensor | None, recorded: Tensor | 
         what = (
             "inpaint_mask and reference_mask look swapped"
             if swapped
-            else f"inpaint_mask is another than the one that I²AM Record was given (they overlap by {shared:.0%})"
+            else f"inpaint_mask is another than that of {source} (they overlap by {shared:.0%})"
         )
         yield Said("wires", f"Check the wires: {what}.", rule, {"overlap": shared}, "swapped" if swapped else "inpaint_mask")
     elif reference is not None and of_record is not None and overlap(reference, of_record) >= SAME_MASK:

@@ -91,3 +91,12 @@ def mask_to_score(mask: MaskLike, name: str) -> Tensor:
     if not float((1 - out).sum()) > 0:
         raise MaskError(f"the {name} covers the whole picture: its complement is empty, so there is no outside to score")
     return out
+
+
+def has_two_sides(mask: Tensor) -> bool:
+    """Whether every one of some masks (B, H, W) in 0-1 has an inside and an outside.
+
+    >>> has_two_sides(torch.tensor([[[0.0, 1.0]]])), has_two_sides(torch.ones(1, 2, 2))
+    (True, False)
+    """
+    return bool(((mask.flatten(1).amax(1) > 0) & (mask.flatten(1).amin(1) < 1)).all())

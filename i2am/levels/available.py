@@ -20,9 +20,11 @@ def multi_token(maps: AttributionMaps, selection: Selection, what: str) -> tuple
     if over_reference(what) and selection.branch in maps.null_branches:
         chosen = tuple(x for x in chosen if x.beside)  # these see the reference in both branches
         if not chosen:
+            swapped = selection.branch == "cond"
+            remedy = "positive and negative are swapped: connect them anew" if swapped else "use branch 'cond'"
             raise UnavailableError(
                 f"{what} of branch {selection.branch!r} is refused: its keys stand for 'no reference', so no place on the "
-                f"reference was looked at; use branch 'cond'"
+                f"reference was looked at; {remedy}"
             )
     layers = tuple(x for x in chosen if not is_single(x, selection.reference))
     if not layers:

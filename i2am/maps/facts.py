@@ -15,6 +15,8 @@ from ..geometry.pooling import pooled
 Range = tuple[int, int]
 Key = tuple[str, str, str, int]
 """What a tensor is stored under: kind, layer name, branch, reference index."""
+REFERENCE_MASK = "reference_mask"
+"""The name of the small picture that is the first reference's mask, white = the object, where it is kept."""
 TOGETHER = "*"
 """The layer name under which pairwise maps are kept that are the mean over all layers."""
 

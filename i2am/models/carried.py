@@ -27,6 +27,7 @@ class Carried:
         generated_size: (H, W) of the picture to generate, in pixels.
         null: whether the tokens stand for "no reference".
         thumbnails: small pictures to keep with the maps, (H, W, 3) uint8.
+        inpaint_mask: (images or 1, H, W) in 0-1, 1 = repainted, on the picture to generate; None: not known.
     """
 
     layout: Layout
@@ -34,6 +35,7 @@ class Carried:
     null: bool = False
     thumbnails: dict[str, Tensor] | None = None
     layers: dict[str, Layout] = field(default_factory=dict)
+    inpaint_mask: Tensor | None = None
 
 
 def carry(conditioning: Conditioning, carried: Carried) -> Conditioning:
@@ -56,7 +58,8 @@ def carried_by(options: dict[str, Any]) -> Carried | None:
             f"use one version of the pack"
         )
     layers = {name: _layout(plain) for name, plain in found.get("layers", {}).items()}
-    return Carried(_layout(found), _pair(found["generated_size"]), found["null"], dict(found["thumbnails"]), layers)
+    size, thumbnails = _pair(found["generated_size"]), dict(found["thumbnails"])
+    return Carried(_layout(found), size, found["null"], thumbnails, layers, found.get("inpaint_mask"))
 
 
 def _layout(plain: dict[str, Any]) -> Layout:
@@ -77,6 +80,7 @@ def _plain(carried: Carried) -> dict[str, Any]:
         "generated_size": carried.generated_size,
         "null": carried.null,
         "thumbnails": dict(carried.thumbnails or {}),
+        "inpaint_mask": carried.inpaint_mask,
     }
 
 

@@ -12,16 +12,21 @@ from torch import Tensor
 
 from ..errors import I2AMError
 from ..geometry.layout import Layout
+from ..geometry.masks import has_two_sides
 from ..geometry.resample import Size
 from ..geometry.shapes import check_shape
+from ..maps.facts import REFERENCE_MASK
 from .carried import Carried, Conditioning, carried_by, carry
 from .family import KEEP_MASK, LATENT_CHANNELS, MASKS, Family, Pictures
 from .pictures import as_many, channels_first, mask_to_size, one_channel, thumbnail, to_size
+from .resizing import by_area
 
 log = logging.getLogger("i2am")
 
 GREY = 0.5
 """What the agnostic picture shows where the garment was."""
+MASK_SIDE = 512
+"""The most pixels along a side of the object's mask that is kept with a recording."""
 PICTURE_MASKS = ("inpaint_mask", "hands_mask")
 """The pictures of the person that are masks."""
 
@@ -103,8 +108,10 @@ def assemble(
     if layout.key_count != tokens.shape[1]:
         raise I2AMError(f"the {family.name} encoder gave {tokens.shape[1]} tokens where its layout says {layout.key_count}")
     layers = {name: _on_picture(lying, _size(reference)) for name, lying in encoder.layers().items()}
-    one = Carried(layout, encoder.size, thumbnails={"reference": thumbnail(shown[0])}, layers=layers)
-    none = Carried(layout, encoder.size, null=True, layers=layers)
+    kept = {"reference": thumbnail(shown[0]), **_kept_mask(reference_mask)}
+    mask = _inpaint_mask(fitted)
+    one = Carried(layout, encoder.size, thumbnails=kept, layers=layers, inpaint_mask=mask)
+    none = Carried(layout, encoder.size, null=True, layers=layers, inpaint_mask=mask)
     return Ready(
         carry([[tokens, {"noise_concat": known}]], one),
         carry([[encoder.null(count).to(tokens), {"noise_concat": known}]], none),
@@ -128,8 +135,30 @@ def joined(parts: Sequence[Ready]) -> Ready:
         if any(other is None or (other.layout, other.layers) != (first.layout, first.layers) for other in others):
             raise I2AMError("the references of one batch must be pictures of one size; give them one by one")
         known = torch.cat([option["noise_concat"] for option in options])
-        halves.append(carry([[torch.cat(tokens), {"noise_concat": known}]], first))
+        masks = [one.inpaint_mask for one in (first, *others) if one is not None and one.inpaint_mask is not None]
+        thumbnails = {name: picture for name, picture in (first.thumbnails or {}).items() if name != REFERENCE_MASK}
+        whole = replace(first, thumbnails=thumbnails, inpaint_mask=torch.cat(masks) if len(masks) == len(parts) else None)
+        halves.append(carry([[torch.cat(tokens), {"noise_concat": known}]], whole))
     return Ready(halves[0], halves[1], torch.cat([part.latent for part in parts]))
+
+
+def _inpaint_mask(fitted: Mapping[str, Tensor]) -> Tensor | None:
+    """(count, H, W) at the model's size; None where there is none, or one that covers everything or nothing."""
+    mask = fitted.get("inpaint_mask")
+    return None if mask is None or not has_two_sides(mask[:, 0]) else mask[:, 0].detach().cpu().float().clone()
+
+
+def _kept_mask(reference_mask: Tensor | None) -> dict[str, Tensor]:
+    """The object's mask as a small picture under its name; nothing without one, or where images have masks of their own."""
+    if reference_mask is None:
+        return {}
+    mask = one_channel(reference_mask, "reference_mask").detach().cpu()
+    if not torch.equal(mask, mask[:1].expand_as(mask)) or not bool((mask > 0.5).any()):
+        return {}
+    height, width = mask.shape[-2:]
+    part = min(1.0, MASK_SIDE / max(height, width))
+    small = mask[:1] if part == 1 else by_area(mask[:1], (max(1, round(height * part)), max(1, round(width * part))))
+    return {REFERENCE_MASK: thumbnail(small[0].expand(3, -1, -1))}
 
 
 def _check_given(family: Family, given: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..answers.answer import Answer, answer
-from ..errors import I2AMError
+from ..errors import I2AMError, MaskError, UnavailableError
 from ..geometry.masks import MaskLike, mask_of
 from ..geometry.shapes import check_shape
 from ..levels.choice import Choice
 from ..levels.grids import picture_size, reference_grid
+from ..levels.kept import kept_reference_mask
 from ..maps.value import AttributionMaps
 from ..pictures.backdrop import Given, backdrop, known_references, reference_pictures
 from ..pictures.matching import one_of, picture_of, pictures_of
@@ -135,8 +137,8 @@ def report_of_run(
         generated: one picture per image of the batch, or one.
         references: one picture per reference; or, with ``further`` or if it is a single one, those of the first reference.
             None takes the recording's thumbnails, or grey.
-        inpaint_mask: MASK on the generated image.
-        reference_mask: MASK on the first reference.
+        inpaint_mask: MASK on the generated image; None: what the recording kept, if anything.
+        reference_mask: MASK on the first reference; likewise.
         image: which image of the batch.
         branch: half of classifier-free guidance.
         title: heading; empty: "I²AM report".
@@ -161,6 +163,9 @@ def report_of_run(
             f"{len(references)} reference pictures were given, but the run had {count} reference(s); give one for each"
         )
     choice = Choice(branch=branch, image=image)
+    asked = inpaint_mask is not None or reference_mask is not None
+    if reference_mask is None:
+        reference_mask = kept_reference_mask(maps)
     masks = [
         None if mask is None else mask_of(mask, image, maps.images, name)
         for mask, name in ((inpaint_mask, "inpainting mask"), (reference_mask, "reference mask"))
@@ -168,8 +173,13 @@ def report_of_run(
     shown = [one if there else None for one, there in zip(references, known, strict=True)]
     said = answer(maps, picture, shown, choice, inpaint_mask=masks[0], reference_mask=masks[1])
     scores: dict[str, Any] | None = None
-    if inpaint_mask is not None or reference_mask is not None:
+    found = None
+    if asked:
         found = score_image(maps, inpaint_mask, reference_mask, choice)
+    else:
+        with suppress(MaskError, UnavailableError):  # nothing was asked for: what the recording kept may not be enough
+            found = score_image(maps, None, None, choice)
+    if found is not None:
         scores = {"imacs": {"default": {letter: score.as_dict() for letter, score in found.scores.items()}}}
     return write_report(
         path,

@@ -11,6 +11,7 @@ from ..errors import MaskError, UnavailableError
 from ..geometry.masks import MaskLike, mask_of
 from ..levels.choice import EVERYTHING, Choice, check_choice
 from ..levels.heat import Heat
+from ..levels.kept import RECORD, inpaint_mask_from, kept_reference_mask
 from ..levels.presets import THRESHOLD
 from ..maps.value import AttributionMaps
 from .imacs import LAMBDA, Score, map_on_generated, map_on_reference
@@ -50,7 +51,7 @@ def score_image(
     Args:
         maps: a recording.
         inpaint_mask: MASK (1 or images, H, W), 1 = repainted; None takes the one given at recording, if any.
-        reference_mask: MASK (1 or images, H, W), 1 = the object; or None.
+        reference_mask: MASK (1 or images, H, W), 1 = the object; None takes the one that the recording kept, if any.
         choice: what to take of the recording, and which image of the batch to score.
         side: which map on the generated image.
         placed_only: take that map over the reference's placed tokens only.
@@ -71,9 +72,12 @@ def score_image(
         inside = mask_of(inpaint_mask, image, maps.images, "inpainting mask")
     elif maps.inpaint_mask is not None:
         inside = mask_of(maps.inpaint_mask, image, maps.images, "recorded inpainting mask")
-        notes = ("against the inpainting mask that was given at recording",)
+        source = inpaint_mask_from(maps)
+        notes = (f"against the inpainting mask {'that was given at recording' if source == RECORD else f'of {source}'}",)
     if reference_mask is not None:
         reference = mask_of(reference_mask, image, maps.images, "reference mask")
+    else:
+        reference = kept_reference_mask(maps, choice.reference)
     if inside is None and reference is None:
         raise MaskError("no mask is given, and IMACS needs a mask; connect the inpainting mask, the reference mask, or both")
 
@@ -100,5 +104,7 @@ def score_image(
     scores = {x: found[x][0] if x in found else Score(None, None, None, weight, notes=(missing[x],)) for x in ("g", "r")}
     if notes and "g" in found:
         scores["g"] = replace(scores["g"], notes=(*notes, *scores["g"].notes))
+    if reference_mask is None and "r" in found:
+        scores["r"] = replace(scores["r"], notes=("against the reference mask that was kept", *scores["r"].notes))
     masks = {x: mask for x, mask in (("g", inside), ("r", reference)) if mask is not None and x in found}
     return ImageScores(image, scores, {letter: heat for letter, (_, heat) in found.items()}, masks)

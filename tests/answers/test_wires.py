@@ -11,6 +11,7 @@ from torch import Tensor
 from i2am.answers import answer
 from i2am.answers.wires import overlap
 from i2am.geometry.layout import Layout, TokenGrid
+from i2am.levels.choice import Choice
 from i2am.maps.value import AttributionMaps
 from i2am.recording.recorder import Recorder
 
@@ -20,10 +21,21 @@ OBJECT = region((20, 30, 100, 130))
 SQUARE = Image.new("RGB", (GARMENT[1], GARMENT[0]))
 
 
-def recorded(mask: Tensor | None) -> AttributionMaps:
+def recorded(mask: Tensor | None, nulls: tuple[str, ...] = ()) -> AttributionMaps:
     layout, keys = Layout.of(TokenGrid(*REFERENCE, picture=GARMENT)), torch.eye(REFERENCE[0] * REFERENCE[1])[None, None]
-    recorder = Recorder(lambda _: layout, steps=1, groups=1, pairwise="mean", generated_size=SIZE, inpaint_mask=mask)
-    recorder.observe("up.0", GENERATED, 0, "cond", looking_at(home())[None, None], keys, None, scale=1.0)
+    branches = ("cond", "uncond") if nulls else ("cond",)
+    recorder = Recorder(
+        lambda _: layout,
+        steps=1,
+        groups=1,
+        branches=branches,
+        pairwise="mean",
+        generated_size=SIZE,
+        inpaint_mask=mask,
+        null_branches=nulls,
+    )
+    for branch in branches:
+        recorder.observe("up.0", GENERATED, 0, branch, looking_at(home())[None, None], keys, None, scale=1.0)
     recorder.end_step(0)
     return recorder.finish()
 
@@ -62,6 +74,25 @@ def test_masks_that_are_swapped_the_same_or_another() -> None:
     squashed = torch.nn.functional.interpolate(INPAINT[None, None], (128, 128))[0, 0]
     assert verdicts(*shown, inpaint_mask=squashed, reference_mask=square) == []
     assert verdicts(recorded(None), *shown[1:], inpaint_mask=INPAINT, reference_mask=INPAINT) == ["reference_mask"]
+
+
+def test_a_positive_that_stands_for_no_reference() -> None:
+    shown = (worn(printed("F")), printed("F"))
+    assert verdicts(recorded(None, ("uncond",)), *shown) == []
+    assert verdicts(recorded(None, ("cond",)), *shown) == ["positive"]
+    found = answer(recorded(None, ("cond",)), shown[0], [shown[1]])
+    assert "Connect positive of I²AM Try-On Conditioning to the sampler's positive" in found.sentences[0]
+    assert any("positive and negative are swapped" in line for line in found.missing)
+
+
+def test_the_negative_half_is_named_before_all_else_that_is_said_of_it() -> None:
+    shown = (worn(printed("F")), [printed("F")])
+    blind, seeing = (answer(recorded(None, nulls), *shown, Choice("uncond")) for nulls in (("uncond",), ("cond",)))
+    assert blind.said[0].topic == "branch"
+    assert blind.sentences[0].startswith("All of this is said of uncond, the negative half of guidance, which did not see")
+    named = next(one.text for one in seeing.said if one.topic == "branch")
+    assert "did not see" not in named
+    assert not any(one.topic == "branch" for one in answer(recorded(None, ("uncond",)), *shown).said)
 
 
 def test_overlap_is_intersection_over_union() -> None:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from i2am.errors import I2AMError, LayoutError, MaskError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
+from i2am.maps.facts import REFERENCE_MASK
 from i2am.models.carried import KEY, Carried, carried_by, carry
-from i2am.models.conditioning import assemble
+from i2am.models.conditioning import MASK_SIDE, assemble, joined
 from i2am.models.demo.family import DemoEncoder
 from i2am.models.pictures import mask_to_size, to_size
 
@@ -133,3 +134,59 @@ def test_a_layout_survives_beside_the_conditioning() -> None:
     assert carried_by({"strength": 1.0}) is None
     with pytest.raises(LayoutError, match="format 99"):
         carried_by({KEY: {**options[KEY], "format": 99}})
+
+
+def test_the_masks_travel_with_the_conditioning(encoder: DemoEncoder) -> None:
+    inside, object_ = torch.zeros(1, 128, 96), torch.zeros(1, 160, 112)
+    inside[:, 40:80, 30:60], object_[:, 20:120, 10:90] = 1, 1
+    pictures = {"agnostic": picture(1, 128, 96), "densepose": picture(1, 128, 96), "inpaint_mask": inside}
+    ready = assemble(encoder, encode, picture(1, 160, 112), pictures, object_)
+    told, none = carried_by(ready.positive[0][1]), carried_by(ready.negative[0][1])
+    assert told is not None
+    assert none is not None
+    assert told.inpaint_mask is not None
+    assert torch.equal(told.inpaint_mask, inside)
+    assert told.thumbnails is not None
+    assert torch.equal(told.thumbnails[REFERENCE_MASK][..., 0].float() / 255, object_[0])
+    assert REFERENCE_MASK not in (none.thumbnails or {})
+
+
+def test_masks_that_say_nothing_or_are_of_one_image_alone_do_not_travel(encoder: DemoEncoder) -> None:
+    pictures = {"agnostic": picture(2, 128, 96), "densepose": picture(2, 128, 96)}
+    for inside in (torch.ones(1, 128, 96), torch.zeros(1, 128, 96)):
+        ready = assemble(encoder, encode, picture(2, 160, 112), {**pictures, "inpaint_mask": inside})
+        told = carried_by(ready.positive[0][1])
+        assert told is not None
+        assert told.inpaint_mask is None
+    objects = torch.zeros(2, 160, 112)
+    objects[0, 20:120], objects[1, 40:120] = 1, 1
+    told = carried_by(assemble(encoder, encode, picture(2, 160, 112), pictures, objects).positive[0][1])
+    assert told is not None
+    assert REFERENCE_MASK not in (told.thumbnails or {})
+
+
+def test_a_large_mask_is_kept_small(encoder: DemoEncoder) -> None:
+    pictures = {"agnostic": picture(1, 128, 96), "densepose": picture(1, 128, 96)}
+    object_ = torch.zeros(1, 1600, 1120)
+    object_[:, 800:] = 1
+    told = carried_by(assemble(encoder, encode, picture(1, 1600, 1120), pictures, object_).positive[0][1])
+    assert told is not None
+    assert told.thumbnails is not None
+    kept = told.thumbnails[REFERENCE_MASK]
+    assert kept.shape == (MASK_SIDE, 358, 3)
+    assert float(kept.float().mean()) / 255 == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_batch_of_parts_keeps_the_masks_of_all(encoder: DemoEncoder) -> None:
+    parts, masks = [], []
+    for left in (10, 40):
+        inside = torch.zeros(1, 128, 96)
+        inside[:, 40:80, left : left + 30] = 1
+        pictures = {"agnostic": picture(1, 128, 96), "densepose": picture(1, 128, 96), "inpaint_mask": inside}
+        parts.append(assemble(encoder, encode, picture(1, 160, 112), pictures, torch.ones(1, 160, 112)))
+        masks.append(inside)
+    told = carried_by(joined(parts).positive[0][1])
+    assert told is not None
+    assert told.inpaint_mask is not None
+    assert torch.equal(told.inpaint_mask, torch.cat(masks))
+    assert REFERENCE_MASK not in (told.thumbnails or {})

@@ -18,6 +18,10 @@ from .options import Options
 from .taken import taken
 
 BRANCH_OF = {"positive": "cond", "negative": "uncond"}
+SWAPPED = (
+    "the sampler's negative conditioning has a reference, but its positive has none, so the two look swapped; connect the "
+    "conditioning with the reference to positive"
+)
 
 
 class Conditionings:
@@ -59,9 +63,14 @@ class Conditionings:
 
     @property
     def null_branches(self) -> list[str]:
-        """Branches whose tokens stand for "no reference"; a negative without a layout of ours is taken for one."""
-        others = [branch for branch in self._options.branches if branch != "cond" and self._network.nulls]
-        return [branch for branch in others if branch not in self._carried or self._carried[branch].null]
+        """Branches whose tokens stand for "no reference"; a negative without a layout of ours is taken for one.
+
+        A positive is one only if it carries that, as the negative of a try-on does: then the two were swapped.
+        """
+        null = {branch for branch, carried in self._carried.items() if carried.null}
+        if self._network.nulls:
+            null |= {branch for branch in self._options.branches if branch != "cond" and branch not in self._carried}
+        return [branch for branch in self._options.branches if branch in null]
 
     def layout_of(self, layer: str) -> Layout:
         """What a layer's keys are."""
@@ -154,11 +163,19 @@ class Conditionings:
             )
         if chosen is not None:
             return
-        error = self._network.no_reference(branch, lengths)
         if self._network.nulls or branch == "cond" or "cond" not in self._options.branches:
-            raise error
+            if branch == "cond" and self._negative_has_one():
+                raise LayoutError(SWAPPED)
+            raise self._network.no_reference(branch, lengths)
         self.without.add(branch)
         self._notes.add(f"{branch} is not recorded: its conditioning has no reference")
+
+    def _negative_has_one(self) -> bool:
+        """Whether the negative conditioning brings a reference; then the positive may have been meant."""
+        entries = [one for role, own in self._guider.conds.items() if BRANCH_OF.get(role) == "uncond" for one in own]
+        found = [(carried_by(one), one) for one in entries]
+        kept = [(carried, one) for carried, one in found if carried is None or not carried.null]
+        return any(self._network.layout_of(one, self._told(carried)) is not None for carried, one in kept)
 
     def _told(self, carried: Carried | None) -> Told:
         layout = self._options.layout or (None if carried is None else carried.layout)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import I2AMError, RecordingError
+from ...levels.kept import INPAINT_FROM, RECORD
 from ...maps.facts import RunInfo
 from ...maps.value import AttributionMaps
 from ...recording.recorder import Recorder
@@ -25,6 +26,7 @@ from .default_layers import default_layers_of, default_notes
 from .latent_pictures import DRAWN
 from .names import model_name, sampler_name
 from .network import Network
+from .noise_mask import noise_mask
 from .options import Options
 from .pixels import pixels_per_cell
 from .rows import Conditionings
@@ -55,6 +57,7 @@ class Run:
         self._latent = tuple(given["noise"].shape)
         self._sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
         self._chosen = sampler_name(given["sampler"])
+        self._inpainted = noise_mask(given.get("denoise_mask"))
         self._steps = Steps([float(s) for s in given["sigmas"]], self._sampler)
         self._notes = Notes()
         self._conditionings = Conditionings(options, network, guider, self._latent, self._notes)
@@ -167,11 +170,23 @@ class Run:
                     budget=options.budget,
                     stride=options.stride,
                     cells=options.cells,
-                    inpaint_mask=options.inpaint_mask,
+                    inpaint_mask=self._inpaint_mask[0],
                     generated_size=size or self._size,
                     null_branches=self._conditionings.null_branches,
                 )
             return self._recorder
+
+    @property
+    def _inpaint_mask(self) -> tuple[Tensor | None, str]:
+        """The first inpainting mask that is known, and what brought it."""
+        if self._options.inpaint_mask is not None:
+            return self._options.inpaint_mask, RECORD
+        cond = self._conditionings.cond
+        carried = None if cond is None else cond.inpaint_mask
+        for mask, name in ((carried, "I²AM Try-On Conditioning"), (self._inpainted, "the sampler's latent")):
+            if mask is not None and len(mask) in (1, self._latent[0]):
+                return mask, name
+        return None, ""
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -272,6 +287,7 @@ class Run:
             host=f"ComfyUI {__version__}",
             extra={
                 "latent_hash": fingerprint(latent),
+                **({INPAINT_FROM: source} if (source := self._inpaint_mask[1]) not in ("", RECORD) else {}),
                 **(DRAWN if self._conditionings.pictures else {}),
                 **{a.name: a.about for a in self._conditionings.adapters},
             },

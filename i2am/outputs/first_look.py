@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -14,19 +14,20 @@ from ..geometry.masks import MaskLike, mask_of
 from ..levels.batch import images_of
 from ..levels.choice import EVERYTHING, Choice
 from ..levels.heat import Heat
+from ..levels.kept import kept_reference_mask, masks_taken
 from ..levels.marginal import ulam
 from ..levels.mirror import mirror_of_object
 from ..levels.presets import preset_of
 from ..levels.selection import select
 from ..maps.value import AttributionMaps
-from ..numbers import typeset
 from ..pictures.backdrop import Given, backdrop, backdrop_name, known_references, reference_pictures
 from ..pictures.matching import check_pictures, one_of, pictures_of, same_size
-from ..pictures.sheet import headed, sheet
-from ..scores.imacs import Score, map_on_generated
+from ..pictures.sheet import framed, headed, in_a_column, in_a_row
+from ..scores.imacs import map_on_generated
 from ..scores.run import ImageScores, score_image
 from .joint_look import Shown, has_shares, joint_look
-from .sheet_parts import PRINT, drawn, labelled, tall
+from .look_details import HEAD, ScoreLine, details
+from .sheet_parts import GAP, PRINT, drawn, height_for, labelled, tall
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def first_look(
         references: the first reference's pictures, one or one per image; None takes what the recording kept, else grey.
             Where the sheet shows one reference and no further pictures are given, those of the chosen one.
         inpaint_mask: (1 or images, H, W), 1 = repainted; None: what was given at recording, if anything.
-        reference_mask: (1 or images, H, W), 1 = the object; or None.
+        reference_mask: (1 or images, H, W), 1 = the object; None: what the recording kept, if anything.
         choice: what to take of the recording; its image is ignored, and all images are shown.
         further: likewise the pictures of the second reference, the third and so on.
         regions: parts of references that a person named; the answer says of each whether it arrived.
@@ -82,14 +83,17 @@ def first_look(
     _check_first(maps, given[0])
     if reference_mask is not None:
         mask_of(reference_mask, 0, maps.images, "reference mask")  # refuses one that does not fit the run
+    taken = masks_taken(maps, inpaint_mask, reference_mask, choice.reference)
+    if reference_mask is None:
+        reference_mask = kept_reference_mask(maps, choice.reference)
     scores, sheets, answers = [], [], []
     for image in images_of(maps, -1):
         own = choice.on_image(image)
-        notes: list[str] = []
-        scored = _scores(maps, inpaint_mask, reference_mask, own, notes)
+        notes = [taken] if taken else []
+        scored, lines = _scores(maps, inpaint_mask, reference_mask, own, notes)
         scores += [] if scored is None else [scored]
         answers.append(_answer(maps, generated, given, inpaint_mask, reference_mask, own, regions))
-        drawn_sheet = _sheet(maps, generated, given, reference_mask, own, notes)
+        drawn_sheet = _sheet(maps, generated, given, reference_mask, own, notes, lines)
         sheets.append(headed(drawn_sheet, *_told(answers[-1]), PRINT))
     return FirstLook(same_size(sheets), scores, answers)
 
@@ -137,28 +141,28 @@ def _check_first(maps: AttributionMaps, pictures: Given) -> None:
 
 def _scores(
     maps: AttributionMaps, inpaint: MaskLike | None, reference: MaskLike | None, choice: Choice, notes: list[str]
-) -> ImageScores | None:
-    """The scores, also put into words in the notes; or None, with a note that says why."""
+) -> tuple[ImageScores | None, list[ScoreLine]]:
+    """The scores, and the lines of their table; or None, with a note that says why."""
     if inpaint is None and reference is None and maps.inpaint_mask is None:
         notes.append("Connect the masks to score the maps (IMACS).")
-        return None
+        return None, []
     if inpaint is None and maps.inpaint_mask is None:
         notes.append("no IMACS: both scores need the inpainting mask too; connect it.")
-        return None
+        return None, []
     try:
         scored = score_image(maps, inpaint, reference, choice)
     except UnavailableError as error:
         notes.append(f"no IMACS: {error}")
-        return None
-    notes += [_score_line("g", "R2G", scored.scores["g"]), _score_line("r", "", scored.scores["r"])]
+        return None, []
+    lines = [("IMACS_g of R2G", scored.scores["g"]), ("IMACS_r of G2R", scored.scores["r"])]
     if reference is not None and "g" in scored.masks:
         mask = mask_of(reference, choice.image, maps.images, "reference mask")
         try:
             score = map_on_generated(maps, scored.masks["g"], mask, choice, side="mirror").score()
         except (MaskError, UnavailableError):  # the sheet says why there is no mirror
-            return scored
-        notes.insert(1, _score_line("g", "the mirror", score))
-    return scored
+            return scored, lines
+        lines.insert(0, ("IMACS_g of the mirror", score))
+    return scored, lines
 
 
 def _sheet(
@@ -168,41 +172,52 @@ def _sheet(
     reference_mask: MaskLike | None,
     choice: Choice,
     said: Sequence[str],
+    scores: Sequence[ScoreLine],
 ) -> Image.Image:
-    """The sheet of one image."""
+    """The sheet of one image: where it went and what was used, over the details."""
     picture = one_of(generated, choice.image, maps.images)
     missing: dict[str, list[str]] = {}  # missing maps by reason
     shares = has_shares(maps, choice)
     heats = _on_generated(maps, reference_mask, choice, missing, shares and len(maps.references) > 1)
     for heat in heats.values():
         check_pictures(heat, [picture])
+    # the mirror answers by itself; what compares all of the reference is harder to read
+    first = {side: heat for side, heat in heats.items() if side == "mirror" or "mirror" not in heats}
+    last = details(picture, {side: heat for side, heat in heats.items() if side not in first}, scores, maps.notes)
     if shares:
         shown = [Shown(one, _origin(maps, i, given)) for i, one in enumerate(reference_pictures(maps, given, choice.image))]
         notes = [*said, *_reasons(missing)]
-        return joint_look(maps, picture, shown, choice, further=heats, notes=notes, title=_title(maps, choice))
-    on_generated = [(drawn(picture, heat), labelled(label, heat, maps.notes)) for label, heat in heats.items()]
-    items = [(tall(picture), "generated"), *on_generated, *_on_reference(maps, picture, given, choice, missing)]
+        return joint_look(maps, picture, shown, choice, further=first, last=last, notes=notes, title=_title(maps, choice))
+    used = list(_on_reference(maps, picture, given, choice, missing))
+    shapes = [one.width / one.height for one in (*[picture] * (1 + len(first)), *(shown for shown, _, _ in used))]
+    height = height_for(shapes)
+    items = [(tall(picture, height), "generated")]
+    items += [(drawn(picture, heat, height), labelled(heat, maps.notes)) for heat in first.values()]
+    items += [(tall(shown, height) if heat is None else drawn(shown, heat, height), caption) for shown, heat, caption in used]
+    rows, heads = [in_a_row(items, PRINT, GAP, least=10 * PRINT)], [""]
+    if last is not None:
+        rows.append(last)
+        heads.append(HEAD)
     notes = list(dict.fromkeys([*said, *_reasons(missing), *maps.notes]))
-    return sheet(items, len(items), _title(maps, choice), notes=notes, text=PRINT)
+    return framed(in_a_column(rows, PRINT, heads), _title(maps, choice), notes, PRINT)
 
 
 def _on_generated(
     maps: AttributionMaps, reference_mask: MaskLike | None, choice: Choice, missing: dict[str, list[str]], several: bool
-) -> dict[str, Heat]:
-    """The maps that go on the generated picture, by label: of several references the mirror alone."""
+) -> Mapping[str, Heat]:
+    """The maps that go on the generated picture, by side: of several references the mirror alone."""
     found: dict[str, Heat | None] = {}
     if reference_mask is not None:
-        on = f" on {maps.references[choice.reference].name}" if several else ""
-        found[f"mirror: where the object{on} went"] = _mirror(maps, reference_mask, choice, missing)
+        found["mirror"] = _mirror(maps, reference_mask, choice, missing)
     if not several:
         for side in ("R2G", "R2G-balanced"):
-            found[f"{side}: where all of the reference went"] = _map(maps, side, choice, missing)
-    return {label: heat for label, heat in found.items() if heat is not None}
+            found[side] = _map(maps, side, choice, missing)
+    return {side: heat for side, heat in found.items() if heat is not None}
 
 
 def _on_reference(
     maps: AttributionMaps, picture: Image.Image, given: Sequence[Given], choice: Choice, missing: dict[str, list[str]]
-) -> Iterator[tuple[Image.Image, str]]:
+) -> Iterator[tuple[Image.Image, Heat | None, str]]:
     """The chosen reference, if there is anything to see of it, and its G2R, with their labels."""
     references, index = given[0], choice.reference
     if any(pictures is not None for pictures in given[1:]):
@@ -211,10 +226,10 @@ def _on_reference(
     kept = backdrop(maps, "reference", index, size)
     shown = kept if references is None else one_of(references, choice.image, maps.images)
     if references is not None or maps.references[index].grid.placed:
-        yield tall(shown), "reference"
+        yield shown, None, "reference"
     heat = _map(maps, "G2R", choice, missing)
     if heat is not None:
-        yield drawn(shown, heat), labelled("G2R: what was used", heat, maps.notes)
+        yield shown, heat, labelled(heat, maps.notes)
 
 
 def _reasons(missing: dict[str, list[str]]) -> list[str]:
@@ -223,7 +238,9 @@ def _reasons(missing: dict[str, list[str]]) -> list[str]:
 
 
 def _title(maps: AttributionMaps, choice: Choice) -> str:
-    return "Attribution" if maps.images == 1 else f"Attribution · image {choice.image}"
+    every = len(maps.default_layers) == len(maps.layers)
+    whole = f"Over the whole run: all steps{', heads and layers' if every else ' and heads'} (ULAM)"
+    return whole if maps.images == 1 else f"Image {choice.image} · {whole[0].lower()}{whole[1:]}"
 
 
 def _origin(maps: AttributionMaps, reference: int, given: Sequence[Given]) -> str:
@@ -251,20 +268,3 @@ def _mirror(maps: AttributionMaps, reference_mask: MaskLike, choice: Choice, mis
     except (MaskError, UnavailableError) as error:
         missing.setdefault(str(error).removeprefix("mirror is unavailable: "), []).append("mirror")
         return None
-
-
-def _score_line(letter: str, of: str, s: Score) -> str:
-    """One score in words, given its letter "g" or "r" and the name of its map.
-
-    >>> _score_line("g", "R2G", Score(0.5, 0.6, 0.1, auc=0.75, shifted=-0.25))
-    'IMACS_g of R2G 0.50 (shifted −0.25), AUC 0.75'
-    """
-    if s.score is None:
-        return f"IMACS_{letter}: none ({'; '.join(s.notes)})"
-    chance = [
-        f"{name} {typeset(value, 2)}" for name, value in (("shifted", s.shifted), ("random", s.random)) if value is not None
-    ]
-    beside = f" ({', '.join(chance)})" if chance else ""
-    auc = "" if s.auc is None else f", AUC {s.auc:.2f}"
-    name = f"IMACS_{letter} of {of}" if of else f"IMACS_{letter}"
-    return f"{name} {typeset(s.score, 2)}{beside}{auc}".replace("-", "−")

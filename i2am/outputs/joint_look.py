@@ -22,13 +22,10 @@ from ..pictures.overlays import overlays
 from ..pictures.parts import colour_of_reference, colours_of_parts, told_apart
 from ..pictures.sheet import framed, in_a_column, in_a_row
 from ..pictures.which import paint_which, which_key
+from .look_details import HEAD
 from .route_bars import Routed
-from .sheet_parts import PRINT, TALL, drawn, labelled, tall
+from .sheet_parts import CAPTIONS, GAP, PRINT, TALL, WIDE, drawn, labelled, tall
 
-WIDE = 1560
-"""How wide a row of pictures may be, in pixels."""
-GAP = 28
-"""Between two pictures, in pixels."""
 BARS = 400
 """The width of the bars of shares."""
 NARROW = 150
@@ -59,8 +56,9 @@ def joint_look(
     choice: Choice,
     *,
     further: Mapping[str, Heat] = MappingProxyType({}),
+    last: Image.Image | None = None,
     notes: Sequence[str] = (),
-    title: str = "Attribution",
+    title: str = "",
 ) -> Image.Image:
     """One sheet of one image.
 
@@ -71,7 +69,8 @@ def joint_look(
         generated: the generated picture.
         references: the picture of each reference.
         choice: what to take of the recording; of several references its own does not matter.
-        further: maps of the generated picture that go beside it, by their labels.
+        further: maps of the generated picture that go beside it, by side; of several references those of the chosen one.
+        last: what stands below all else, see `look_details.details`.
         notes: what is said below.
         title: written above everything.
 
@@ -91,7 +90,8 @@ def joint_look(
     first = [(picture, "generated")]
     if several:
         first.append((paint_which(picture, which_reference(maps, choice)), "which reference was taken from most"))
-    first += [(drawn(picture, heat, picture.height), labelled(label, heat, maps.notes)) for label, heat in further.items()]
+    of = names[choice.reference] if several else ""
+    first += [(drawn(picture, heat, picture.height), labelled(heat, maps.notes, of)) for heat in further.values()]
     rows, heads = [in_a_row([*first, *(bars if several else [])], PRINT, GAP)], [""]
     percents = in_percent(of_all)
     if several:
@@ -99,7 +99,7 @@ def joint_look(
             indices = range(start, min(start + MOST, len(names)))
             labels = [f"{name}: {f'{percents[name]}%' if routed is None else routed.told(name)}" for name in names]
             rows.append(_used(maps, references, choice, labels, indices))
-            heads.append("What was used of each reference (G2R), and its share" if not start else "")
+            heads.append(f"What was used of each reference (G2R), and its share; {CAPTIONS['G2R'][1]}" if not start else "")
     else:
         rows.append(_used_alone(maps, references[0], choice, names[0], bars))
         heads.append("What was used of the reference (G2R), and what attention went to")
@@ -107,6 +107,9 @@ def joint_look(
     if strip is not None:
         rows.append(strip)
         heads.append(f"Over time, from noise to picture: {_over_time_what(maps)}, and the shares")
+    if last is not None:
+        rows.append(last)
+        heads.append(HEAD)
     own = parts.notes if routed is None else (*routed.notes, *(note for note in parts.notes if note != DIRECT))
     said = dict.fromkeys([*notes, *own])
     return framed(in_a_column(rows, PRINT, heads), title, list(said), PRINT)
@@ -166,7 +169,7 @@ def _used_alone(
     shape = reference.picture.width / reference.picture.height
     height = min(TALL, int((WIDE - BARS - 2 * GAP) / shape / 2))
     heat = ulam(maps, "G2R", choice)
-    used = drawn(reference.picture, heat, height), labelled("G2R: what was used", heat, maps.notes)
+    used = drawn(reference.picture, heat, height), labelled(heat, maps.notes)
     return in_a_row([(tall(reference.picture, height), f"{name}\n{reference.remark}"), used, *bars], PRINT, GAP)
 
 

@@ -181,6 +181,7 @@ def in_a_row(
     text: int,
     gap: int,
     swatches: Sequence[tuple[int, int, int] | None] = (),
+    least: int = 0,
 ) -> Image.Image:
     """Pictures side by side, each as wide as it is and with its label below, without any margin.
 
@@ -189,19 +190,21 @@ def in_a_row(
         text: height of the labels' letters in pixels.
         gap: between two pictures, in pixels.
         swatches: for each picture, the colour of a bar below it; None: no bar.
+        least: labels have at least this much room, in pixels; narrower pictures stand further apart.
     """
     bar = round(text * 0.4) if any(swatches) else 0
-    labels = [_lines_of(label, text, picture.width) for picture, label in items]
+    rooms = [max(picture.width, least if label else 0) for picture, label in items]
+    labels = [_lines_of(label, text, room) for (_, label), room in zip(items, rooms, strict=True)]
     near = round(text * 0.35)
     tall = [
         picture.height + bar + (near + block(lines) if lines else 0) for (picture, _), lines in zip(items, labels, strict=True)
     ]
-    out = Image.new("RGB", (sum(p.width for p, _ in items) + gap * (len(items) - 1), max(tall)), PAPER)
+    out = Image.new("RGB", (sum(rooms) + gap * (len(items) - 1), max(tall)), PAPER)
     x = 0
-    for (picture, _), lines, colour in zip(items, labels, swatches or [None] * len(items), strict=True):
+    for (picture, _), lines, colour, room in zip(items, labels, swatches or [None] * len(items), rooms, strict=True):
         out.paste(picture.convert("RGB"), (x, 0))
         if colour is not None:
             out.paste(colour, (x, picture.height, x + picture.width, picture.height + bar))
         set_lines(out, (x, picture.height + bar + near), lines)
-        x += picture.width + gap
+        x += room + gap
     return out

@@ -17,10 +17,14 @@ from i2am.answers import Region, answer
 from i2am.errors import I2AMError
 from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.levels.choice import Choice
+from i2am.outputs import first_look as module
+from i2am.outputs import look_details
 from i2am.outputs.first_look import first_look
-from i2am.outputs.sheet_parts import TALL
-from i2am.pictures.sheet import headed, sheet
-from i2am.scores.imacs import map_on_generated
+from i2am.outputs.look_details import LABEL, scores_picture
+from i2am.outputs.sheet_parts import CAPTIONS, PRINT, TALL, WIDE, height_for
+from i2am.pictures.lettering import line_height
+from i2am.pictures.sheet import framed, headed, in_a_row, sheet
+from i2am.scores.imacs import Score, map_on_generated
 from i2am.scores.run import score_image
 
 INSIDE = torch.zeros(1, 24, 16)
@@ -49,40 +53,86 @@ def test_without_masks_there_are_maps_and_no_scores() -> None:
 
 @dataclass
 class Drawn:
-    """What was drawn on sheets: the first lines of their labels, sheet by sheet, and all notes."""
+    """What was drawn on sheets: the labels' first lines, row by row of pictures, the lines of scores, and all notes."""
 
-    labels: list[list[str]]
+    first: list[list[str]]
+    details: list[list[str]]
+    scores: list[list[tuple[str, Score]]]
     notes: list[str]
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
-    out = Drawn([], [])
+    out = Drawn([], [], [], [])
 
-    def spy(items: Any, *args: Any, notes: Sequence[str], **kwargs: Any) -> Image.Image:
-        out.labels.append([label.partition("\n")[0] for _, label in items])
+    def row(rows: list[list[str]]) -> Any:
+        def spy(items: Any, *args: Any, **given: Any) -> Image.Image:
+            rows.append([label.partition("\n")[0] for _, label in items])
+            return in_a_row(items, *args, **given)
+
+        return spy
+
+    def spy_frame(body: Image.Image, title: str, notes: Sequence[str], text: int) -> Image.Image:
         out.notes.extend(notes)
-        return sheet(items, *args, notes=notes, **kwargs)
+        return framed(body, title, notes, text)
 
-    monkeypatch.setattr("i2am.outputs.first_look.sheet", spy)
+    real = look_details.scores_picture
+
+    def spy_scores(lines: Any, *args: Any) -> Image.Image:
+        out.scores.append(list(lines))
+        return real(lines, *args)
+
+    monkeypatch.setattr(module, "in_a_row", row(out.first))
+    monkeypatch.setattr(look_details, "in_a_row", row(out.details))
+    monkeypatch.setattr(look_details, "scores_picture", spy_scores)
+    monkeypatch.setattr(module, "framed", spy_frame)
     return out
 
 
-def test_the_objects_mask_adds_where_it_went(drawn: Drawn) -> None:
+MIRROR = "where the object went (mirror)"
+COMPARED = ["where it went, patch against patch (R2G)", "where it went, by votes (R2G-balanced)"]
+
+
+def test_the_objects_mask_leads_with_where_it_went(drawn: Drawn) -> None:
     first_look(run().maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
     first_look(run().maps, [SHOWN], [GARMENT], INSIDE)
-    with_mask, without = drawn.labels[0], drawn.labels[2]
-    assert with_mask[:2] == ["generated", "mirror: where the object went"]
-    assert without == with_mask[:1] + with_mask[2:]
+    with_mask, without = drawn.first[0], drawn.first[2]
+    assert with_mask == ["generated", MIRROR, "reference", "what was used (G2R)"]
+    assert without == ["generated", *COMPARED, "reference", "what was used (G2R)"]
+    assert drawn.details[0] == [*COMPARED, ""]
+    assert drawn.details[2] == [""]  # the scores alone
     assert not any(line.startswith("no mirror") for line in drawn.notes)
     score = map_on_generated(run().maps, INSIDE, OBJECT, side="mirror").score()
     assert score.score is not None
-    told = [line for line in drawn.notes if line.startswith("IMACS_g of the mirror")]
+    told = [lines for lines in drawn.scores if lines[0][0] == "IMACS_g of the mirror"]
     assert len(told) == 2  # one per image of the batch, and none without the object's mask
-    assert told[0].startswith(f"IMACS_g of the mirror {score.score:.2f} ".replace("-", "−"))
+    assert told[0][0][1] == score
+    assert [name for name, _ in told[0][1:]] == ["IMACS_g of R2G", "IMACS_r of G2R"]
     first_look(Run(heads=None).maps, [SHOWN], [GARMENT], INSIDE, OBJECT)
-    assert drawn.labels[-1] == without
+    assert drawn.first[-1] == without
     assert any(line.startswith("no mirror: none of the chosen layers has pairwise maps") for line in drawn.notes)
+
+
+def test_every_map_has_a_caption_of_its_own_that_says_how_to_read_it() -> None:
+    readings = [reading for _, reading in CAPTIONS.values()]
+    assert len(set(readings)) == len(CAPTIONS)
+    assert "Dark: looked at less, not left out" in CAPTIONS["G2R"][1]
+    for word in look_details.COLUMNS[2:]:
+        assert any(word in line for line in look_details.MEANING), word
+
+
+def test_wide_and_tall_pictures_stay_within_the_sheet() -> None:
+    maps = run().maps
+    wide = first_look(maps, [SHOWN], [GARMENT], INSIDE, OBJECT).sheets[0]
+    assert wide.width <= WIDE + 4 * PRINT + 2 * LABEL
+    assert height_for([20.0] * 4) * 80 <= WIDE
+
+
+def test_a_table_of_scores_says_why_one_is_missing() -> None:
+    some, none = Score(0.25, 0.5, 0.1, auc=0.75, shifted=-0.5, random=-0.6), Score(None, None, None, notes=("no mask",))
+    both, alone = scores_picture([("a", some), ("b", none)]), scores_picture([("a", some)])
+    assert both.height > alone.height + line_height(PRINT)
+    assert np.asarray(alone).min() < 100
 
 
 def test_a_mask_given_at_recording_is_enough() -> None:
@@ -101,9 +151,8 @@ def test_the_sheet_says_why_masks_gave_no_scores(drawn: Drawn) -> None:
     said = drawn.notes
     first_look(run().maps, [SHOWN])
     assert said[0] == "Connect the masks to score the maps (IMACS)."
-    said.clear()
     first_look(run().maps, [SHOWN], None, INSIDE, OBJECT)
-    assert said[0].startswith("IMACS_g ")
+    assert drawn.scores[0][0][1].score is not None
     said.clear()
     one = Layout((Reference(TokenGrid(1, 1), 0, "shirt"),), keys=1)
     several = Run(layout=dict.fromkeys(("input.4.1", "middle.1", "output.5.1", "output.9.1"), one)).maps
@@ -130,10 +179,10 @@ def test_a_choice_that_does_not_exist_is_refused() -> None:
 def test_a_reference_mask_alone_shows_where_its_object_went(drawn: Drawn) -> None:
     """Even one that covers the whole reference, which no score could be made of."""
     for mask in (OBJECT, torch.ones(1, 30, 50), Image.new("L", (100, 60), 255)):
-        drawn.labels.clear()
+        drawn.first.clear()
         drawn.notes.clear()
         assert first_look(run().maps, [SHOWN], [GARMENT], reference_mask=mask).scores == []
-        assert drawn.labels[0][:2] == ["generated", "mirror: where the object went"]
+        assert drawn.first[0][:2] == ["generated", MIRROR]
         assert drawn.notes[0] == "no IMACS: both scores need the inpainting mask too; connect it."
     with pytest.raises(I2AMError, match="reference mask holds 3 masks"):
         first_look(run().maps, [SHOWN], reference_mask=torch.ones(3, 30, 50))

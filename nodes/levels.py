@@ -156,8 +156,8 @@ class PatchMap(io.ComfyNode):
                     "points",
                     default="",
                     optional=True,
-                    tooltip="Several points as JSON in pixels, such as [[120, 80], [64, 200]]; they go before x and y, and "
-                    "each patch gets a panel.",
+                    tooltip="Several points in pixels, such as [[120, 80], [64, 200]], or 120, 80 as captions, tables and "
+                    "reports write it; they go before x and y, and each patch gets a panel.",
                 ),
                 field(
                     io.Image,

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..data.pictures import open_picture
-from ..errors import I2AMError
+from ..errors import I2AMError, shown
+from ..geometry.points import Point, points_of
 from ..geometry.shapes import check_shape
 from ..levels.heat import Heat
 from ..levels.marginal import LEVELS, level_of
@@ -28,7 +29,7 @@ from ..pictures.panels import panels
 from ..pictures.pointed import patch_heat
 from ..pictures.sheet import sheet
 from ..pictures.which_overlays import by_reference
-from .choosing import Commands, add_choice, add_placed_only, choice_from, pair_of, read_mask
+from .choosing import Commands, add_choice, add_placed_only, choice_from, pair_of, read_mask, typed
 
 log = logging.getLogger("i2am")
 
@@ -44,6 +45,19 @@ def _drawing(text: str) -> Path:
         kind = "a folder" if path.is_dir() else "no such name"
         raise argparse.ArgumentTypeError(f"expected a file name that ends in .png, .jpg, .gif or .webp; {text!r} is {kind}")
     return path
+
+
+def _pixel(text: str) -> Point:
+    """One pixel x, y.
+
+    Raises:
+        I2AMError: the text is none, or several.
+    """
+    try:
+        (point,) = points_of(text)
+    except (I2AMError, ValueError):
+        raise I2AMError(f"expected X,Y, such as 120,80, got {shown(text, 100)!r}") from None
+    return point
 
 
 def add_show(commands: Commands) -> None:
@@ -67,13 +81,14 @@ def add_show(commands: Commands) -> None:
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--at", type=pair_of("ROW,COLUMN", ","), metavar="ROW,COLUMN", help="the patch of sram or mirror, as a cell"
+        "--at", type=pair_of("ROW,COLUMN", ","), metavar="ROW,COLUMN", help="the patch of sram or mirror, by its row and column"
     )
     place.add_argument(
         "--pixel",
-        type=pair_of("X,Y", ","),
+        type=typed(_pixel),
         metavar="X,Y",
-        help="the same, as a pixel of the generated picture (sram) or of the reference (mirror) at its recorded size",
+        help="the same, as a pixel of the generated picture (sram) or of the reference (mirror) at its recorded size; also as "
+        "reports and captions write it: '120, 80 (row 20, column 30)'",
     )
     place.add_argument(
         "--region", type=Path, metavar="MASK", help="a whole region instead: a mask of that picture, white = meant"

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from ..drawn.scene import DemoCase, Patch, telling_patches
 from ..drawn.spec import PICTURE
 from ..errors import I2AMError
-from ..levels.grids import common_grid
+from ..geometry.cells import place_of
+from ..levels.grids import common_grid, picture_size, reference_grid
 from ..levels.heat import Heat
 from ..levels.marginal import LEVELS, level_of, tlam, ulam
 from ..levels.mirror import mirror_of_object
@@ -227,16 +228,17 @@ def _draw_patches(
     out: Path, maps: AttributionMaps, generated: Image.Image, reference: Image.Image, patches: list[Patch]
 ) -> None:
     """For each telling patch: where it lies, its SRAM, and the mirror of the SRAM's peak."""
-    grid = common_grid(maps, "generated")
+    grid, size = common_grid(maps, "generated"), (generated.height, generated.width)
+    there = reference_grid(maps, 0)
     rows: list[tuple[Image.Image, str]] = []
     for patch in patches:
         heat = sram(maps, patch.cell)
         peak = _peak_cell(heat)
         mirror = sram(maps, peak, "generated")
         items = [
-            (marked(generated, grid, patch.cell), f"{patch.name}: generated patch {patch.cell}"),
+            (marked(generated, grid, patch.cell), f"{patch.name}: patch {place_of(grid, *patch.cell, size)}"),
             (overlay(reference, heat), "its SRAM on the reference"),
-            (overlay(generated, mirror), f"mirror: where reference patch {peak} went"),
+            (overlay(generated, mirror), f"mirror: where {place_of(there, *peak, picture_size(there))} went"),
         ]
         sheet(items, columns=3, title=f"SRAM of a patch: {patch.name}").save(out / f"sram_{patch.name.replace(' ', '_')}.png")
         rows += items[:2]

@@ -70,3 +70,28 @@ def cell_box(grid: TokenGrid, row: int, column: int, size: tuple[int, int]) -> t
     width, height = (right - left) * size[1] / grid.columns, (bottom - top) * size[0] / grid.rows
     x, y = left * size[1] + column * width, top * size[0] + row * height
     return x, y, x + width, y + height
+
+
+def pixel_of(grid: TokenGrid, row: int, column: int, size: Size) -> tuple[int, int]:
+    """The pixel (x, y) in the middle of one token's cell on a picture of ``size`` (H, W); it lies in that cell.
+
+    >>> pixel_of(TokenGrid(4, 3), 3, 1, (64, 48))
+    (24, 56)
+    """
+    left, top, right, bottom = cell_box(grid, row, column, size)
+    return int((left + right) / 2 + 1e-6), int((top + bottom) / 2 + 1e-6)
+
+
+def place_of(grid: TokenGrid, row: int, column: int, size: Size | None) -> str:
+    """How a cell is named wherever a person reads of it: its pixel on a picture of ``size`` (H, W), and the cell.
+
+    Without the picture's size, the cell alone.
+
+    >>> place_of(TokenGrid(4, 3), 3, 1, (64, 48)), place_of(TokenGrid(4, 3), 3, 1, None)
+    ('24, 56 (row 3, column 1)', 'row 3, column 1')
+    """
+    cell = f"row {row}, column {column}"
+    if size is None:
+        return cell
+    x, y = pixel_of(grid, row, column, size)
+    return f"{x}, {y} ({cell})"

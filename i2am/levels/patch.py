@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UnavailableError, shown
+from ..geometry.cells import place_of
 from ..geometry.layout import TokenGrid
-from ..geometry.resample import bilinear, bilinear_rows
+from ..geometry.resample import Size, bilinear, bilinear_rows
 from ..geometry.thinning import weights_of
 from ..maps.facts import TOGETHER, LayerInfo
 from ..maps.value import AttributionMaps
@@ -53,6 +54,7 @@ def sram(
     *,
     each: bool = False,
     preset: str = "default",
+    size: Size | None = None,
 ) -> Heat:
     """The row of A^r at one or more generated patches, on the reference picture; or its mirror.
 
@@ -70,6 +72,7 @@ def sram(
         choice: what to take of the recording; heads need a recording per head.
         each: one panel per cell instead of their mean.
         preset: see `ulam`.
+        size: (H, W) of the picture that the cells lie on, in whose pixels labels name them; None: as recorded.
 
     Raises:
         UnavailableError: no pairwise maps, a cell outside of the grid, steps that are not a union of the
@@ -81,7 +84,10 @@ def sram(
     values, shares = of(cells) if each else _mean(of, cells, pairs.asked)
     notes = tuple(_concentration(v) for v in values) if direction == "reference" else ()
     one_note = notes if len(values) == 1 else ()
-    labels = [f"patch ({a}, {b})" for a, b in cells] if each or len(cells) == 1 else [f"mean of {len(cells)} patches"]
+    size = size or (picture_size(pairs.asked) if is_sized(pairs.asked) else None)
+    labels = [f"patch {place_of(pairs.asked, a, b, size)}" for a, b in cells]
+    if len(cells) > 1 and not each:
+        labels = [f"mean of {len(cells)} patches"]
     if len(notes) > 1:
         labels = [f"{label}: {note}" for label, note in zip(labels, notes, strict=True)]
     used = names_of(maps, pairs.layers)

@@ -49,7 +49,7 @@ def pin_heat(maps: AttributionMaps, pin: Pin, size: Size, choice: Choice = EVERY
         choice = replace(choice, reference=pin.reference)
     grid = asked_grid(maps, direction, choice, preset=preset)
     cells = pin.cells(size, grid)
-    heat = sram(maps, cells, direction, choice, preset=preset)
+    heat = sram(maps, cells, direction, choice, preset=preset, size=size)
     return Pinned(pin, replace(heat, labels=(f"{pin.name} · {heat.labels[0]}",)), tuple(cells), grid)
 
 

@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from ..errors import I2AMError
-from ..geometry.cells import Cell, cell_box
+from ..geometry.cells import Cell, cell_box, pixel_of
 from ..geometry.layout import TokenGrid
 from .lettering import INK, PAPER, draw_text, line_height, size_of_text, text_width
 
 
 def marked(picture: Image.Image, grid: TokenGrid, *cells: Cell, min_side: int = 384) -> Image.Image:
-    """The picture, enlarged like an overlay, with a framed crosshair on each cell; several are labelled (row, column)."""
+    """The picture, enlarged like an overlay, with a framed crosshair on each cell and its pixel x, y before enlarging."""
     out, _ = enlarge(picture, min_side)
     text = size_of_text(min(out.size))
     for cell in cells:
         box = cell_box(grid, *cell, (out.height, out.width))
         draw_marker(out, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box, "white", text)
-    if len(cells) > 1:
-        for cell in cells:
-            _label(out, cell_box(grid, *cell, (out.height, out.width)), f"({cell[0]}, {cell[1]})", max(12, text - 2))
+    for cell in cells:
+        x, y = pixel_of(grid, *cell, (picture.height, picture.width))
+        _label(out, cell_box(grid, *cell, (out.height, out.width)), f"{x}, {y}", max(12, text - 2))
     return out
 
 

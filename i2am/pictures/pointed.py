@@ -47,7 +47,7 @@ def patch_heat(
         direction: as in `sram`: "reference" points at the generated picture, "generated" at the reference.
         at: pixel (x, y), used where there are neither points nor a region.
         choice: what to take of the recording; see `sram`.
-        points: JSON of several pixels; each gets a panel of its own.
+        points: several pixels, see `points_of`; each gets a panel of its own.
         pictures: the picture pointed at, one or one per image; pixels are in its coordinates. None: in those
             of the recorded picture.
         region: MASK (1 or images, H, W) over that picture; its patches are averaged.
@@ -77,7 +77,7 @@ def patch_heat(
         marks = [Mark(one.pin.name, one.pin.colour, one.cells) for one in found]
         return _noted(heat, grid.rect is None), draw_marks(enlarge(picture, 384)[0], grid, marks)
     cells = cells_at(points_of(points) or [at], size, grid)
-    heat = sram(maps, cells, direction, choice, each=True, preset=preset)
+    heat = sram(maps, cells, direction, choice, each=True, preset=preset, size=size)
     return _noted(heat, grid.rect is None), marked(picture, grid, *cells)
 
 

@@ -70,7 +70,11 @@ def test_show_takes_filters_and_says_what_it_drew(run: Path, tmp_path: Path, cap
     said = capsys.readouterr().out
     assert "ULAM R2G; steps 0–3" in said
     assert "comparative, not causal" in said
-    assert "SRAM; patch (15, 12)" in said  # pixel (50, 60) of 96 x 128 on the 24 x 32 grid
+    assert "SRAM; patch 50, 62 (row 15, column 12)" in said  # pixel (50, 60) of 96 x 128 on the 24 x 32 grid
+    copied = ["--pixel", "50, 62 (row 15, column 12)", "--image", str(run / "picture.png"), "--out", str(filtered)]
+    assert main(["show", str(maps), "--level", "sram", *copied]) == 0
+    assert Image.open(out).tobytes() == Image.open(filtered).tobytes()
+    capsys.readouterr()
     assert main(["show", str(maps), "--level", "tlam", "--side", "G2R", "--groups", "2", "--out", str(out)]) == 0
     assert "TLAM G2R; 2 panels; steps 0–1" in capsys.readouterr().out
 

@@ -101,6 +101,14 @@ location.hash = "#mirror=1,1,2,3";
 await new Promise((done) => addEventListener("hashchange", () => setTimeout(done)));
 did.linked = seen();
 key(document.body, "Escape");
+location.hash = `#generated=${encodeURIComponent("33, 50 (row 6, column 4)")}`;
+await new Promise((done) => addEventListener("hashchange", () => setTimeout(done)));
+did.pixel = seen();
+key(document.body, "Escape");
+location.hash = "#on_reference=999,1";
+await new Promise((done) => addEventListener("hashchange", () => setTimeout(done)));
+did.nowhere = seen();
+key(document.body, "Escape");
 did.sides = [...(root.querySelector(".i2am-choices select")?.options ?? [])].map((option) => option.textContent);
 const sliders = Object.fromEntries(
   [...root.querySelectorAll("input[type=range]")].map((input) => [input.labels[0].textContent, input]));

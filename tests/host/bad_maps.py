@@ -119,12 +119,12 @@ MAPS: dict[str, Case] = {
     ),
     "points that are no JSON": Case(
         "wrote points without the last bracket",
-        "I2AM_PatchMap", r"points is '\[\[1, 2\]'; expected JSON in pixels, such as \[\[120, 80\], \[64, 200\]\]",
+        "I2AM_PatchMap", r"points is '\[\[1, 2\]'; expected pixels, such as \[\[120, 80\], \[64, 200\]\], or 120, 80 as",
         lambda b: b.alone("I2AM_PatchMap", points="[[1, 2]"),
     ),
     "points that are numbers": Case(
         "wrote points as a flat list",
-        "I2AM_PatchMap", r"points is '\[20, 60\]'; expected JSON in pixels, such as \[\[120, 80\], \[64, 200\]\]",
+        "I2AM_PatchMap", r"points is '\[20, 60\]'; expected pixels, such as \[\[120, 80\], \[64, 200\]\], or 120, 80 as",
         lambda b: b.alone("I2AM_PatchMap", points="[20, 60]"),
     ),
     "empty region": Case(

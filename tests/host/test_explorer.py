@@ -94,7 +94,8 @@ def test_patch_map_takes_the_pins_as_they_are(explored: Any) -> None:
     watch = {"patch": ("patch", 0), "heats": ("explorer", 1)}
     out = explored({"patch": patch}, watch, pins=PINS)
     assert torch.equal(out["patch"].values, out.lists["heats"][0].values)
-    assert out["patch"].labels[0].startswith("logo · patch (7, 2)")
+    assert out["patch"].labels[0].startswith("logo · patch ")
+    assert "(row 7, column 2)" in out["patch"].labels[0]
 
 
 def test_a_second_run_is_compared(explored: Any, pack: ModuleType) -> None:

@@ -52,10 +52,10 @@ def test_each_pin_has_the_librarys_map_on_each_picture_that_it_is_seen_on(maps: 
         assert torch.equal(heat.values, own.values)
         assert (heat.side, heat.picture, heat.size) == (own.side, own.picture, own.size)
     assert [heat.labels for heat in found.heats] == [
-        ("logo · patch (3, 2)",),
-        ("logo · patch (3, 2)",),
+        ("logo · patch 20, 28 (row 3, column 2)",),
+        ("logo · patch 20, 28 (row 3, column 2)",),
         ("left · mean of 4 patches",),
-        ("toe · patch (1, 3)",),
+        ("toe · patch 35, 15 (row 1, column 3)",),
     ]
     generated, (shirt, shoe) = PICTURES
     assert [picture is own for picture, own in zip(found.pictures, (shirt, shoe, generated, generated), strict=True)] == [

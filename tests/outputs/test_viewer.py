@@ -11,7 +11,8 @@ import torch
 from report_case import PICTURES, SHIRT, SHOE, UNEVEN, record
 from viewer_case import OBJECT, Question, ask, dump, in_browser, same
 
-from i2am.geometry.layout import Layout, Reference
+from i2am.geometry.cells import pixel_of, place_of
+from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
 from i2am.levels.patch import DIFFUSE, sram
@@ -128,8 +129,15 @@ def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, t
     assert (did["dragging"]["query"], did["dragging"]["on"], did["dragging"]["pinned"]) == ("2,0,3,3", "generated", "true")
     assert did["dragged"] == did["after"] == did["dragging"]
     assert did["dragged"]["hash"] == "#mirror=2,0,3,3"
-    assert "Reference patches (2, 0) to (4, 2) are looked at most by" in did["dragged"]["text"]
+    shirt = PICTURES[1][0]
+    first, last = (", ".join(map(str, pixel_of(SHIRT, *at, (shirt.height, shirt.width)))) for at in ((2, 0), (4, 2)))
+    named = f"Reference patches {first} to {last} (rows 2–4, columns 0–2) are looked at most by generated patch "
+    assert named in did["dragged"]["text"]
+    assert (did["pixel"]["query"], did["pixel"]["pinned"]) == ("6,4", "true")
+    assert "Generated patch 36, 52 (row 6, column 4) looks most at" in did["pixel"]["text"]
+    assert "query" not in did["nowhere"]
     region = sram(maps, [(2 + r, c) for r, c in np.ndindex(3, 3)], "generated").values[0]
+    assert place_of(TokenGrid(8, 6), *divmod(int(region.argmax()), 6), (64, 48)) in did["dragged"]["text"]
     assert did["dragged"]["peak"] == f"{int(region.argmax()) // 6},{int(region.argmax()) % 6}"
     assert [did[k]["query"] for k in ("grown", "moved", "touched", "single")] == ["2,0,2,3", "2,1,2,3", "2,1,2,3", "0,0"]
     assert "query" not in did["gone"]

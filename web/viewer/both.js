@@ -7,14 +7,14 @@ import { statistics } from "./maths.js";
 
 const there = (map) => Boolean(map) && !map.missing;
 
-function figures(name, maps) {
+function figures(name, maps, picture) {
   const both = maps.map((map) => (there(map) && map.side !== "which reference" ? statistics(map) : null));
   if (!both.some((one) => one?.ratio > 0)) return [];
   const of = (write) => both.map((one) => (one ? write(one) : "–"));
   const apart = (key, text) => (both.every(Boolean) ? text(both[1][key] - both[0][key]) : "–");
   const plus = (text) => (value) => `${value >= 0 ? "+" : "−"}${text(Math.abs(value))}`;
   return [
-    [`${name}: most at patch`, ...of(place), ""],
+    [`${name}: most at patch`, ...of((one) => place(one, picture)), ""],
     [`${name}: peak, of uniform`, ...of((one) => times(one.ratio)), apart("ratio", plus(times))],
     [`${name}: entropy, nats`, ...of((one) => one.entropy.toFixed(2)), apart("entropy", plus((value) => value.toFixed(2)))],
   ];
@@ -33,8 +33,8 @@ function shareRows(shares) {
 
 /**
  * @param names what the first and the second run are called
- * @returns {root, show}: show({pairs, shares, query}) with pairs [{name, maps: [first, second], difference, unit}] of the
- *   pictures that show a map, and shares [of the first, of the second] as `Maps.sharesAt` gives them
+ * @returns {root, show}: show({pairs, shares, query, picture}) with pairs [{name, at, maps: [first, second], difference, unit}]
+ *   of the pictures that show a map, the picture that the query lies on, and shares [of the first, of the second] as `Maps.sharesAt` gives them
  */
 export function createBoth(names) {
   const heading = el("h2", {});
@@ -44,15 +44,15 @@ export function createBoth(names) {
   const scroll = el("div", { class: "i2am-scroll", tabindex: 0, role: "region", "aria-label": "Figures of both runs" }, table);
   const root = el("section", { class: "i2am-card i2am-both", "aria-label": "Both runs" }, heading, scroll);
 
-  function show({ pairs, shares, query }) {
-    heading.textContent = query ? `Both runs, ${isRegion(query) ? "patches" : "patch"} ${place(query)}` : "Both runs, whole picture";
-    const rows = pairs.flatMap(({ name, maps, difference, unit }) => {
-      const own = query ? figures(name, maps) : [];
+  function show({ pairs, shares, query, picture }) {
+    heading.textContent = query ? `Both runs, ${isRegion(query) ? "patches" : "patch"} ${place(query, picture)}` : "Both runs, whole picture";
+    const rows = pairs.flatMap(({ name, at, maps, difference, unit }) => {
+      const own = query ? figures(name, maps, at.picture) : [];
       if (!there(difference)) return own;
       const { most, least } = extremes(difference);
       const range = difference.limit > 0
-        ? `${signed(difference.values[most.row * difference.grid[1] + most.column], unit)} at ${place(most)}, ` +
-          `${signed(difference.values[least.row * difference.grid[1] + least.column], unit)} at ${place(least)}`
+        ? `${signed(difference.values[most.row * difference.grid[1] + most.column], unit)} at ${place(most, at.picture)}, ` +
+          `${signed(difference.values[least.row * difference.grid[1] + least.column], unit)} at ${place(least, at.picture)}`
         : "alike";
       return [...own, [`${name}: ${elsewhere(difference, unit)}`, "", "", range]];
     });

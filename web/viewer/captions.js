@@ -55,7 +55,7 @@ export function captionOf(at, run, state, { map, span, percents, marked, lookedU
   if (!map) {
     if (!marked) return told;
     const where = at.several && at.name === "generated" ? "every reference" : "the other picture";
-    told.level = `${isRegion(query) ? "Patches" : "Patch"} ${place(query)}`;
+    told.level = `${isRegion(query) ? "Patches" : "Patch"} ${place(query, at.picture)}`;
     told.note = `What is marked is looked up in ${where}.${unknown}`;
     return told;
   }

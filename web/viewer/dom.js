@@ -58,10 +58,20 @@ export function isRegion({ rows = 1, columns = 1 }) {
   return rows * columns > 1;
 }
 
-/** A patch as "(row, column)", a region as "(row, column) to (row, column)". */
-export function place(at) {
-  const first = `(${at.row}, ${at.column})`;
-  return isRegion(at) ? `${first} to (${at.row + at.rows - 1}, ${at.column + at.columns - 1})` : first;
+/** The whole pixel [x, y] in the middle of a patch of a picture, as `pixel_of` of i2am/geometry/cells.py has it. */
+export function pixelOf({ row, column }, { width, height, grid, rect }) {
+  const [left, top, right, bottom] = rect ?? [0, 0, 1, 1];
+  const x = (left + ((right - left) * (column + 0.5)) / grid[1]) * width;
+  const y = (top + ((bottom - top) * (row + 0.5)) / grid[0]) * height;
+  return [Math.floor(x + 1e-6), Math.floor(y + 1e-6)];
+}
+
+/** Where a patch lies, in pixels of its picture, as "x, y (row r, column c)"; of a region the first and the last patch. */
+export function place(at, picture) {
+  const end = { row: at.row + (at.rows ?? 1) - 1, column: at.column + (at.columns ?? 1) - 1 };
+  const first = pixelOf(at, picture).join(", ");
+  if (!isRegion(at)) return `${first} (row ${at.row}, column ${at.column})`;
+  return `${first} to ${pixelOf(end, picture).join(", ")} (rows ${at.row}–${end.row}, columns ${at.column}–${end.column})`;
 }
 
 /** What is pointed at as "row,column", a region as "row,column,rows,columns". */

@@ -2,15 +2,21 @@
 
 import { bytes, readFile } from "./decode.js";
 import { asWritten } from "./dom.js";
+import { patchesOf } from "./pins.js";
 import { createViewer } from "./viewer.js";
 
 const WHOLE = ["reference", "group", "layer", "head"]; // written as in the controls: 0 is the first
 const FLAGS = ["threshold", "smooth"];
 const WORDS = ["side", "referenceSide", "colours", "view"];
 const PARTS = ["opacity", "cut"];
+const PIXEL = /^\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*(?:\(.*\))?\s*$/; // "120, 80", and what may follow in brackets
 
-/** The part of a viewer's state that an address hash names, as in "#query=12,7&layer=2", a region as "#mirror=3,2,5,4". */
-export function readHash(hash) {
+/**
+ * The part of a viewer's state that an address hash names, as in "#query=12,7&layer=2", a region as "#mirror=3,2,5,4".
+ *
+ * With the pictures of `data` also a pixel x, y as in "#generated=120,80" or "#on_reference=64,200".
+ */
+export function readHash(hash, data) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const state = {};
   for (const key of WHOLE) if (given.has(key)) state[key] = Number.parseInt(given.get(key), 10);
@@ -21,6 +27,12 @@ export function readHash(hash) {
     if (!given.has(key)) continue;
     const [row, column, rows = 1, columns = 1] = given.get(key).split(",").map(Number);
     Object.assign(state, { query: { picture, row, column, rows, columns }, pinned: true });
+  }
+  for (const [key, picture] of data ? [["generated", "generated"], ["on_reference", "reference"]] : []) {
+    const [, x, y] = PIXEL.exec(given.get(key) ?? "") ?? [];
+    const on = picture === "generated" ? data.generated : data.references[state.reference ?? 0];
+    const patch = x && on && patchesOf({ x: Number(x), y: Number(y) }, on);
+    if (patch) Object.assign(state, { query: { picture, ...patch }, pinned: true });
   }
   return state;
 }
@@ -59,7 +71,7 @@ export async function startPage(element, file) {
   }
 
   function follow() {
-    viewer.set({ ...start, ...readHash(location.hash) });
+    viewer.set({ ...start, ...readHash(location.hash, data) });
   }
 
   addEventListener("hashchange", follow);

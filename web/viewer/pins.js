@@ -70,6 +70,11 @@ export function newPin(pins, at, patches) {
   return { name: `pin ${number}`, colour, on: nameOf(at), ...pixelsOf(patches, at.picture) };
 }
 
+/** Where a pin lies, in pixels of its picture: "x, y", of a region with its size. */
+function where({ x, y, width, height }) {
+  return width ? `${x}, ${y}, ${width} × ${height}` : `${x}, ${y}`;
+}
+
 /**
  * The list of pins.
  *
@@ -92,7 +97,7 @@ export function createPins(on) {
       if (event.key === "Enter") name.blur();
     };
     const remove = el("button", { type: "button", class: "i2am-remove", title: `Remove ${pin.name}`, "aria-label": `Remove ${pin.name}`, onclick: () => on.remove(index) }, "×");
-    return el("li", {}, number, name, el("span", { class: "i2am-small" }, pin.on), remove);
+    return el("li", {}, number, name, el("span", { class: "i2am-small" }, `${pin.on}: ${where(pin)}`), remove);
   }
 
   function show(pins, chosen) {

@@ -31,11 +31,11 @@ function distance(a, b) {
 }
 
 /** Where a second run's map is highest, or why it has none. */
-function inSecond(map) {
+function inSecond(map, picture) {
   if (!map) return [];
   if (map.missing) return [` In the second run: ${map.missing}`];
   const found = statistics(map);
-  return [" In the second run: ", found.ratio > 0 ? el("b", { class: "i2am-peak" }, place(found)) : "nowhere", "."];
+  return [" In the second run: ", found.ratio > 0 ? el("b", { class: "i2am-peak" }, place(found, picture)) : "nowhere", "."];
 }
 
 /**
@@ -70,9 +70,11 @@ export function createReadout(hasTruth) {
       return;
     }
     const other = query.picture === "generated" ? "reference" : "generated";
+    const pictureOf = (name) => (name === "generated" ? data.generated : data.references[state.reference]);
+    const [here, there] = [pictureOf(query.picture), pictureOf(other)];
     const map = maps[other];
     if (!found) {
-      sentence.replaceChildren(map.missing, ...inSecond(second?.[other]));
+      sentence.replaceChildren(map.missing, ...inSecond(second?.[other], there));
       say(sentence.textContent);
       return;
     }
@@ -81,7 +83,7 @@ export function createReadout(hasTruth) {
       const [what, does] = query.picture === "generated"
         ? ["Generated", several ? "look at no place of the reference" : "looks at no place of the reference"]
         : ["Reference", several ? "are looked at by no generated patch" : "is looked at by no generated patch"];
-      sentence.replaceChildren(`${what} ${several ? "patches" : "patch"} `, el("b", { class: "i2am-query" }, place(query)), ` ${does}.`);
+      sentence.replaceChildren(`${what} ${several ? "patches" : "patch"} `, el("b", { class: "i2am-query" }, place(query, here)), ` ${does}.`);
       say(sentence.textContent);
       return;
     }
@@ -91,7 +93,7 @@ export function createReadout(hasTruth) {
     const which = data.references.length > 1 && query.picture === "generated" ? ` of ${data.references[state.reference].name}` : "";
     const diffuse = found.ratio < data.diffuse;
     sentence.replaceChildren(
-      text[0], el("b", { class: "i2am-query" }, place(query)), text[1], el("b", { class: "i2am-peak" }, place(found)), `${which}.`, ...inSecond(second?.[other]),
+      text[0], el("b", { class: "i2am-query" }, place(query, here)), text[1], el("b", { class: "i2am-peak" }, place(found, there)), `${which}.`, ...inSecond(second?.[other], there),
       diffuse ? el("span", { class: "i2am-tag", title: `peak below ${data.diffuse}× uniform` }, "diffuse") : "",
       pinned ? el("span", { class: "i2am-tag i2am-quiet" }, "pinned") : "",
     );

@@ -2,7 +2,7 @@
 
 import { chip, el, isRegion, place } from "./dom.js";
 
-/** @returns {root, show}: show(shares, percents, query) writes [{name, colour, share}] with their texts, or hides the card where there are none */
+/** @returns {root, show}: show(shares, percents, query, picture) writes [{name, colour, share}] with their texts, or hides the card where there are none */
 export function createShares() {
   const heading = el("h2", {});
   const list = el("ul", { class: "i2am-shares" });
@@ -17,10 +17,10 @@ export function createShares() {
     return el("li", {}, head, bar);
   }
 
-  function show(shares, percents, query) {
+  function show(shares, percents, query, picture) {
     root.hidden = !shares;
     if (!shares) return;
-    const of = query ? `of ${isRegion(query) ? "patches" : "patch"} ${place(query)}` : "of the whole picture";
+    const of = query ? `of ${isRegion(query) ? "patches" : "patch"} ${place(query, picture)}` : "of the whole picture";
     heading.textContent = `Attention ${of}`;
     list.replaceChildren(...shares.map((part, i) => row(part, percents[i])));
   }

@@ -352,9 +352,10 @@ class Viewer {
     this.controls.sync(state);
     this.views?.sync(state);
     this.list?.show(this.pins, this.chosenPin());
+    const on = this.places.find((at) => this.isMarked(at))?.picture;
     this.readout.show({ data, state, maps, found, truth, second: also?.maps });
-    this.shares.show(shares[0], percents[0], query);
-    this.both?.show({ pairs: compared.map((one) => ({ ...one, name: this.titleOf(one) })), shares, query });
+    this.shares.show(shares[0], percents[0], query, on);
+    this.both?.show({ pairs: compared.map((one) => ({ ...one, name: this.titleOf(one) })), shares, query, picture: on });
     expose(this.root.dataset, state, maps, found, shares[0], this.several ? peaks : null);
     if (also) exposeSecond(this.root.dataset, state, also.maps, shares[1], compared);
   }

@@ -36,6 +36,15 @@ _SIGNS = {
     "heat": ("panels", "I²AM Map, Patch Map or Threshold"),
     "encoder": ("reference_size", "I²AM Demo Model or Load Try-On"),
 }
+# A reference is a picture here and a number there: what the interface calls these inputs; saved workflows hold their ids
+_NAMED = {
+    ("IMAGE", "reference"): "reference picture",
+    ("IMAGE", "reference_image"): "reference picture",
+    ("IMAGE", "reference_2"): "reference 2 picture",
+    ("IMAGE", "reference_3"): "reference 3 picture",
+    ("INT", "reference"): "reference number",
+    ("INT", "reference_index"): "reference number",
+}
 _SCHEMA = {field.name for field in dataclasses.fields(io.Schema)}
 
 
@@ -46,6 +55,8 @@ def schema(**fields: Any) -> io.Schema:
 
 def field(kind: Any, name: str, *args: Any, **options: Any) -> Any:
     """An input of a type, without the options that this host does not know yet (such as ``advanced``)."""
+    if (kind.io_type, name) in _NAMED:
+        options.setdefault("display_name", _NAMED[kind.io_type, name])
     known = inspect.signature(kind.Input.__init__).parameters
     return kind.Input(name, *args, **{option: value for option, value in options.items() if option in known})
 

@@ -64,7 +64,7 @@ def reference() -> Any:
         min=0,
         max=63,
         advanced=True,
-        tooltip="The number of the reference to look at, counted from 0: not its picture. Most runs have one, number 0.",
+        tooltip="Which reference to look at, by its number, counted from 0: not its picture. Most runs have one, number 0.",
     )
 
 

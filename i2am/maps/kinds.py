@@ -25,6 +25,7 @@ class Shown:
         picture: the picture that it lies on, "generated" or "reference".
         sentence: what it says, for readers.
         title: its name in menus; empty: ``side``.
+        plain: what it shows, in a few plain words for captions.
         asked: what a reader has to give: "": nothing, it covers the whole run; "patch": a place; "mask": an object's mask.
         notes: what must be said wherever it is shown.
         scaled: whether it is scaled by presets that scale layers by their token counts.
@@ -40,6 +41,7 @@ class Shown:
     picture: str
     sentence: str
     title: str = ""
+    plain: str = ""
     asked: str = ""
     notes: tuple[str, ...] = ()
     scaled: bool = True
@@ -116,6 +118,7 @@ _ROWS = (
                 asked="mask",
                 resize="bilinear",
                 rank=0,
+                plain="Where the object went",
             ),
             Shown(
                 "SRAM",
@@ -123,6 +126,7 @@ _ROWS = (
                 "Where the marked place of the generated picture looked.",
                 asked="patch",
                 resize="bilinear",
+                plain="What it used",
             ),
             Shown(
                 "mirror",
@@ -131,6 +135,7 @@ _ROWS = (
                 title="Mirror",
                 asked="patch",
                 resize="bilinear",
+                plain="Where it went",
             ),
         ),
     ),
@@ -147,6 +152,7 @@ _ROWS = (
                 notes=(COMPARATIVE,),
                 one_key=True,
                 rank=2,
+                plain="Where it went",
             ),
         ),
     ),
@@ -161,6 +167,7 @@ _ROWS = (
                 "Where the reference's information went: each token of the reference splits one vote among the patches "
                 "that looked at it. What all keys have in common cannot change it.",
                 rank=1,
+                plain="Where it went, by votes",
             ),
         ),
     ),
@@ -177,6 +184,7 @@ _ROWS = (
                 unit="share",
                 every_key=False,
                 rank=3,
+                plain="How much was taken",
             ),
         ),
     ),
@@ -189,6 +197,7 @@ _ROWS = (
                 "reference",
                 "Which patches of the reference the generated picture looked at.",
                 resize="bilinear",
+                plain="What was used",
             ),
         ),
     ),
@@ -207,6 +216,7 @@ _ROWS = (
                 scaled=False,
                 resize="bilinear",
                 unit="share",
+                plain="How attention was split",
             ),
             Shown(
                 "which reference",
@@ -215,6 +225,7 @@ _ROWS = (
                 scaled=False,
                 resize="bilinear",
                 unit="share",
+                plain="Which reference was taken from",
             ),
             Shown(
                 "routes",

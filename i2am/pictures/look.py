@@ -9,10 +9,13 @@ from PIL import Image
 from ..errors import I2AMError
 from ..levels.heat import Heat, Normalised
 from ..levels.presets import THRESHOLD
+from ..maps.kinds import shown_as
 from .bar import colour_bar
 from .colours import check_colours, table_of
 
 OPACITY = 0.8
+CUTS = {"ULAM": "over the whole run", "TLAM": "over time", "HLAM": "by head", "LLAM": "by layer"}
+"""The levels in plain words."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,7 @@ class ResolvedLook:
 
 def caption_of(heat: Heat, panel: int | None, look: ResolvedLook) -> str:
     """A line that says what a heat shows, then its notes, one per line; panel None describes all panels."""
-    words = [heat.level] + [heat.side] * (heat.side != heat.level)
-    head = f"{' '.join(words)} on the {heat.picture} image{f' · {heat.of}' * bool(heat.of)}"
+    head = f"{_in_words(heat)} on the {heat.picture} image{f' · {heat.of}' * bool(heat.of)}"
     if panel is not None and heat.labels[panel] not in ("", heat.level):
         head += f" · {heat.labels[panel]}"
     notes = list(heat.notes)
@@ -123,6 +125,17 @@ def caption_of(heat: Heat, panel: int | None, look: ResolvedLook) -> str:
     if look.threshold is not None:
         notes.append(f"shown: above {look.threshold:g} of the range")
     return "\n".join([head, *notes])
+
+
+def _in_words(heat: Heat) -> str:
+    """What a heat shows in plain words, with the paper's beside them."""
+    names = " ".join([heat.side] + [heat.level] * (heat.level not in (heat.side, "SRAM")))
+    try:
+        plain = shown_as(heat.side)[1].plain
+    except KeyError:  # no map of a recording, such as what a cut changed
+        return f"{heat.level} {heat.side}" if heat.level != heat.side else heat.side
+    cut = CUTS.get(heat.level)
+    return f"{plain}{f', {cut}' if cut else ''} ({names})"
 
 
 def scale_of(normal: Normalised, panel: int, scale: str) -> tuple[float, float, bool]:

@@ -14,7 +14,7 @@ JOINT: dict[str, Case] = {
     ),
     "references on the negative alone": Case(
         "put ReferenceLatent behind the negative prompt only",
-        "KSampler", r"cond conditioning has no reference latent.*TextEncodeQwenImageEditPlus",
+        "KSampler", r"negative conditioning has a reference, but its positive has none, so the two look swapped; connect",
         lambda b: b.joint("qwen", references=(), negative=tiny_joint.conditioning("qwen", (4, 4)), cfg=3.0),
     ),
     "negative without references": Case(

@@ -90,5 +90,17 @@ def test_every_input_has_a_tooltip(pack_nodes: dict[str, Any]) -> None:
     assert silent == []
 
 
+def test_a_reference_is_called_a_picture_or_a_number_and_never_both(pack_nodes: dict[str, Any]) -> None:
+    word = {"IMAGE": "picture", "INT": "number"}
+    for name, node in pack_nodes.items():
+        called = {}
+        for field, (kind, *options) in inputs(node).items():
+            if field in ("reference", "reference_image", "reference_index", "reference_2", "reference_3"):
+                called[field] = (options[0] if options else {}).get("display_name", field)
+                assert called[field].startswith("reference")
+                assert called[field].endswith(word[kind]), f"{name}.{field}"
+        assert len(set(called.values())) == len(called), name
+
+
 def test_every_node_has_a_help_page(pack_nodes: dict[str, Any]) -> None:
     assert [name for name in pack_nodes if not (PACK / "web" / "docs" / f"{name}.md").is_file()] == []

@@ -99,12 +99,12 @@ def test_tick_labels(values: list[float], labels: list[str], power: int) -> None
 def test_captions_say_what_a_reader_must_know(heat: Heat) -> None:
     full = replace(heat, rect=None, invert=True, unplaced=(0.125, 0.0, 0.0), side="R2G-balanced")
     head, *notes = caption_of(full, 0, Look(threshold=0.4).resolve(full)).split("\n")
-    assert head == "HLAM R2G-balanced on the generated image · head 0"
+    assert head == "Where it went, by votes, by head (R2G-balanced HLAM) on the generated image · head 0"
     text = " | ".join(notes)
     for part in ("comparative, not causal", "unknown", "12.5%", "1 − min-max", "above 0.4"):
         assert part in text
     sram = replace(heat.panel(0), level="SRAM", side="SRAM", picture="reference", labels=("SRAM",), notes=())
-    assert caption_of(sram, 0, Look().resolve(sram)) == "SRAM on the reference image"
+    assert caption_of(sram, 0, Look().resolve(sram)) == "What it used (SRAM) on the reference image"
 
 
 def test_longer_notes_are_drawn_on_more_lines(heat: Heat) -> None:

@@ -94,7 +94,7 @@ def test_points_in_both_spellings() -> None:
         (points_of, '{"x": 1, "y": 2}'),
         (points_of, '[{"x": 1}]'),
         (points_of, "[[1, 2]"),
-        (points_of, "1, 2"),
+        (points_of, "1; 2"),
     ],
 )
 def test_everything_else_is_shown_back_with_an_example(parse: Callable[[str], object], text: str) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from report_case import Scripts
 from viewer_case import dump, in_browser
 
+from i2am.geometry.cells import place_of
 from i2am.geometry.layout import TokenGrid
 from i2am.geometry.sequence import Sequence, generated, reference, text
 from i2am.levels.choice import Choice
@@ -172,10 +173,12 @@ def test_a_patch_of_the_second_reference_is_looked_up_in_the_picture(tmp_path: P
     rows, columns = SHAPES[1]
     at = (rows // 2, columns // 2)
     heat = sram(maps, at, "generated", Choice(reference=1)).values[0]
+    grid = maps.references[1].grid
+    named = f"Patch {place_of(grid, *at, grid.picture)}"
     for name in ("hovered", "mirror"):
         assert (did[name]["query"], did[name]["on"]) == (f"{at[0]},{at[1]}", "generated")
         assert did[name]["peak"] == peak_of(heat)
-        assert did[name]["levels"] == ["Mirror · all steps, layers and heads", "", f"Patch ({at[0]}, {at[1]})", ""]
+        assert did[name]["levels"] == ["Mirror · all steps, layers and heads", "", named, ""]
     assert "query" not in did["left"]
     assert did["left"]["hash"] == ""
     assert did["mirror"]["hash"] == f"#mirror={at[0]},{at[1]}&reference=1"

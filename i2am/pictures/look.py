@@ -131,7 +131,7 @@ def _in_words(heat: Heat) -> str:
     """What a heat shows in plain words, with the paper's beside them."""
     names = " ".join([heat.side] + [heat.level] * (heat.level not in (heat.side, "SRAM")))
     try:
-        plain = shown_as(heat.side)[1].plain
+        plain = shown_as(heat.side)[1].plain or heat.side
     except KeyError:  # no map of a recording, such as what a cut changed
         return f"{heat.level} {heat.side}" if heat.level != heat.side else heat.side
     cut = CUTS.get(heat.level)

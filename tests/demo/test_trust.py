@@ -443,6 +443,64 @@ def test_missing_weights_and_an_interrupt_end_with_their_status(tmp_path: Path, 
     assert not (tmp_path / "x.json").exists()
 
 
+def _told(low: float, high: float) -> dict[str, Any]:
+    return {"mean": (low + high) / 2, "low": low, "high": high, "larger": 3, "told": 4, "p": 0.625, "above": 2, "pairs": 4}
+
+
+def _found(over_random: float, over_truth: float, mass: float) -> dict[str, Any]:
+    """Figures in which everything is as clear as these lower bounds say."""
+    area = {"mean": 0.125, "low": 0.1, "high": 0.15}
+    differences = {name: _told(over_random, over_random + 0.02) for name in ("map_minus_random", "random_minus_reversed")}
+    of = {"area": {"map": area, "reversed": area}, **differences, "map_minus_truth": _told(over_truth, over_truth + 0.02)}
+    truth = {"area": {"map": area}, "map_minus_random": _told(0.1, 0.2)}
+    random = {"area": {"mean": 0.0625, "low": 0.0, "high": 0.1}}
+    deleted = {"random": random, "maps": {"G2R": of, "SRAM": of, "truth, reference": truth}}
+    whole = {**area, "inside": 0.5, "area": 0.25, "roc": 0.875}
+    layer = {
+        **_told(mass, mass + 0.1),
+        "names": ["a.transformer_blocks.0", "b"],
+        "foretold": [0.5, 0.25],
+        "change": [0.125, 0.1],
+    }
+    regions = {"G2R": {**_told(0.4, 0.6), "inside": {**_told(0.1, 0.2), "mean": None}}}
+    setup = {"command": "python -m x", "pairs": 4, "seeds": 2, "steps": 3, "sampler": "Euler", "cfg": 1.0, "samples": 1234}
+    return {
+        "setup": {**setup, "sha256": "ab" * 32, "runs": 5678, "fractions": [0.25, 1.0], "blur": 8.0, "model": "edit"},
+        "deletion": {"reference": deleted},
+        "knock_out": {"regions": {"reference": regions}, "layer": layer, "third": {**layer, "names": ["0", "1"]}},
+        "stand_ins": {by: {**of, "random": random, "whole": whole} for by in (REMOVED, OTHER, BLURRED)},
+    }
+
+
+def test_the_card_says_what_was_found_also_where_that_is_little() -> None:
+    good, poor = trust_text(_found(0.01, 0.01, 0.2)), trust_text(_found(-0.01, -0.03, -0.4))
+    assert "What G2R and SRAM show highest matters more than cells at random" in good
+    assert "More than the drawn place of the garment tell G2R and SRAM." in good
+    assert "The mass of a layer tells what is lost" in good
+    assert (
+        "With another garment's tokens and the blurred garment's in the place of what G2R shows, its order holds too." in good
+    )
+    assert "1,234 samples (SHA-256 `abababababab…`); 5,678 runs with a cut" in good
+    assert "| G2R | 12.50 | 6.25 | 12.50 | +2.00 (+1.00 to +3.00) | 3 of 4 (p 0.62) |" in good
+    assert (
+        "| no map: the garment's mask, drawn | 12.50 | 6.25 | – | +15.00 (+10.00 to +20.00) | 3 of 4 (p 0.62) | – | – | – |"
+        in good
+    )
+    assert "| G2R | regions of the reference picture | 0.50 (0.40 to 0.60), above 0 on 2 of 4 | – |" in good
+    assert "by layer: `a` 50.0 % / 12.5; b 25.0 % / 10.0; by third of the steps: first 50.0 % / 12.5" in good
+    assert "| those of another garment | 12.50 | 6.25 |" in good
+    assert "| 12.50 | 50 % | 25 % | 0.88 |" in good
+    assert "What G2R" not in poor
+    assert "Of G2R and SRAM that cannot be said. None of them tells more than the drawn place of the garment alone." in poor
+    assert "The mass of a third of the steps tells the contrary of what is lost" in poor
+    assert "the order of G2R does not hold" in poor
+    unknown = _found(0.01, -0.01, -0.05)
+    assert "The mass of a layer does not tell what is lost" in trust_text(unknown)
+    assert "cannot order layers" not in trust_text(unknown)
+    unknown["knock_out"]["layer"]["foretold"] = [0.99, 0.999]
+    assert "its mass is all but even and cannot order layers or steps" in trust_text(unknown)
+
+
 def test_the_committed_studies_are_of_their_models_and_whole() -> None:
     assert TRUST
     for name, path in TRUST.items():

@@ -22,10 +22,12 @@ ON = {
     "generated": "cells of the generated picture that lose sight of the reference",
 }
 BY = {"removed": "taken away", "another garment": "those of another garment", "blurred": "those of the blurred garment"}
-CLEAR, NO = "tells", "does not tell"
+STANDS = {"another garment": "another garment's tokens", "blurred": "the blurred garment's"}
+ALL_OF_IT = 0.95
+"""From this mass on in all layers it says nothing."""
 METHOD = """\
 `{command}`: {pairs} held-out pairs in another's garment, each at {seeds} noises, {steps} steps ({sampler}, cfg {cfg:g}), the
-weights after {samples:,} samples (`{sha}…`); {runs:,} runs with a cut, each against the uncut run of the same noise, whose maps are
+weights after {samples:,} samples (SHA-256 `{sha}…`); {runs:,} runs with a cut, each against the uncut run of the same noise, whose maps are
 tried. A map's cells are cut in its order, at random, and in its reversed order, {fractions} of them. **{answer}**
 """
 READING = """
@@ -77,7 +79,7 @@ def more_than_truth(found: Figures) -> bool:
 
 
 def answer(figures: Figures) -> str:
-    """Which maps tell what matters, and whether they tell more than where the garment is."""
+    """Which maps tell what matters, whether they tell more than where the garment is, and what mass and stand-ins say."""
     maps = {name: of for on in figures["deletion"].values() for name, of in on["maps"].items() if "map_minus_truth" in of}
     yes = [name for name, of in maps.items() if tells(of)]
     no = [name for name in maps if name not in yes]
@@ -85,24 +87,41 @@ def answer(figures: Figures) -> str:
     said = []
     if yes:
         said.append(
-            f"What {_listed(yes, 'and')} {_verb('show', yes)} highest matters more than cells at random, and those more than the lowest."
+            f"What {_listed(yes)} {_verb('show', yes)} highest matters more than cells at random, and these more than the lowest."
         )
     if no:
-        said.append(f"Of {_listed(no, 'and')} that cannot be said.")
+        said.append(f"Of {_listed(no)} that cannot be said.")
     said.append(
-        f"More than the drawn place of the garment {_verb('tell', more)} {_listed(more, 'and')}."
+        f"More than the drawn place of the garment {_verb('tell', more)} {_listed(more)}."
         if more
-        else "None of them tells more than the drawn place of the garment alone does."
+        else "None of them tells more than the drawn place of the garment alone."
     )
+    said += [
+        f"The mass of {what} {_verdict(figures['knock_out'][key])} what is lost without its attention to the garment."
+        for key, what in (("layer", "a layer"), ("third", "a third of the steps"))
+    ]
+    told = {by: tells(of) for by, of in figures["stand_ins"].items() if by in STANDS}
+    kept = [STANDS[by] for by, is_told in told.items() if is_told]
+    lost = [STANDS[by] for by, is_told in told.items() if not is_told]
+    if kept:
+        said.append(f"With {_listed(kept)} in the place of what G2R shows, its order holds too.")
+    if lost:
+        said.append(f"With {_listed(lost)} in its place, the order of G2R does not hold.")
     return " ".join(said)
+
+
+def _verdict(found: Figures) -> str:
+    if found["mean"] is None or found["low"] <= 0 <= found["high"]:
+        return "does not tell"
+    return "tells" if found["low"] > 0 else "tells the contrary of"
 
 
 def _verb(word: str, subjects: Sequence[str]) -> str:
     return word if len(subjects) > 1 else f"{word}s"
 
 
-def _listed(names: Sequence[str], word: str) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _deletion_table(deletion: Figures) -> str:
@@ -153,7 +172,12 @@ def _knock_out(found: Figures) -> str:
         "; ".join(f"{_short(n)} {100 * a:.1f} % / {100 * b:.1f}" for n, a, b in zip(names, of["foretold"], of["change"]))
         for names, of in shown
     ]
-    return f"{text}\nMass on the garment and the change without it, % of the range, by layer: {said[0]}; by third of the steps: {said[1]}.\n"
+    even = min(layer["foretold"]) > ALL_OF_IT
+    note = " All keys are the garment's, so that its mass is all but even and cannot order layers or steps." if even else ""
+    return (
+        f"{text}\nMass on the garment and the change without it, % of the range, by layer: {said[0]}; by third of the steps: "
+        f"{said[1]}.{note}\n"
+    )
 
 
 def _short(layer: str) -> str:

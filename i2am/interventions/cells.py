@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ..errors import I2AMError, LayoutError
 from ..geometry.layout import WHOLE, Rect, TokenGrid
-from ..geometry.resample import Size
+from ..geometry.resample import Size, area
+from ..levels.heat import Heat
+from ..maps.value import AttributionMaps
 from .removal import cells_in
 
 
@@ -73,6 +77,23 @@ def moved_region(region: Tensor, grid: TokenGrid, seed: int, name: str = "the re
     moved = chosen.roll((int(picked) // grid.columns, int(picked) % grid.columns), (0, 1)) > 0
     size = (region.shape[0], region.shape[1])
     return painted(moved, size if min(size) >= max(grid.rows, grid.columns) else (grid.rows, grid.columns), grid.rect)
+
+
+def by_coarsest_layer(heat: Heat, maps: AttributionMaps, reference: int = 0) -> Heat:
+    """A map by the cells of the coarsest recorded layer, each the mean of the map over it, so that all layers lose whole cells.
+
+    Were single cells of a finer grid cut, a coarser layer would lose those of its own that they cover by more than half: far
+    fewer of scattered cells than of as many that lie together, whatever the map says.
+
+    Args:
+        heat: of the recording.
+        maps: the recording.
+        reference: which one a map on the reference picture is of.
+    """
+    grids = [x.grid if heat.picture == "generated" else x.references[reference].grid for x in maps.layers]
+    coarsest = min((grid for grid in grids if grid.placed), key=lambda grid: grid.placed)
+    size: Size = (min(coarsest.rows, heat.values.shape[1]), min(coarsest.columns, heat.values.shape[2]))
+    return heat if size == tuple(heat.values.shape[1:]) else replace(heat, values=area(heat.values, size))
 
 
 def fractions_of(text: str) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from ..levels.grids import reference_grid
 from ..levels.heat import Heat
 from ..levels.marginal import ulam
 from ..maps.value import AttributionMaps
-from .cells import moved_region
+from .cells import by_coarsest_layer, moved_region
 from .deletion import FRACTIONS, Deletion, deletions
 from .plan import Cut
 
@@ -114,8 +114,8 @@ class Plan:
         return region_and_others(self.region, self.reference, names[self.reference], grid, self.others, self.seed)
 
     def map_of(self, maps: AttributionMaps) -> Heat:
-        """The map whose order a deletion curve follows."""
-        return ulam(maps, self.side, Choice(reference=self.reference))
+        """The map whose order a deletion curve follows, by the cells of the coarsest layer."""
+        return by_coarsest_layer(ulam(maps, self.side, Choice(reference=self.reference)), maps, self.reference)
 
 
 def names_of(maps: AttributionMaps) -> list[str]:

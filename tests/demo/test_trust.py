@@ -33,7 +33,6 @@ from i2am.demo.evaluate.trust.trials import (
     Trial,
     deletion_trials,
     knock_out_trials,
-    pooled,
     regions,
     stand_in_trials,
 )
@@ -41,7 +40,6 @@ from i2am.demo.evaluate.trust.tryon import StudiedTryOn, TryOnCase
 from i2am.geometry.layout import TokenGrid
 from i2am.interventions.plan import Cut
 from i2am.interventions.removal import cells_in
-from i2am.levels.heat import Heat
 
 STEPS = 3
 
@@ -340,15 +338,6 @@ def test_regions_tile_the_picture_and_layers_and_thirds_are_cut_one_at_a_time(tr
     assert [one.cut.steps for one in found if one.key[0] == "third"] == [(0, 2), (2, 4), (4, 6)]
     assert [one.cut.layers for one in found if one.key[0] == "layer"] == [(name,) for name in layers]
     assert len({one.makes for one in found}) == len(found)
-
-
-def test_a_pooled_map_keeps_its_mean_and_refuses_grids_that_do_not_divide() -> None:
-    heat = Heat(torch.rand(1, 8, 6), "R2G", "generated", "ULAM", ("",), (16, 12))
-    found = pooled(heat, TokenGrid(4, 3))
-    assert found.values.shape == (1, 4, 3)
-    assert float(found.values[0, 0, 0]) == pytest.approx(float(heat.values[0, :2, :2].mean()))
-    with pytest.raises(ValueError, match=r"8, 6\) cells cannot be pooled to 3 x 3"):
-        pooled(heat, TokenGrid(3, 3))
 
 
 def test_the_truth_as_a_map_orders_by_how_much_is_covered() -> None:

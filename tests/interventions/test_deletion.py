@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from i2am import Heat, I2AMError, LayoutError, TokenGrid
+from i2am.demo.recording import recording_of
+from i2am.drawn.scene import DemoCase
 from i2am.geometry.sequence import Sequence, generated, reference, text
 from i2am.interventions.attend import attend_groups
 from i2am.interventions.cells import fractions_of, moved_region, painted
 from i2am.interventions.deletion import Curve, curves_of, deletion_curves, deletions, ranked, verdict
 from i2am.interventions.plan import Cut
-from i2am.interventions.questions import each_reference, region_and_others
+from i2am.interventions.questions import CURVE, Plan, each_reference, region_and_others
 from i2am.interventions.removal import cells_in, groups, of_sequence
+from i2am.levels.marginal import ulam
+from i2am.models.demo.tryon import DemoModel, try_on
 
 SHIRT = TokenGrid(4, 5, picture=(16, 20))
 PICTURE = TokenGrid(3, 2, picture=(12, 8))
@@ -194,3 +198,32 @@ def test_what_cannot_be_planned_is_refused() -> None:
     for text_ in ("", "0", "2", "half", "0.1 nan"):
         with pytest.raises(I2AMError, match="expected fractions above 0 and up to 1"):
             fractions_of(text_)
+
+
+def test_each_layer_loses_as_many_cells_in_any_order() -> None:
+    case, model = DemoCase.draw(0), DemoModel.untrained()
+    recording = recording_of(model, images=1, steps=1, cfg=1.0, pairwise=None)
+    with recording:
+        try_on(
+            model,
+            agnostic=case.own.agnostic,
+            densepose=case.own.densepose,
+            reference=case.worn.reference,
+            seeds=[0],
+            steps=1,
+            cfg=1.0,
+        )
+    maps = recording.maps
+    fine = ulam(maps, "R2G")
+    heat = Plan(CURVE, side="R2G").map_of(maps)
+    assert fine.values.shape == (1, 32, 24)
+    assert heat.values.shape == (1, 16, 12)  # of the layers at 16 x 12
+    assert torch.allclose(heat.values[0, 3, 5], fine.values[0, 6:8, 10:12].mean(), rtol=1e-6)
+    coarse, whole = TokenGrid(16, 12, picture=(128, 96)), TokenGrid(32, 24, picture=(128, 96))
+    for one in deletions(heat, fractions=(0.25, 0.5), seeds=(0, 1)):
+        assert len(cells_in(one.cut.where, coarse, "it")) == one.cells
+        assert len(cells_in(one.cut.where, whole, "it")) == 4 * one.cells
+    lost = {one.order: len(cells_in(one.cut.where, coarse, "it")) / coarse.placed for one in deletions(fine, fractions=(0.5,))}
+    assert lost["random"] < 0.4  # else a random half of the fine cells is far less of the coarse ones
+    g2r = Plan(CURVE).map_of(maps)
+    assert torch.equal(g2r.values, ulam(maps, "G2R").values)

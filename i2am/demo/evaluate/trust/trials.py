@@ -11,13 +11,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ....geometry.layout import TokenGrid
 from ....interventions.cells import painted
 from ....interventions.deletion import ORDERS, deletions
 from ....interventions.plan import Cut
@@ -56,17 +54,6 @@ class Trial:
         masks = (m for m in (self.cut.region, self.cut.where) if m is not None)
         marked = tuple(bytes((m > 0.5).flatten().byte().numpy()) for m in masks if isinstance(m, Tensor))
         return (self.by, self.cut.what, self.cut.route, self.cut.steps, self.cut.layers, self.cut.region is None, marked)
-
-
-def pooled(heat: Heat, grid: TokenGrid) -> Heat:
-    """A map by the cells of the coarsest layer, so that each layer loses as many cells in any order.
-
-    Were single cells of a finer grid cut, a coarser layer would lose those cells of its own that they cover by more than half:
-    far fewer of scattered cells than of as many that lie together.
-    """
-    if heat.values.shape[1] % grid.rows or heat.values.shape[2] % grid.columns:
-        raise ValueError(f"a map of {tuple(heat.values.shape[1:])} cells cannot be pooled to {grid.rows} x {grid.columns}")
-    return replace(heat, values=F.adaptive_avg_pool2d(heat.values, (grid.rows, grid.columns)))
 
 
 def deletion_trials(heats: Mapping[str, Heat], reference: int, seed: int) -> Iterator[Trial]:

@@ -19,6 +19,7 @@ from ....geometry.cells import cells_under
 from ....geometry.layout import TokenGrid
 from ....hosts.diffusers.unet import grid_of
 from ....interventions.attend import attend_groups
+from ....interventions.cells import by_coarsest_layer
 from ....interventions.removal import groups, of_layout
 from ....levels.heat import Heat
 from ....levels.marginal import ulam
@@ -33,7 +34,7 @@ from ....models.sampling import denoise
 from ...recording import recording_of
 from ..cases import check_held_out
 from .case import Uncut, baseline, blurred, is_due, noise_seed
-from .trials import BASELINE, BLURRED, OTHER, REMOVED, Trial, pooled
+from .trials import BASELINE, BLURRED, OTHER, REMOVED, Trial
 
 FIRST, OTHERS = 150_000, 200_000
 """Of the cases of the pairs and of the other garments."""
@@ -205,4 +206,4 @@ def tryon_heats(maps: AttributionMaps, garment: Tensor, truth: Tensor) -> dict[s
         "mirror": mirror_of_object(maps, garment),
         f"{BASELINE}, generated": baseline(truth, (coarsest.rows, coarsest.columns), "generated"),
     }
-    return {name: heat if heat.picture == "reference" else pooled(heat, coarsest) for name, heat in found.items()}
+    return {name: by_coarsest_layer(heat, maps) for name, heat in found.items()}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edit_run import SHAPES, edit_run
-from report_case import LAYERS, Scripts, record
+from report_case import LAYERS, PICTURES, Scripts, record
 from two_runs import pictures_of, run, two
 from viewer_case import dump, in_browser
 
@@ -257,3 +257,30 @@ def test_a_page_of_two_runs_is_used(tmp_path: Path) -> None:
         "radios": ["Side by side", "Wipe", "Second − first"],
         "legend": "Compare",
     }
+
+
+WIPED = """
+await new Promise((done) => {
+  const look = () => document.querySelector(".i2am-viewer") && done();
+  new MutationObserver(look).observe(document.getElementById("viewer"), { childList: true });
+  look();
+});
+const result = document.createElement("script");
+result.id = "result";
+result.type = "application/json";
+result.textContent = JSON.stringify([...document.querySelectorAll("figcaption .i2am-small")].map((one) => one.textContent));
+document.body.append(result);
+"""
+
+
+@in_browser
+@pytest.mark.parametrize("lacks", ["first", "second"])
+def test_a_wipe_says_what_one_of_the_runs_lacks(lacks: str, tmp_path: Path) -> None:
+    runs = [record(None if lacks == name else "mean") for name in ("first", "second")]
+    path = write_report(tmp_path / "two.html", runs[0], *PICTURES, second=SecondRun(runs[1], PICTURES[0]))
+    page = path.read_text(encoding="utf-8").replace("</body>", f'<script type="module">{WIPED}</script></body>')
+    path.write_text(page, encoding="utf-8")
+    found = Scripts(dump(path, tmp_path / "profile", "#query=3,2&view=wipe"))
+    notes = json.loads(found.scripts["result"])[1:3]
+    assert all(f"In the {lacks} run: None of the chosen layers has pairwise maps" in note for note in notes)
+    assert not any("One scale for both runs" in note for note in notes)

@@ -35,9 +35,10 @@ function heading({ name, reference, picture, several }, percents) {
  * @param at {name, reference, picture, several}: the picture, and whether there are several references
  * @param run the run that its map is of
  * @param state what is looked at in that run
- * @param seen {map, span, percents, marked, lookedUp, run: its name, or "", view: "", or that of a comparison, threshold}
+ * @param seen {map, other: that of the other run, if there is one, span, percents, marked, lookedUp, name: the run's, or "", view:
+ *   "", or how two runs are compared, threshold}
  */
-export function captionOf(at, run, state, { map, span, percents, marked, lookedUp, name, view, threshold }) {
+export function captionOf(at, run, state, { map, other, span, percents, marked, lookedUp, name, view, threshold }) {
   const { query } = state;
   const kind = at.name === "generated" ? "Generated picture" : "Reference picture";
   const help = lookedUp ? "Arrow keys choose a patch, with Shift a region; Escape clears it." : "";
@@ -61,7 +62,8 @@ export function captionOf(at, run, state, { map, span, percents, marked, lookedU
   }
   const difference = view === "difference";
   told.level = map.alone ? "The pictures alone" : run.level(map, state);
-  if (map.alone || map.missing) return { ...told, note: map.alone ?? map.missing };
+  if (map.alone) return { ...told, note: map.alone };
+  if (map.missing) return { ...told, note: (view === "wipe" ? `In the first run: ${map.missing}` : map.missing) + lacking(view, other) };
   const about = run.kind(map.side);
   const cut = state.threshold ? threshold : null;
   if (difference) {
@@ -71,8 +73,8 @@ export function captionOf(at, run, state, { map, span, percents, marked, lookedU
     return told;
   }
   if (map.side === WHICH) told.legend = run.data.references;
-  const scaled = view && map.side !== WHICH ? ` One scale for both runs${SCALE[about.unit] ?? ""}.` : "";
-  told.note = sentence(map, about, run, state, at, span) + unknown + scaled;
+  const scaled = view && !other?.missing && map.side !== WHICH ? ` One scale for both runs${SCALE[about.unit] ?? ""}.` : "";
+  told.note = sentence(map, about, run, state, at, span) + unknown + scaled + lacking(view, other);
   if (span.flat || map.side === WHICH) return told;
   const mean = view ? 1 : map.values.reduce((a, b) => a + b, 0) / map.values.length; // both runs' maps are multiples already
   const text = about.unit === "share" ? percent : (value) => times(value / mean);
@@ -80,6 +82,11 @@ export function captionOf(at, run, state, { map, span, percents, marked, lookedU
   const title = about.unit === "share" ? raw : `${raw}; × is a multiple of the mean`;
   told.scale = { low: text(span.low), high: text(span.high), title: view ? "of both runs" : title, gradient: gradient(state.colours), cut };
   return told;
+}
+
+/** What a wipe cannot show right of its edge. */
+function lacking(view, other) {
+  return view === "wipe" && other?.missing ? ` In the second run: ${other.missing}` : "";
 }
 
 function sentence(map, about, run, state, at, span) {

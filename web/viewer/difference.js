@@ -62,7 +62,7 @@ export function onOneScale(maps, unit) {
 export function differenceOf([first, second], unit, reference, steps = 0) {
   if (!first || !second) return null;
   if (!there(first) || !there(second)) {
-    return { side: first.side, missing: there(first) ? `In the second run: ${second.missing}` : first.missing };
+    return { side: first.side, missing: there(first) ? `In the second run: ${second.missing}` : `In the first run: ${first.missing}` };
   }
   // of which reference, the share of the chosen one
   const part = (map) => (map.side === WHICH ? map.panels[reference] : normalised(map.values, unit));

@@ -382,6 +382,7 @@ class Viewer {
     at.panel.root.style.setProperty("--aspect", at.own.width / at.own.height);
     tell(at.panel, captionOf(at, at.run, states[at.index], {
       map: map && (alone ? { ...map, alone: ALONE } : map),
+      other: this.both && maps[1 - at.index],
       span,
       percents: percents[at.index],
       marked: this.isMarked(at),

@@ -12,7 +12,8 @@ from report_case import PICTURES, picture, read_file, record, unpack
 
 from i2am.geometry.resample import area
 from i2am.outputs.embedded import in_blocks
-from i2am.outputs.explored import explorer_file
+from i2am.outputs.explored import MOST, explorer_file
+from i2am.outputs.second import SecondRun
 from i2am.outputs.viewer_data import viewer_data
 from i2am.outputs.viewer_file import LARGEST, MAGIC, viewer_file
 
@@ -46,6 +47,19 @@ def test_more_is_coarsened_until_it_fits_and_says_so() -> None:
     data = read_file(raw)
     assert {entry["values"]["shape"][0] for entry in data["pairwise"]} == {1}
     assert any("mean over all steps" in note for note in data["notes"])
+
+
+def test_two_large_runs_share_the_room_of_one() -> None:
+    maps, pictures = large(1), (picture(384, 512), [picture(512, 512, 1), picture(512, 512, 2)])
+    raw = explorer_file(maps, *pictures, second=SecondRun(maps, pictures[0]))
+    assert len(raw) <= LARGEST
+    data = read_file(raw)
+    for run in (data, data["second"]):
+        assert [entry["grids"]["reference"] for entry in run["pairwise"]] == [[32, 32], [32, 32]]
+        size = sum(len(entry["values"]["data"]) + len(entry["values"]["scales"]) for entry in run["pairwise"])
+        assert size <= MOST // 2
+    small = viewer_data(maps, *pictures, second=SecondRun(maps, pictures[0]), fine=0, most=1_000_000)
+    assert {entry["grids"]["reference"][0] for run in (small, small["second"]) for entry in run["pairwise"]} == {16}
 
 
 def test_the_only_layer_is_kept_in_blocks() -> None:

@@ -81,7 +81,7 @@ class Run:
                 step = counts.setdefault((call.layer, branch), 0)
                 counts[call.layer, branch] += 1
                 generated, *references = self.spans(branch)
-                words = self.arranged(branch).words
+                words = self.arranged(branch).texts
                 reads, to_text = weights[:, :, words].mean(1), weights[:, :, generated, words]
                 for r, span in enumerate(references):
                     mass = reads[..., span].sum(-1)

@@ -28,7 +28,7 @@ layer_of = tiny_joint.block_of
 
 def spans(name: str, text: int = TEXT) -> list[slice]:
     """Text, generated, reference 0, reference 1."""
-    found = tiny_joint.arranged(name, text, SIZES)
+    found = tiny_joint.arranged(name, text, tiny_joint.FAMILIES[name].sizes)
     return [found.words, found.generated, *found.references]
 
 
@@ -101,7 +101,7 @@ def test_the_run_is_that_of_the_remaining_keys(lib: Any, name: str, case: str) -
 @pytest.mark.parametrize("name", tiny_joint.TAKING)
 def test_in_every_family(lib: Any, name: str) -> None:
     """Also where heads share keys, and where the text is filled up."""
-    positive, base = tiny_joint.conditioning(name, *SIZES), tiny_joint.model(name)
+    positive, base = tiny_joint.conditioning(name, *tiny_joint.FAMILIES[name].sizes), tiny_joint.model(name)
     _, generated, one, _ = spans(name)
     cut = tiny_joint.sample(name, lib.cut(base, route="generated", heads=(1,)), positive)
     want = truth_of(positions(one), positions(generated), heads=[1])
@@ -111,7 +111,9 @@ def test_in_every_family(lib: Any, name: str) -> None:
     assert close(whole, tiny_joint.sample(name, truth_of(positions(one), None).attach(base), positive))
 
 
-@pytest.mark.parametrize("name", [name for name in tiny_joint.TAKING if not tiny_joint.FAMILIES[name].last])
+@pytest.mark.parametrize(
+    "name", [x for x in tiny_joint.TAKING if not tiny_joint.FAMILIES[x].last | tiny_joint.FAMILIES[x].fill]
+)
 def test_the_last_reference_cut_is_as_good_as_left_out(lib: Any, name: str) -> None:
     """The places of those before it do not depend on it, so that the effect of this cut is known."""
     first, second = (tiny_joint.latent(name, size, seed) for seed, size in enumerate(SIZES))

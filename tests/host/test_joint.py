@@ -12,6 +12,7 @@ from host_tests.joint_spy import JointSpy
 from torch import Tensor
 
 SIZES = ((4, 4), (5, 7))
+Z_IMAGE = [name for name in tiny_joint.TAKING if name == "z-image"]
 BOTH = {"branches": ("cond", "uncond")}
 
 
@@ -23,19 +24,21 @@ def lib(pack: ModuleType) -> Any:
 @pytest.mark.parametrize("name", tiny_joint.TAKING)
 def test_the_maps_are_of_the_attention_that_the_model_computed(lib: Any, name: str) -> None:
     """Two references of odd and unequal sizes and a batch of two, against float64."""
-    positive = tiny_joint.conditioning(name, *SIZES)
-    run = joint_case.run(lib, name, positive, batch=2)
+    sizes = tiny_joint.FAMILIES[name].sizes
+    positive = tiny_joint.conditioning(name, *sizes)
+    images = tiny_joint.FAMILIES[name].images
+    run = joint_case.run(lib, name, positive, batch=images)
     run.check()
     family, maps = tiny_joint.FAMILIES[name], run.maps
-    assert (maps.images, maps.recorded) == (2, (0, 1))
+    assert (maps.images, maps.recorded) == (images, (0, 1))
     assert len(run.calls) == 2 * len(family.layers)
     assert [(r.name, r.grid.rows, r.grid.columns) for r in maps.references] == [
-        (f"reference {i}", *family.tokens(size)) for i, size in enumerate(SIZES, 1)
+        (f"reference {i}", *family.tokens(size)) for i, size in enumerate(sizes, 1)
     ]
-    assert [r.grid.picture for r in maps.references] == [(h * family.factor, w * family.factor) for h, w in SIZES]
+    assert [r.grid.picture for r in maps.references] == [(h * family.factor, w * family.factor) for h, w in sizes]
     assert maps.generated_size == tuple(side * family.factor for side in tiny_joint.SIZE)
-    other = tiny_joint.conditioning(name, tiny_joint.latent(name, SIZES[0], 5), positive[0][1]["reference_latents"][1])
-    assert not torch.equal(run.latent, tiny_joint.sample(name, tiny_joint.model(name), other, batch=2))
+    other = tiny_joint.conditioning(name, tiny_joint.latent(name, sizes[0], 5), positive[0][1]["reference_latents"][1])
+    assert not torch.equal(run.latent, tiny_joint.sample(name, tiny_joint.model(name), other, batch=images))
 
 
 def first_keys(name: str, positive: Any) -> Tensor:
@@ -48,7 +51,7 @@ def first_keys(name: str, positive: Any) -> Tensor:
 @pytest.mark.parametrize("name", tiny_joint.APART)
 def test_a_cell_of_a_reference_moves_exactly_its_key(lib: Any, name: str) -> None:
     """The proof of a layout: which keys of the first block one cell of one reference moves; the second is in an odd corner."""
-    latents = [tiny_joint.latent(name, size, 50 + i) for i, size in enumerate(SIZES)]
+    latents = [tiny_joint.latent(name, size, 50 + i) for i, size in enumerate(tiny_joint.FAMILIES[name].sizes)]
     before = first_keys(name, tiny_joint.conditioning(name, *latents))
     for index, row, column in ((0, 2, 1), (1, 4, 6)):
         changed = [r.clone() for r in latents]
@@ -61,18 +64,22 @@ def key_of(lib: Any, name: str, latents: list[Tensor], index: int, row: int, col
     """Which key the library takes for that of a cell of a reference latent."""
     words = max(7, tiny_joint.FAMILIES[name].text)
     given = {"c_crossattn": torch.zeros(1, words, 1), "ref_latents": latents, "ref_latents_method": "index"}
+    family = tiny_joint.FAMILIES[name]
+    given["ref_contexts"] = [torch.zeros(1, n, 1) for n in family.around]
+    given["siglip_feats"] = [torch.zeros(1, *grid, 1) for grid in family.seen or ()]
     noise = tiny_joint.latent(name, tiny_joint.SIZE, 0)
     sequence = lib.sequence.sequence_of(lib.sequence.Given.of(tiny_joint.model(name).model, given, tuple(noise.shape), ()))
     span, patch = sequence.references[index], tiny_joint.FAMILIES[name].patch
     return int(span.positions()[row // patch * span.grid.columns + column // patch])
 
 
-@pytest.mark.parametrize("name", ["kontext", "qwen-2511", "omnigen2"])
+@pytest.mark.parametrize("name", ["kontext", "qwen-2511", "omnigen2", *Z_IMAGE])
 @pytest.mark.parametrize("words", [7, 11], ids=["equal texts", "unequal texts"])
 def test_both_branches(lib: Any, name: str, words: int) -> None:
     """Texts of one length are evaluated in one call, others in two; a negative with references of its own is no null."""
-    positive = tiny_joint.conditioning(name, *SIZES)
-    negative = tiny_joint.conditioning(name, *SIZES, tokens=words, seed=30)
+    sizes, length = tiny_joint.FAMILIES[name].sizes, words + 29 * (words > 7 and name in Z_IMAGE)  # more than is filled up
+    positive = tiny_joint.conditioning(name, *sizes)
+    negative = tiny_joint.conditioning(name, *sizes, tokens=length, seed=30)
     run = joint_case.run(lib, name, positive, negative, batch=2, options=BOTH)
     run.check(branches=("cond", "uncond"))
     assert run.maps.null_branches == ()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
+import comfy.ldm.lumina.model
 import comfy.model_management
 import comfy.model_patcher
 import comfy.supported_models
@@ -98,16 +100,34 @@ BOOGU = {
     "num_double_stream_layers": 2,
     "instruction_feat_dim": 24,
 }
+Z_IMAGE = {
+    "image_model": "lumina2",
+    "in_channels": 16,
+    "dim": 256,
+    "n_layers": 3,
+    "n_refiner_layers": 1,
+    "n_heads": 4,
+    "n_kv_heads": 4,
+    "multiple_of": 8,
+    "ffn_dim_multiplier": 1.0,
+    "qk_norm": True,
+    "cap_feat_dim": 24,
+    "axes_dims": (16, 24, 24),
+    "axes_lens": (512, 64, 64),
+    "z_image_modulation": True,
+    "pad_tokens_multiple": 32,
+}
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """Where the tokens of a call are: those of the prompt, the generated ones, those of each reference, and how many in all."""
+    """Where the tokens of a call are: the prompt's, the generated ones, each reference's, how many in all, and any text's."""
 
     words: slice
     generated: slice
     references: tuple[slice, ...]
     keys: int
+    texts: Tensor
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,9 @@ class Family:
         text: the fewest tokens that a text is filled to.
         beside: what a conditioning of it has beside its tokens and references.
         last: whether the generated tokens come after the references'.
+        sizes: (h, w) of two reference latents to try it with.
+        around: tokens of the texts around the references.
+        seen: rows and columns of each reference's vision tokens; None: the network takes none.
         unnamed: for the modules of which each computes one joint attention, the name of its block; where the host does not
             say it in a call's options.
     """
@@ -139,6 +162,9 @@ class Family:
     text: int = 0
     beside: dict[str, Any] = field(default_factory=dict)
     last: bool = False
+    sizes: tuple[tuple[int, int], ...] = ((4, 4), (5, 7))
+    around: tuple[int, ...] = ()
+    seen: tuple[tuple[int, int], ...] | None = None
     unnamed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -147,9 +173,19 @@ class Family:
         return self.config in ("Omnigen2", "Boogu", "ZImage")
 
     @property
+    def images(self) -> int:
+        """How many images a batch can have: the host fails at several with Z-Image's text behind the last reference."""
+        return 1 if len(self.around) > len(self.sizes) else 2
+
+    @property
     def here(self) -> bool:
         """Whether this host knows it."""
         return hasattr(comfy.supported_models, self.config)
+
+    @property
+    def takes(self) -> bool:
+        """Whether this host gives it reference latents: older ones know Z-Image without."""
+        return self.config != "FluxInpaint" and (self.config != "ZImage" or hasattr(comfy.ldm.lumina.model, "pad_zimage"))
 
     def tokens(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of tokens of a latent, (h, w)."""
@@ -157,13 +193,34 @@ class Family:
 
     def arranged(self, text: int, sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Arranged:
         """The tokens of a call: ``sizes`` are those of the reference latents, (h, w), ``size`` that of the generated one."""
+        if self.fill:
+            return self._filled(text, sizes, size)
         words = max(text, self.text)
         start, spans = words, []
         for rows, columns in map(self.tokens, (*sizes, size) if self.last else (size, *sizes)):
             spans.append(slice(start, start + rows * columns))
             start = spans[-1].stop
         generated = spans.pop(-1 if self.last else 0)
-        return Arranged(slice(0, words), generated, tuple(spans), start)
+        return Arranged(slice(0, words), generated, tuple(spans), start, torch.arange(words))
+
+    @property
+    def fill(self) -> int:
+        """A multiple of how many tokens each piece of a call is filled up to; 0: they are not."""
+        return int(self.shape.get("pad_tokens_multiple", 0))
+
+    def _filled(self, text: int, sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Arranged:
+        count = len(sizes)
+        around = [*self.around, *[0] * count]
+        pieces = [*around[:count], text, *[n for n in around[count:] if n]]
+        if self.seen is not None:
+            pieces += [*[rows * columns for rows, columns in self.seen[:count]], *[0] * (count - len(self.seen)), 0]
+        pieces += [rows * columns for rows, columns in map(self.tokens, (*sizes, size))]
+        starts = [0]
+        for piece in pieces:
+            starts.append(starts[-1] + max(self.fill, -(-piece // self.fill) * self.fill))
+        found = [slice(start, start + piece) for start, piece in zip(starts, pieces)]
+        texts = torch.cat([torch.arange(x.start, x.stop) for x in found[: max(count + 1, len(self.around) + 1)]])
+        return Arranged(found[count], found[-1], tuple(found[-1 - count : -1]), starts[-1], texts)
 
 
 POOLED = {"pooled_output": torch.linspace(-1, 1, FLUX["vec_in_dim"])[None]}
@@ -190,6 +247,23 @@ EVERY: dict[str, Family] = {
         last=True,
         unnamed={f"layers.{i}.attn": f"single.{i}" for i in range(3)},
     ),
+    "z-image": Family("ZImage", Z_IMAGE, layers=DOUBLE, sizes=((4, 4), (6, 8)), around=(5, 40)),
+    "z-image-omni": Family(
+        "ZImage",
+        {**Z_IMAGE, "siglip_feat_dim": 6},
+        layers=DOUBLE,
+        sizes=((4, 4), (6, 8)),
+        around=(5, 40, 3),
+        seen=((2, 3), (6, 6)),
+    ),
+    "z-image-bare": Family(
+        "ZImage",
+        {**Z_IMAGE, "siglip_feat_dim": 6, "n_refiner_layers": 0},
+        layers=DOUBLE,
+        sizes=((4, 4), (6, 12)),
+        around=(5,),
+        seen=((2, 3),),
+    ),
     "boogu": Family(
         "Boogu",
         BOOGU,
@@ -202,9 +276,9 @@ EVERY: dict[str, Family] = {
 }
 FAMILIES = {name: family for name, family in EVERY.items() if family.here}
 """Those that this host has."""
-TAKING = [name for name in FAMILIES if name != "fill"]
+TAKING = [name for name, family in FAMILIES.items() if family.takes]
 """Those that take reference latents."""
-APART = [name for name in TAKING if name not in ("omnigen2", "boogu")]
+APART = [name for name in TAKING if name not in ("omnigen2", "boogu", "z-image", "z-image-omni")]
 """Those in which references do not look at each other before the joint blocks."""
 SIZE = (6, 5)
 """Rows and columns of the generated latent: odd, where tokens are of 2 x 2 cells."""
@@ -264,9 +338,29 @@ def conditioning(
     text = torch.randn(1, tokens, WIDTH, generator=torch.Generator().manual_seed(seed))
     latents = [r if isinstance(r, Tensor) else latent(name, r, seed + 100 + i) for i, r in enumerate(references)]
     mask = {"attention_mask": torch.ones(1, tokens, dtype=torch.long)} if FAMILIES[name].counts else {}
-    own = {**FAMILIES[name].beside, **mask, **({"reference_latents": latents} if latents else {})}
+    own = {
+        **FAMILIES[name].beside,
+        **mask,
+        **(_around(name, seed) if latents else {}),
+        **({"reference_latents": latents} if latents else {}),
+    }
     given = {"pooled_output": None, **own, **beside}
     return [[text, given]]
+
+
+def _around(name: str, seed: int) -> dict[str, Any]:
+    """Texts around the references, and what a vision encoder sees of them."""
+    family, source = FAMILIES[name], torch.Generator().manual_seed(seed + 50)
+    texts = [torch.randn(1, n, WIDTH, generator=source) for n in family.around]
+    width = family.shape.get("siglip_feat_dim", 0)
+    seen = [
+        SimpleNamespace(
+            image_sizes=[(3, 16 * rows, 16 * columns)],
+            last_hidden_state=torch.randn(1, rows * columns, width, generator=source),
+        )
+        for rows, columns in family.seen or ()
+    ]
+    return {"reference_latents_text_embeds": texts, "clip_vision_outputs": seen} if texts else {}
 
 
 def sample(

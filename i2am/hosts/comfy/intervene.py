@@ -25,6 +25,8 @@ from .steps import Steps
 
 NODE = "I²AM Intervene"
 _OTHER = "I²AM Record"
+MANY = 2
+"""References that there may be, before a sampler runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ def intervene(model: Any, options: CutOptions) -> tuple[Any, str]:
         return CutRun(options, network, guider, given)
 
     how = "Its keys are left out of the softmax, which is taken over those that are left."
-    said = " ".join(filter(None, (cut.sentence, how, network.stand_in, network.remark(model.model.diffusion_model))))
+    said = " ".join(filter(None, (cut.sentence, how, network.stand_in, network.remark(model.model.diffusion_model, MANY))))
     return follow(model, f"i2am-cut-{uuid.uuid4().hex}", _Runs(), begin), said
 
 

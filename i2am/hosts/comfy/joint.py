@@ -44,10 +44,10 @@ class Joint:
         family = family_of(network)
         return () if family is None else family.layers(network)
 
-    def remark(self, network: nn.Module) -> str:
+    def remark(self, network: nn.Module, references: int) -> str:
         """See `Network`."""
         family = family_of(network)
-        return "" if family is None else family.remark
+        return "" if family is None else family.remark(references)
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """See `Network`."""
@@ -87,6 +87,11 @@ class Joint:
             raise LayoutError(
                 "this model ignores the conditioning's reference latents as long as nothing says how to place them; add the "
                 "node FluxKontextMultiReferenceLatentMethod (Edit Model Reference Method) with 'index' behind them"
+            )
+        if entry.get("reference_latents"):
+            raise LayoutError(
+                "this version of ComfyUI does not give the conditioning's reference latents to this model, so no attention "
+                "goes to them; update ComfyUI, or record another model"
             )
         if "c_concat" in conds:
             raise LayoutError(

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...geometry.sequence import Sequence
-from .joint_orders import generated_last, references_last
+from .joint_orders import Beside, filled, generated_last, references_last
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Family:
         patch: latent cells per token, along each side.
         method: how the network places references if the conditioning does not say; None: it then ignores them.
         arrange: the order of the tokens of a call, from its `Given`.
-        remark: what a reader of maps and cuts must know of these networks, as a sentence.
+        beside: what else decides that order, from the network and the arguments of the call.
+        remark: what a reader of maps and cuts must know of these networks, as a sentence, from the number of references.
         counted: the host does not name the blocks in a call's options, so that they are counted, see `joint_count`.
     """
 
@@ -35,8 +36,9 @@ class Family:
     patch: Callable[[Any], int]
     method: Callable[[Any], str | None] = lambda _network: "index"
     arrange: Callable[[Any], Sequence] = references_last
+    beside: Callable[[Any, Mapping[str, Any]], Any] = lambda _network, _given: None
     counted: bool = False
-    remark: str = ""
+    remark: Callable[[int], str] = lambda _references: ""
 
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """The names of a network's attention layers, in order, such as "double.0"."""
@@ -47,10 +49,25 @@ def _patch_size(network: Any) -> int:
     return int(network.patch_size)
 
 
-MIXED = (
-    "Before its joint blocks, this network lets the references' tokens look at each other, so that what is a reference's may "
-    "arrive by way of another's; maps and cuts are of the joint blocks alone."
-)
+def _mixed(references: int) -> str:
+    return (
+        ""
+        if references < 2
+        else (
+            "Before its joint blocks, this network lets the references' tokens look at each other, so that what is one's may "
+            "arrive by way of another's; maps and cuts are of the joint blocks alone."
+        )
+    )
+
+
+def _looking(_references: int) -> str:
+    return (
+        "Before its main blocks, this network lets the generated picture and all references look at each other without the "
+        "text, so that what is a reference's may arrive that way, or by way of another's; maps and cuts are of the main blocks "
+        "alone."
+    )
+
+
 FAMILIES = (
     Family(
         "comfy.ldm.flux.model",
@@ -89,7 +106,7 @@ FAMILIES = (
         _patch_size,
         arrange=generated_last,
         counted=True,
-        remark=MIXED,
+        remark=_mixed,
     ),
     Family(
         "comfy.ldm.boogu.model",
@@ -99,7 +116,17 @@ FAMILIES = (
         _patch_size,
         arrange=generated_last,
         counted=True,
-        remark=MIXED,
+        remark=_mixed,
+    ),
+    Family(
+        "comfy.ldm.lumina.model",
+        "NextDiT",
+        "Z-Image with references",
+        {"double": "layers"},
+        _patch_size,
+        arrange=filled,
+        beside=Beside.of,
+        remark=_looking,
     ),
 )
 """A host has those that its version knows."""

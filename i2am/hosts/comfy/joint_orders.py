@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from ...geometry.sequence import Sequence, text
+from ...errors import LayoutError
+from ...geometry.sequence import Sequence, Span, other, text
 
 if TYPE_CHECKING:
     from .joint_sequence import Given
@@ -18,3 +21,69 @@ def references_last(given: Given) -> Sequence:
 def generated_last(given: Given) -> Sequence:
     """[text, reference 1, reference 2, …, generated]."""
     return Sequence.of(text(given.words), *given.pictures, given.generated)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a call of Z-Image has beside its caption and its pictures.
+
+    Attributes:
+        fill: a multiple of how many tokens each text and each picture is filled up to.
+        texts: tokens of the texts around the references, in order.
+        vision: tokens of each reference as its vision encoder sees it.
+        sees: whether the network takes such tokens.
+    """
+
+    fill: int
+    texts: tuple[int, ...]
+    vision: tuple[int, ...]
+    sees: bool
+
+    @classmethod
+    def of(cls, network: Any, given: Mapping[str, Any]) -> Beside:
+        """From the network and the arguments of a call."""
+        return cls(
+            int(network.pad_tokens_multiple or 1),
+            tuple(int(t.shape[1]) for t in given.get("ref_contexts") or ()),
+            tuple(int(t.shape[1] * t.shape[2]) for t in given.get("siglip_feats") or ()),
+            getattr(network, "siglip_embedder", None) is not None,
+        )
+
+
+def filled(given: Given) -> Sequence:
+    """Z-Image's [texts, vision tokens, references, generated], each piece of which is filled up.
+
+    The texts are, for each reference, the one before it, then the caption, then those that are left. A piece that is missing
+    is nothing but filling.
+
+    Raises:
+        LayoutError: a reference is not made of whole tokens, at which the network itself would fail.
+    """
+    beside: Beside = given.beside
+    for i, shape in enumerate(given.references, 1):
+        if shape[-2] % given.patch or shape[-1] % given.patch:
+            side = given.patch * given.factor
+            raise LayoutError(
+                f"reference latent {i} is {' x '.join(map(str, shape))} (batch, channels, rows, columns), but this model takes "
+                f"only multiples of {given.patch} rows and columns, and fails at others; scale the picture to multiples of "
+                f"{side} pixels, and switch off auto_resize_images on TextEncodeZImageOmni"
+            )
+    count, caption = len(given.references), text(given.words)
+    around = [text(n, "text around the references") if n else None for n in beside.texts]
+    around += [None] * (count - len(around))
+    pieces = [*around[:count], caption, *around[count:]]
+    if beside.sees:
+        seen = [other(n, "vision tokens") for n in beside.vision[:count]]
+        pieces += [*seen, *[None] * (count + 1 - len(seen))]
+    placed = Sequence.of(*_fill([*pieces, *given.pictures, given.generated], beside.fill))
+    spans = [span for span in placed.spans if span.grid.tokens]
+    return Sequence(tuple(sorted(spans, key=lambda span: span.name != caption.name)), placed.keys)  # its words are the first
+
+
+def _fill(pieces: list[Span | None], multiple: int) -> list[Span]:
+    found = []
+    for piece in pieces:
+        tokens = 0 if piece is None else piece.grid.tokens
+        found += [] if piece is None else [piece]
+        found.append(other(-tokens % multiple if tokens else multiple))
+    return found

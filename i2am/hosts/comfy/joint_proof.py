@@ -32,11 +32,13 @@ class Proof:
         self._call, self._given = call, given
         self._sequence = sequence_of(given)
         self._layers = given.family.layers(call.network)
-        if given.family.remark and len(given.references) > 1:
-            call.notes.add(given.family.remark)
+        remark = given.family.remark(len(given.references))
+        if remark:
+            call.notes.add(remark)
         if is_derived(call.network, given.family):
+            whose = "of ComfyUI" if type(call.network).__module__.startswith("comfy.") else "of another pack"
             call.notes.add(
-                f"the network is a {type(call.network).__name__} of another pack, derived from ComfyUI's {given.family.name}: "
+                f"the network is a {type(call.network).__name__} {whose}, derived from ComfyUI's {given.family.name}: "
                 f"the order of its tokens is taken to be the same, which only the number of them confirms"
             )
 

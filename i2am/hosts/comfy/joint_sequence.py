@@ -29,6 +29,7 @@ class Given:
         words: tokens of the text.
         references: the reference latents that the network uses, in order.
         parts: the rectangles of pictures that are stitched into one reference.
+        beside: what else the family's order depends on.
     """
 
     family: Family
@@ -38,6 +39,7 @@ class Given:
     words: int
     references: tuple[Shape, ...]
     parts: Parts = ()
+    beside: Any = None
 
     @classmethod
     def of(cls, model: Any, given: Mapping[str, Any], latent: Shape, parts: Parts) -> Given:
@@ -57,6 +59,7 @@ class Given:
             0 if text is None else int(text.shape[1]),
             tuple(tuple(r.shape) for r in references),
             parts,
+            family.beside(network, given),
         )
 
     @property

@@ -53,8 +53,13 @@ class Network(Protocol):
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """The names of the layers that every evaluation computes, in order; empty: unknown."""
 
-    def remark(self, network: nn.Module) -> str:
-        """What a reader of maps and cuts must know of the network itself, as a sentence; empty: nothing."""
+    def remark(self, network: nn.Module, references: int, /) -> str:
+        """What a reader of maps and cuts must know of the network itself, as a sentence; empty: nothing.
+
+        Args:
+            network: of this kind.
+            references: how many there are, or may be.
+        """
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """Refuse names or globs that match no layer of the network and none ``beside`` it, before a sampler runs.

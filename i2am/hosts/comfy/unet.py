@@ -47,7 +47,7 @@ class UNet:
         """See `Network`. Layers without a reference are not observed, so that none can be missed."""
         return ()
 
-    def remark(self, _network: nn.Module) -> str:
+    def remark(self, _network: nn.Module, _references: int) -> str:
         """See `Network`."""
         return ""
 

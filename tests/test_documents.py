@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "web" / "docs"
@@ -20,6 +21,8 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
 ]
 OF_NODES = sorted(DOCS.glob("I2AM_*.md"))
+LARGEST_HELP = 1_500_000
+"""Bytes of all pictures of help pages."""
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 NO_FIGURES = {"0.8.0", "0.33.0", "3.10", "2407.12331"}
 """Numbers with a point that were not measured: versions, and the paper's own number."""
@@ -61,8 +64,22 @@ def test_the_pages_are_reached_from_the_readme() -> None:
 
 @pytest.mark.parametrize("page", OF_NODES, ids=lambda page: page.stem)
 def test_help_pages_have_no_relative_links(page: Path) -> None:
-    """ComfyUI opens those at its own address, where nothing is; see `renderer.link` in its front end."""
-    assert links(page) == []
+    """ComfyUI opens those at its own address, where nothing is; see `renderer.link` in its front end. Pictures it finds."""
+    assert [target for target in links(page) if target != f"{page.stem}.jpg"] == []
+
+
+def test_pictures_of_help_pages_are_few_small_and_shown() -> None:
+    pictures = {path.stem: path.stat().st_size for path in DOCS.glob("I2AM_*.jpg")}
+    assert pictures
+    assert sum(pictures.values()) <= LARGEST_HELP
+    shown = {page.stem for page in OF_NODES if f"]({page.stem}.jpg)" in page.read_text(encoding="utf-8")}
+    assert shown == set(pictures)
+    drawn = re.findall(r'^    "(\w+)": ', (ROOT / "tests" / "help_pictures.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown == {f"I2AM_{name}" for name in drawn}
+    for name in pictures:
+        with Image.open(DOCS / f"{name}.jpg") as picture:
+            assert picture.format == "JPEG"
+            assert max(picture.width, 300) <= 900
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

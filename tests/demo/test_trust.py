@@ -462,10 +462,12 @@ def _found(over_random: float, over_truth: float, mass: float) -> dict[str, Any]
 
 
 def test_the_card_says_what_was_found_also_where_that_is_little() -> None:
-    good, poor = trust_text(_found(0.01, 0.01, 0.2)), trust_text(_found(-0.01, -0.03, -0.4))
+    good, poor = trust_text(_found(0.01, 0.01, 0.4)), trust_text(_found(-0.01, -0.03, -0.4))
     assert "What G2R and SRAM show highest matters more than cells at random" in good
-    assert "More than the drawn place of the garment tell G2R and SRAM." in good
+    assert "More than the drawn place of the garment tell G2R and SRAM, by at most 2.00 in area." in good
+    assert "Regions of the reference picture are ranked best by G2R (0.50), inside of the garment alone by G2R (–)." in good
     assert "The mass of a layer tells what is lost" in good
+    assert "The mass of a layer hardly tells what is lost" in trust_text(_found(0.01, 0.01, 0.1))
     assert (
         "With another garment's tokens and the blurred garment's in the place of what G2R shows, its order holds too." in good
     )
@@ -488,6 +490,9 @@ def test_the_card_says_what_was_found_also_where_that_is_little() -> None:
     assert "cannot order layers" not in trust_text(unknown)
     unknown["knock_out"]["layer"]["foretold"] = [0.99, 0.999]
     assert "its mass is all but even and cannot order layers or steps" in trust_text(unknown)
+    even = _found(0.01, -0.01, 0.5)
+    even["knock_out"]["layer"]["foretold"] = [0.5, 0.48]
+    assert "The mass of a layer is all but the same for each and does not tell what is lost" in trust_text(even)
 
 
 def test_the_committed_studies_are_of_their_models_and_whole() -> None:

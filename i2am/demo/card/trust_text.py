@@ -23,6 +23,11 @@ ON = {
 }
 BY = {"removed": "taken away", "another garment": "those of another garment", "blurred": "those of the blurred garment"}
 STANDS = {"another garment": "another garment's tokens", "blurred": "the blurred garment's"}
+NO_MAP = "no map"
+WEAK = 0.3
+"""Rank correlations below this hardly tell anything, however sure they are."""
+EVEN = 0.1
+"""Masses that differ by less of the largest are all but even: their order is of no use."""
 ALL_OF_IT = 0.95
 """From this mass on in all layers it says nothing."""
 METHOD = """\
@@ -91,11 +96,13 @@ def answer(figures: Figures) -> str:
         )
     if no:
         said.append(f"Of {_listed(no)} that cannot be said.")
+    gains = [100 * maps[name]["map_minus_truth"]["mean"] for name in more]
     said.append(
-        f"More than the drawn place of the garment {_verb('tell', more)} {_listed(more)}."
+        f"More than the drawn place of the garment {_verb('tell', more)} {_listed(more)}, by at most {max(gains):.2f} in area."
         if more
         else "None of them tells more than the drawn place of the garment alone."
     )
+    said += [_best(picture, found) for picture, found in figures["knock_out"]["regions"].items() if found]
     said += [
         f"The mass of {what} {_verdict(figures['knock_out'][key])} what is lost without its attention to the garment."
         for key, what in (("layer", "a layer"), ("third", "a third of the steps"))
@@ -110,9 +117,29 @@ def answer(figures: Figures) -> str:
     return " ".join(said)
 
 
+def _best(picture: str, maps: Figures) -> str:
+    """The map that ranks regions best by what is lost without them, over the whole picture and inside of the garment."""
+    own = {name: of for name, of in maps.items() if name not in NAMES or not NAMES[name].startswith(NO_MAP)}
+    over = max(own, key=lambda name: _mean(own[name]))
+    inside = max(own, key=lambda name: _mean(own[name]["inside"]))
+    return (
+        f"Regions of the {picture} picture are ranked best by {over} ({number(own[over]['mean'])}), inside of the garment alone by "
+        f"{inside} ({number(own[inside]['inside']['mean'])})."
+    )
+
+
+def _mean(found: Figures) -> float:
+    return -1.0 if found["mean"] is None else float(found["mean"])
+
+
 def _verdict(found: Figures) -> str:
     if found["mean"] is None or found["low"] <= 0 <= found["high"]:
         return "does not tell"
+    most = max(found["foretold"])
+    if most - min(found["foretold"]) < EVEN * most:
+        return "is all but the same for each and does not tell"
+    if abs(found["mean"]) < WEAK:
+        return "hardly tells"
     return "tells" if found["low"] > 0 else "tells the contrary of"
 
 

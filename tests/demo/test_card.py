@@ -15,7 +15,7 @@ from i2am.demo.card.edit_card import edit_card
 from i2am.demo.card.figures_text import figures_text
 from i2am.demo.card.markdown import replace
 from i2am.demo.card.model_card import model_card
-from i2am.demo.card.readme_text import checked_text, cost_sentence
+from i2am.demo.card.readme_text import checked_text, cost_sentence, trust_paragraph
 from i2am.demo.card.sources import (
     BENCH,
     COMPARED,
@@ -26,6 +26,7 @@ from i2am.demo.card.sources import (
     IN_COMFYUI,
     PLAIN,
     REGULARISERS,
+    TRUST,
     VERDICTS,
     Figures,
     load,
@@ -103,7 +104,7 @@ def test_a_changed_figure_changes_the_text() -> None:
 def test_build_replaces_only_between_its_marks() -> None:
     readme = (
         "before\n<!-- checked -->\nold\n<!-- /checked -->\nmiddle\n<!-- cost -->\n<!-- /cost -->\n"
-        "<!-- compared -->\n<!-- /compared -->\nafter\n"
+        "<!-- compared -->\n<!-- /compared -->\n<!-- trust -->\nold\n<!-- /trust -->\nafter\n"
     )
     cost = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n"
     made = build(readme, cost)
@@ -111,7 +112,7 @@ def test_build_replaces_only_between_its_marks() -> None:
     assert made[README].startswith("before\n<!-- checked -->\nOver ")
     assert "\n<!-- /checked -->\nmiddle\n<!-- cost -->\nIn " in made[README]
     assert "<!-- /cost -->\n<!-- compared -->\nDoes " in made[README]
-    assert made[README].endswith("<!-- /compared -->\nafter\n")
+    assert made[README].endswith("<!-- /trust -->\nafter\n")
     assert made[COST].startswith("before\n<!-- bench -->\n")
     assert made[COST].endswith("<!-- /bench -->\nafter\n")
     assert not any("\nold\n" in made[page] for page in (README, COST))
@@ -195,6 +196,23 @@ def test_the_readmes_own_figures_follow_the_evaluation() -> None:
     for share in ("43.2%", "0.77", "12.3%"):
         assert share not in said
         assert share in changed
+
+
+@pytest.mark.parametrize("model", [model for model, path in TRUST.items() if path.is_file()])
+def test_the_readme_says_how_far_maps_foretell_effects(model: str) -> None:
+    study = load(TRUST[model])
+    said = trust_paragraph({model: study, "other": {}})
+    study["knock_out"]["layer"]["mean"] = -0.4321
+    for maps in study["deletion"].values():
+        for found in maps["maps"].values():
+            found["map_minus_random"]["low"] = -1
+            if "map_minus_truth" in found:
+                found["map_minus_truth"]["low"] = -1
+    changed = trust_paragraph({model: study, "other": {}})
+    for words in ("−0.43", "in 0 of", "is surpassed by none of them"):
+        assert words not in said
+        assert words in changed
+    assert trust_paragraph({"other": {}}) == ""
 
 
 def test_weights_and_card_lie_together() -> None:

@@ -14,7 +14,7 @@ from .data_set_text import data_set_text, trimmed
 from .edit_card import edit_card
 from .markdown import replace
 from .model_card import model_card
-from .readme_text import checked_text, cost_sentence
+from .readme_text import checked_text, cost_sentence, trust_paragraph
 from .sources import (
     BENCH,
     COMPARED,
@@ -53,6 +53,7 @@ def build(readme: str, cost: str) -> dict[Path, str]:
     readme = replace(readme, "checked", checked_text(figures, plain))
     readme = replace(readme, "cost", cost_sentence(hosts))
     readme = replace(readme, "compared", data_set_text(load(COMPARED)))
+    readme = replace(readme, "trust", trust_paragraph({model: load(path) for model, path in TRUST.items()}))
     edit = load(EDIT)
     return {
         **({EDIT_CARD: edit_card(edit, load(TRUST["edit"]))} if edit else {}),

@@ -117,14 +117,19 @@ def answer(figures: Figures) -> str:
     return " ".join(said)
 
 
+def best_of_regions(maps: Figures, inside: bool = False) -> tuple[str, float]:
+    """The map that ranks regions best by what is lost without them, and its rank correlation; ``inside`` of the garment alone."""
+    own = {name: of["inside"] if inside else of for name, of in maps.items() if not NAMES.get(name, "").startswith(NO_MAP)}
+    best = max(own, key=lambda name: _mean(own[name]))
+    return best, _mean(own[best])
+
+
 def _best(picture: str, maps: Figures) -> str:
-    """The map that ranks regions best by what is lost without them, over the whole picture and inside of the garment."""
-    own = {name: of for name, of in maps.items() if name not in NAMES or not NAMES[name].startswith(NO_MAP)}
-    over = max(own, key=lambda name: _mean(own[name]))
-    inside = max(own, key=lambda name: _mean(own[name]["inside"]))
+    """The map that ranks regions best, over the whole picture and inside of the garment."""
+    (over, mean), (inside, own) = best_of_regions(maps), best_of_regions(maps, inside=True)
     return (
-        f"Regions of the {picture} picture are ranked best by {over} ({number(own[over]['mean'])}), inside of the garment alone by "
-        f"{inside} ({number(own[inside]['inside']['mean'])})."
+        f"Regions of the {picture} picture are ranked best by {over} ({number(mean)}), inside of the garment alone by "
+        f"{inside} ({number(own)})."
     )
 
 

@@ -148,7 +148,8 @@ def reference_parts() -> Any:
         default="",
         optional=True,
         tooltip="Where several pictures are stitched into one reference: [left, top, right, bottom] of each as "
-        f"fractions, such as {EXAMPLE}; empty: each reference is one picture.",
+        f"fractions, such as {EXAMPLE}; empty: each reference is one picture. Where reference and result lie on one "
+        f"canvas: the reference's rectangle.",
         advanced=True,
     )
 

@@ -67,6 +67,16 @@ JOINT: dict[str, Case] = {
         "KSampler", r"gets its other picture in channels of the latent \(as FLUX\.1 Fill.*record a model that takes reference",
         lambda b: b.joint("fill", references=()),
     ),
+    "a mask over a canvas' reference": Case(
+        "masked all of FLUX.1 Fill's canvas, the part in reference_parts too",
+        "KSampler", r"paints over 3 of the 3 tokens of \[0\.5, 0\.0, 1\.0, 1\.0\].*give the rectangle of the part that is kept",
+        lambda b: b.joint("fill", references=(), record={"reference_parts": "[[0.5, 0, 1, 1]]"}),
+    ),
+    "several lists for a canvas": Case(
+        "gave parts of two references for FLUX.1 Fill's one canvas",
+        "KSampler", r"lists for 2 references, but the conditioning has none, and the latent is one canvas.*give one list",
+        lambda b: b.joint("fill", references=(), record={"reference_parts": "[[[0.5, 0, 1, 1]], []]"}),
+    ),
     "an area of FLUX": Case(
         "limited the prompt of FLUX.1 Kontext to an area of the picture",
         "KSampler", r"limited to an area.*leave out the node that sets the area",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...geometry.layout import Layout
 from ...geometry.parts import Parts
@@ -55,6 +55,7 @@ class Call:
         notes: the run's remarks for the reader.
         model: the host's model that is called.
         parts: the rectangles of pictures that are stitched into one reference.
+        noise_mask: of the sampler, (B, h, w), 1 = repainted; None: there is none.
         seen: names of the layers that were observed in this call.
     """
 
@@ -64,6 +65,7 @@ class Call:
     notes: Notes
     model: Any
     parts: Parts = ()
+    noise_mask: Tensor | None = None
     seen: set[str] = field(default_factory=set)
 
     @property

@@ -26,6 +26,7 @@ class CutRows:
         branches: in which something is cut.
         layout: what the keys are, by hand; None: what the conditioning carries.
         parts: the rectangles of pictures that are stitched into one reference.
+        noise_mask: of the sampler, see `Told`.
 
     Attributes:
         adapters: those applied in the model's options.
@@ -39,9 +40,10 @@ class CutRows:
         branches: Sequence[str],
         layout: Layout | None,
         parts: Parts,
+        noise_mask: Tensor | None = None,
     ) -> None:
         self._network, self._guider, self._latent, self._branches = network, guider, latent, branches
-        self._layout, self._parts = layout, parts
+        self._layout, self._parts, self._noise_mask = layout, parts, noise_mask
         self.adapters: tuple[Adapter, ...] = ()
         self._rows: dict[Any, tuple[Rows, bool]] = {}  # by the host's uuid of a conditioning
 
@@ -77,6 +79,7 @@ class CutRows:
                 self._parts,
                 self._latent,
                 self._guider.model_patcher.model,
+                self._noise_mask,
             )
             layout = with_adapters(self._network.layout_of(entry, told), self.adapters)
             if layout is None:

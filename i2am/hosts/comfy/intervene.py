@@ -20,6 +20,7 @@ from .cut_rows import CutRows
 from .cutting import CutCall
 from .kinds import network_of
 from .network import Network
+from .noise_mask import noise_mask
 from .record import follow, layers_beside
 from .steps import Steps
 
@@ -98,7 +99,10 @@ class CutRun:
         self._latent = tuple(given["noise"].shape)
         sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
         self._steps = Steps([float(s) for s in given["sigmas"]], sampler)
-        self._rows = CutRows(network, guider, self._latent, options.cut.in_branches, options.layout, options.parts)
+        self._noise_mask = noise_mask(given.get("denoise_mask"))
+        self._rows = CutRows(
+            network, guider, self._latent, options.cut.in_branches, options.layout, options.parts, self._noise_mask
+        )
         self._touched: set[str] = set()
         self._cache: dict[Any, Any] = {}
         self._calls = 0
@@ -144,7 +148,7 @@ class CutRun:
             )
         self._check_compiled(model)
         rows, nulls = found
-        call = Call(rows, self._rows.adapters, _unobserved, Notes(), model, self._options.parts)
+        call = Call(rows, self._rows.adapters, _unobserved, Notes(), model, self._options.parts, self._noise_mask)
         self._calls += 1
         stand_in = self._rows.stand_in() if self._network.nulls else None
         return self._network.cut(given, CutCall(cut, call, nulls, stand_in, self._touched, self._cache)), call

@@ -80,8 +80,8 @@ class Joint:
                 "latents; add ReferenceLatent behind its prompt"
             )
         conds = {name: cond.cond for name, cond in entry["model_conds"].items()}
-        given = Given.of(told.model, conds, told.latent, told.parts)
-        if given.references:
+        given = Given.of(told.model, conds, told.latent, told.parts, told.noise_mask)
+        if given.references or given.mask is not None:
             return sequence_of(given).layout()
         if conds.get("ref_latents"):
             raise LayoutError(
@@ -96,14 +96,20 @@ class Joint:
         if "c_concat" in conds:
             raise LayoutError(
                 "this model gets its other picture in channels of the latent (as FLUX.1 Fill, Canny and Depth do), so no "
-                "attention goes to it; record a model that takes reference latents"
+                "attention goes to it; record a model that takes reference latents, or, where reference and result lie on one "
+                "canvas, give the reference's rectangle in reference_parts"
             )
         return None
 
     def pictures(self, entry: dict[str, Any], told: Told, /) -> dict[str, Tensor]:
         """See `Network`."""
         latents = entry["model_conds"].get("ref_latents")
-        return {} if latents is None else pictures_of(told.model, latents.cond, told.parts)
+        if latents is not None:
+            return pictures_of(told.model, latents.cond, told.parts)
+        beside, channels = entry["model_conds"].get("c_concat"), told.latent[1]
+        if beside is None or not told.parts or beside.cond.shape[1] <= channels:
+            return {}
+        return pictures_of(told.model, [beside.cond[:, :channels]], told.parts)
 
     def no_reference(self, branch: str, contexts: Sequence[int]) -> LayoutError:
         """See `Network`."""
@@ -115,16 +121,15 @@ class Joint:
 
     def watch(self, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """See `Network`."""
-        return _Observers(Given.of(call.model, given, tuple(given["x"].shape), call.parts), call).behind(
-            given["transformer_options"]
-        )
+        own = Given.of(call.model, given, tuple(given["x"].shape), call.parts, call.noise_mask)
+        return _Observers(own, call).behind(given["transformer_options"])
 
     def check_cut(self, _cut: Cut) -> None:
         """See `Network`."""
 
     def cut(self, given: Mapping[str, Any], cut: CutCall) -> dict[str, Any]:
         """See `Network`."""
-        own = Given.of(cut.call.model, given, tuple(given["x"].shape), cut.call.parts)
+        own = Given.of(cut.call.model, given, tuple(given["x"].shape), cut.call.parts, cut.call.noise_mask)
         return JointCutter(own, cut).behind(given["transformer_options"])
 
 

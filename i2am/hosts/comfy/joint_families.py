@@ -40,6 +40,11 @@ class Family:
     counted: bool = False
     remark: Callable[[int], str] = lambda _references: ""
 
+    @property
+    def has_canvas(self) -> bool:
+        """Whether its calls have the text, then the latent, where there is no reference beside it."""
+        return self.arrange in (references_last, generated_last)
+
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """The names of a network's attention layers, in order, such as "double.0"."""
         return tuple(f"{kind}.{i}" for kind, held in self.blocks.items() for i in range(len(getattr(network, held))))

@@ -32,6 +32,8 @@ class Proof:
         self._call, self._given = call, given
         self._sequence = sequence_of(given)
         self._layers = given.family.layers(call.network)
+        for note in () if given.canvas is None else given.canvas.notes:
+            call.notes.add(note)
         remark = given.family.remark(len(given.references))
         if remark:
             call.notes.add(remark)

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
 from ...errors import LayoutError
 from ...geometry.layout import TokenGrid
 from ...geometry.parts import Parts, cut
 from ...geometry.sequence import Sequence, Span, generated, reference
+from .joint_canvas import Canvas, arrange, mask_of
 from .joint_families import Family, family_of
 from .pixels import pixels_per_cell
 
@@ -30,6 +33,7 @@ class Given:
         references: the reference latents that the network uses, in order.
         parts: the rectangles of pictures that are stitched into one reference.
         beside: what else the family's order depends on.
+        mask: where there are parts but no references: what is made of the latent, see `joint_canvas.mask_of`.
     """
 
     family: Family
@@ -40,10 +44,14 @@ class Given:
     references: tuple[Shape, ...]
     parts: Parts = ()
     beside: Any = None
+    mask: Tensor | None = None
 
     @classmethod
-    def of(cls, model: Any, given: Mapping[str, Any], latent: Shape, parts: Parts) -> Given:
-        """From the arguments of a call of a host's model, by their names there; ``latent`` is the shape of the sampler's."""
+    def of(cls, model: Any, given: Mapping[str, Any], latent: Shape, parts: Parts, noise_mask: Tensor | None = None) -> Given:
+        """From the arguments of a call of a host's model, by their names there.
+
+        ``latent`` is the shape of the sampler's, and ``noise_mask`` its mask, see `Told`.
+        """
         network = model.diffusion_model
         family = family_of(network)
         if family is None:
@@ -60,6 +68,7 @@ class Given:
             tuple(tuple(r.shape) for r in references),
             parts,
             family.beside(network, given),
+            mask_of(given, latent[1], noise_mask) if parts and not references and family.has_canvas else None,
         )
 
     @property
@@ -74,6 +83,22 @@ class Given:
         return tuple(reference(grid, "reference") for grid in grids)
 
     @property
+    def canvas(self) -> Canvas | None:
+        """What the parts of the latent are, if some are a reference and some are made; None: it is one picture.
+
+        Raises:
+            LayoutError: see `joint_canvas.arrange`, or the parts are of several references.
+        """
+        if self.mask is None:
+            return None
+        if len(self.parts) > 1 or not self.parts[0]:
+            raise LayoutError(
+                f"reference_parts has lists for {len(self.parts)} references, but the conditioning has none, and the latent is "
+                f"one canvas; give one list, of the parts of the canvas that are references"
+            )
+        return arrange(self.words, self.generated, self.mask, self.parts[0])
+
+    @property
     def counts(self) -> list[int]:
         """Tokens of each reference latent."""
         return [_cells(shape, self.patch)[0] * _cells(shape, self.patch)[1] for shape in self.references]
@@ -85,6 +110,9 @@ def sequence_of(given: Given) -> Sequence:
     Raises:
         LayoutError: a latent is no picture of this model, or the parts do not fit the references.
     """
+    canvas = given.canvas
+    if canvas is not None:
+        return canvas.sequence
     if len(given.parts) > len(given.references):
         raise LayoutError(
             f"reference_parts on I²AM Record has lists for {len(given.parts)} references, but the conditioning has "

@@ -29,12 +29,14 @@ class Told:
         parts: the rectangles of pictures that are stitched into one reference.
         latent: (B, C, h, w) or (B, C, frames, h, w), the shape of the sampler's latent.
         model: the host's own model, which holds the network.
+        noise_mask: of the sampler, (B, h, w), 1 = repainted; None: there is none.
     """
 
     layout: Layout | None
     parts: Parts
     latent: tuple[int, ...]
     model: Any
+    noise_mask: Tensor | None = None
 
 
 class Network(Protocol):

@@ -33,6 +33,7 @@ class Conditionings:
         guider: the sampler's guider.
         latent: (B, C, h, w), the latent's shape.
         notes: the run's remarks for the reader.
+        noise_mask: of the sampler, see `Told`.
 
     Attributes:
         adapters: those applied in the model's options.
@@ -42,8 +43,17 @@ class Conditionings:
         shares: for a branch whose prediction is not taken everywhere alike, the part that is, (1 or images, h, w).
     """
 
-    def __init__(self, options: Options, network: Network, guider: Any, latent: tuple[int, ...], notes: Notes) -> None:
+    def __init__(
+        self,
+        options: Options,
+        network: Network,
+        guider: Any,
+        latent: tuple[int, ...],
+        notes: Notes,
+        noise_mask: Tensor | None = None,
+    ) -> None:
         self._options, self._network, self._guider, self._latent, self._notes = options, network, guider, latent, notes
+        self._noise_mask = noise_mask
         self.adapters: tuple[Adapter, ...] = ()
         self.without: set[str] = set()
         self.missed: dict[str, str] = {}
@@ -179,7 +189,7 @@ class Conditionings:
 
     def _told(self, carried: Carried | None) -> Told:
         layout = self._options.layout or (None if carried is None else carried.layout)
-        return Told(layout, self._options.parts, self._latent, self._guider.model_patcher.model)
+        return Told(layout, self._options.parts, self._latent, self._guider.model_patcher.model, self._noise_mask)
 
     @property
     def _size(self) -> tuple[int, int]:

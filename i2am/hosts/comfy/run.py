@@ -60,7 +60,7 @@ class Run:
         self._inpainted = noise_mask(given.get("denoise_mask"))
         self._steps = Steps([float(s) for s in given["sigmas"]], self._sampler)
         self._notes = Notes()
-        self._conditionings = Conditionings(options, network, guider, self._latent, self._notes)
+        self._conditionings = Conditionings(options, network, guider, self._latent, self._notes, self._inpainted)
         self._done = 0
         self._error: I2AMError | None = None
         self._recorder: Recorder | None = None
@@ -104,7 +104,7 @@ class Run:
             return None
         with self._guard():
             parts = self._options.parts
-            call = Call(rows, self._conditionings.adapters, self.observe, self._notes, model, parts)
+            call = Call(rows, self._conditionings.adapters, self.observe, self._notes, model, parts, self._inpainted)
             return self._network.watch(given, call), call
         return None
 

@@ -12,6 +12,7 @@ from ..i2am.geometry.masks import mask_of
 from ..i2am.geometry.pins import pins_of, pins_text
 from ..i2am.levels.batch import images_of
 from ..i2am.levels.choice import Choice
+from ..i2am.levels.kept import kept_reference_mask
 from ..i2am.outputs.explored import explore, explorer_file
 from ..i2am.outputs.second import SecondRun, check_together
 from ..i2am.pictures.backdrop import known_references, reference_pictures
@@ -161,6 +162,7 @@ class Explorer(io.ComfyNode):
             None if mask is None else mask_of(mask, chosen, maps.images, name)
             for name, mask in (("inpaint_mask", inpaint_mask), ("reference_mask", reference_mask))
         )
+        object_ = kept_reference_mask(maps, reference_index) if object_ is None else object_
         named, choice = pins_of(pins), Choice(branch, reference_index, chosen)
         shown = (one_of(pictures(image), chosen, maps.images), reference_pictures(maps, given, chosen))
         known = known_references(maps, given)

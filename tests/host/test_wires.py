@@ -72,6 +72,10 @@ def test_three_wires_are_enough_where_the_conditioning_brings_the_masks(
     assert torch.equal(carried["maps"].inpaint_mask, carried["inside"])
     assert carried["answer"] == wired["answer"]
     assert (carried["g"], carried["r"]) == (wired["g"], wired["r"])
+    graph = looked(pack_nodes, steps=2, conditioning=masks)
+    own = {"maps": ["look", 1], "image": ["decode", 0], "pins": ""}
+    graph["explorer"] = {"class_type": "I2AM_Explorer", "inputs": {**defaults(pack_nodes["I2AM_Explorer"]), **own}}
+    assert run_graph(graph, watch={"answer": ("explorer", 10)})["answer"] == carried["answer"]
     taken = library(pack, "levels.kept").masks_taken(carried["maps"], None, None)
     assert taken.count("I²AM Try-On Conditioning") == 2
 

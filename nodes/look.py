@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..i2am.answers.regions import Region
+from ..i2am.errors import I2AMError
 from ..i2am.geometry.masks import mask_of
 from ..i2am.hosts.comfy.record import ComfyRecording
 from ..i2am.levels.choice import Choice
@@ -16,6 +17,10 @@ from ..i2am.scores.table import mean_of
 from .base import Maps, Recording, check, field, pictures, preview, samples, schema
 from .base import image as image_of
 from .fields import branch, further_references
+
+SHOWN, LEFT_OUT = "shown", "left out"
+SINKS = (SHOWN, LEFT_OUT)
+"""What becomes of sinks."""
 
 
 class Look(io.ComfyNode):
@@ -76,6 +81,16 @@ class Look(io.ComfyNode):
                     advanced=True,
                     tooltip="What the answer calls the part of region_mask.",
                 ),
+                field(
+                    io.Combo,
+                    "sinks",
+                    options=list(SINKS),
+                    default=SHOWN,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Sinks are tokens that take much attention whatever a patch shows. left out: the shares and G2R "
+                    "are drawn without them, and a note says so. In models with references and text in one sequence.",
+                ),
             ],
             outputs=[
                 io.Image.Output("sheet", tooltip="The sheet that the node shows, one per image of the batch."),
@@ -103,14 +118,19 @@ class Look(io.ComfyNode):
         reference_3: Tensor | None = None,
         region_mask: Tensor | None = None,
         region_name: str = "region",
+        sinks: str = SHOWN,
     ) -> io.NodeOutput:
         check(recording=recording)
+        if sinks not in SINKS:
+            raise I2AMError(f"sinks is {sinks!r}; choose one of {', '.join(SINKS)}")
         maps = recording.maps_of(samples(latent))
         first, *further = (None if one is None else pictures(one) for one in (reference, reference_2, reference_3))
         choice = Choice(branch, reference_index)
         named = region_name.strip() or "region"
         regions = [] if region_mask is None else [Region(named, mask_of(region_mask, 0, 1, "region mask"), reference_index)]
-        look = first_look(maps, pictures(image), first, inpaint_mask, reference_mask, choice, further=further, regions=regions)
+        masks = inpaint_mask, reference_mask
+        without = sinks == LEFT_OUT
+        look = first_look(maps, pictures(image), first, *masks, choice, further=further, regions=regions, without_sinks=without)
         sheets = image_of(look.sheets)
         scores = (mean_of(look.scores, letter) for letter in "gr")
         return io.NodeOutput(sheets, maps, *scores, look.text, ui=preview(sheets))

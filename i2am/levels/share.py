@@ -105,6 +105,16 @@ def routes_of(shares: Mapping[str, float], name: str) -> tuple[float, float]:
     return shares[f"{name} {DIRECTLY}"], shares[f"{name} {THROUGH}"]
 
 
+def route_layers(maps: AttributionMaps, choice: Choice = EVERYTHING, *, preset: str = "default") -> tuple[str, ...]:
+    """The names of those of the chosen layers that have the route via text.
+
+    Raises:
+        UnavailableError: the choice does not exist.
+    """
+    layers = select(maps, preset_of(preset), replace(choice, reference=0), side="routes").layers
+    return tuple(x.name for x in layers if maps.has("via_text", x.name, choice.branch))
+
+
 def has_routes(maps: AttributionMaps, choice: Choice = EVERYTHING) -> bool:
     """Whether a recording has the route via text."""
     return any(maps.has("via_text", layer.name, choice.branch) for layer in maps.layers)

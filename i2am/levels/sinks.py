@@ -24,7 +24,7 @@ from .choice import EVERYTHING, Choice
 from .heat import Heat
 from .presets import preset_of
 from .selection import Selection, select
-from .share import DIRECTLY, ITSELF, THROUGH, mean_shares, part_names, routes
+from .share import DIRECTLY, ITSELF, THROUGH, mean_shares, part_names, route_layers, routes
 from .steps import time_mean
 from .words import words
 
@@ -199,9 +199,7 @@ def shares_without(maps: AttributionMaps, choice: Choice = EVERYTHING) -> tuple[
         UnavailableError: see `share.routes`.
     """
     shares, names = mean_shares(routes(maps, choice)), part_names(maps, choice)
-    layers = select(maps, preset_of("default"), replace(choice, reference=0), side="routes").layers
-    having = tuple(x.name for x in layers if maps.has("via_text", x.name, choice.branch))
-    found = sinks(maps, replace(choice, layers=having))
+    found = sinks(maps, replace(choice, layers=route_layers(maps, choice)))
     for sink in found.found:
         if sink.reference is not None:
             shares[f"{names[sink.reference]} {DIRECTLY}"] -= sink.share

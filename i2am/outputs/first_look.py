@@ -56,6 +56,7 @@ def first_look(
     *,
     further: Sequence[Given] = (),
     regions: Sequence[Region] = (),
+    without_sinks: bool = False,
 ) -> FirstLook:
     """The answer in words, ULAM on both pictures, and what the masks allow: IMACS, and the mirror of the reference's object.
 
@@ -72,6 +73,7 @@ def first_look(
         choice: what to take of the recording; its image is ignored, and all images are shown.
         further: likewise the pictures of the second reference, the third and so on.
         regions: parts of references that a person named; the answer says of each whether it arrived.
+        without_sinks: sinks are left out of the shares and of G2R, and a note says so (see `levels.sinks`).
 
     Raises:
         UnavailableError: the run has no such branch or reference.
@@ -93,7 +95,7 @@ def first_look(
         scored, lines = _scores(maps, inpaint_mask, reference_mask, own, notes)
         scores += [] if scored is None else [scored]
         answers.append(_answer(maps, generated, given, inpaint_mask, reference_mask, own, regions))
-        drawn_sheet = _sheet(maps, generated, given, reference_mask, own, notes, lines)
+        drawn_sheet = _sheet(maps, generated, given, reference_mask, own, notes, lines, without_sinks)
         sheets.append(headed(drawn_sheet, *_told(answers[-1]), PRINT))
     return FirstLook(same_size(sheets), scores, answers)
 
@@ -173,6 +175,7 @@ def _sheet(
     choice: Choice,
     said: Sequence[str],
     scores: Sequence[ScoreLine],
+    without_sinks: bool,
 ) -> Image.Image:
     """The sheet of one image: where it went and what was used, over the details."""
     picture = one_of(generated, choice.image, maps.images)
@@ -187,7 +190,12 @@ def _sheet(
     if shares:
         shown = [Shown(one, _origin(maps, i, given)) for i, one in enumerate(reference_pictures(maps, given, choice.image))]
         notes = [*said, *_reasons(missing)]
-        return joint_look(maps, picture, shown, choice, further=first, last=last, notes=notes, title=_title(maps, choice))
+        title = _title(maps, choice)
+        return joint_look(
+            maps, picture, shown, choice, further=first, last=last, notes=notes, title=title, without_sinks=without_sinks
+        )
+    if without_sinks:
+        said = [*said, "no sinks are left out: they are looked for in joint attention alone"]
     used = list(_on_reference(maps, picture, given, choice, missing))
     shapes = [one.width / one.height for one in (*[picture] * (1 + len(first)), *(shown for shown, _, _ in used))]
     height = height_for(shapes)

@@ -10,9 +10,13 @@ from PIL import Image
 
 from ..errors import UnavailableError
 from ..levels.choice import Choice
+from ..levels.grids import reference_grid
 from ..levels.heat import Heat
 from ..levels.marginal import ulam
 from ..levels.share import DIRECT, has_routes, in_percent, mean_shares, share, which_reference
+from ..levels.sinks import sinks
+from ..levels.sinks import without_sinks as without_sinks_of
+from ..maps.kinds import UNASKED
 from ..maps.value import AttributionMaps
 from ..pictures.bars import share_bars, stacked_bar
 from ..pictures.lettering import PAPER
@@ -59,6 +63,7 @@ def joint_look(
     last: Image.Image | None = None,
     notes: Sequence[str] = (),
     title: str = "",
+    without_sinks: bool = False,
 ) -> Image.Image:
     """One sheet of one image.
 
@@ -73,6 +78,7 @@ def joint_look(
         last: what stands below all else, see `look_details.details`.
         notes: what is said below.
         title: written above everything.
+        without_sinks: sinks are left out of the shares and of G2R, and a note says so.
 
     Raises:
         UnavailableError: the recording has no shares.
@@ -81,7 +87,7 @@ def joint_look(
     parts = share(maps, choice)
     check_pictures(parts, [generated])
     of_all, names = mean_shares(parts), list(parts.labels[: len(maps.references)])
-    routed = Routed.of(maps, choice, names) if has_routes(maps, choice) else None
+    routed = Routed.of(maps, choice, names, without_sinks) if has_routes(maps, choice) else None
     bars = [(_bars(names, of_all, routed), "")]
     several = len(names) > 1
     count = 1 + several + len(further)
@@ -98,10 +104,10 @@ def joint_look(
         for start in range(0, len(names), MOST):
             indices = range(start, min(start + MOST, len(names)))
             labels = [f"{name}: {f'{percents[name]}%' if routed is None else routed.told(name)}" for name in names]
-            rows.append(_used(maps, references, choice, labels, indices))
+            rows.append(_used(maps, references, choice, labels, indices, without_sinks))
             heads.append(f"What was used of each reference (G2R), and its share; {CAPTIONS['G2R'][1]}" if not start else "")
     else:
-        rows.append(_used_alone(maps, references[0], choice, names[0], bars))
+        rows.append(_used_alone(maps, references[0], choice, names[0], bars, without_sinks))
         heads.append("What was used of the reference (G2R), and what attention went to")
     strip = _strip(maps, picture, choice, max(row.width for row in rows))
     if strip is not None:
@@ -110,6 +116,8 @@ def joint_look(
     if last is not None:
         rows.append(last)
         heads.append(HEAD)
+    if without_sinks and routed is None:
+        notes = [*notes, f"no sinks are left out of the shares: {UNASKED}"]
     own = parts.notes if routed is None else (*routed.notes, *(note for note in parts.notes if note != DIRECT))
     said = dict.fromkeys([*notes, *own])
     return framed(in_a_column(rows, PRINT, heads), title, list(said), PRINT)
@@ -150,27 +158,45 @@ def _bars(names: Sequence[str], of_all: dict[str, float], routed: Routed | None)
 
 
 def _used(
-    maps: AttributionMaps, references: Sequence[Shown], choice: Choice, labels: Sequence[str], indices: Sequence[int]
+    maps: AttributionMaps,
+    references: Sequence[Shown],
+    choice: Choice,
+    labels: Sequence[str],
+    indices: Sequence[int],
+    without: bool,
 ) -> Image.Image:
     """References side by side, of one height, each with its G2R."""
     shapes = [references[i].picture.width / references[i].picture.height for i in indices]
     height = min(TALL, int((WIDE - GAP * (len(indices) - 1)) / sum(shapes)))
     items = []
     for i in indices:
-        heat = ulam(maps, "G2R", replace(choice, reference=i))
+        heat = _g2r(maps, replace(choice, reference=i), without)
         items.append((drawn(references[i].picture, heat, height), f"{labels[i]}\n{references[i].remark}"))
     return in_a_row(items, PRINT, GAP, swatches=[colour_of_reference(i) for i in indices])
 
 
 def _used_alone(
-    maps: AttributionMaps, reference: Shown, choice: Choice, name: str, bars: Sequence[tuple[Image.Image, str]]
+    maps: AttributionMaps,
+    reference: Shown,
+    choice: Choice,
+    name: str,
+    bars: Sequence[tuple[Image.Image, str]],
+    without: bool,
 ) -> Image.Image:
     """The only reference, its G2R, and what stands beside them."""
     shape = reference.picture.width / reference.picture.height
     height = min(TALL, int((WIDE - BARS - 2 * GAP) / shape / 2))
-    heat = ulam(maps, "G2R", choice)
+    heat = _g2r(maps, choice, without)
     used = drawn(reference.picture, heat, height), labelled(heat, maps.notes)
     return in_a_row([(tall(reference.picture, height), f"{name}\n{reference.remark}"), used, *bars], PRINT, GAP)
+
+
+def _g2r(maps: AttributionMaps, choice: Choice, without: bool) -> Heat:
+    """G2R of a reference, without its sinks if asked for."""
+    heat = ulam(maps, "G2R", choice)
+    if not without:
+        return heat
+    return without_sinks_of(heat, sinks(maps, choice), choice.reference, reference_grid(maps, choice.reference))
 
 
 def _over_time_what(maps: AttributionMaps) -> str:

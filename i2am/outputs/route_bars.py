@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..levels.choice import Choice
 from ..levels.share import ITSELF, in_percent, mean_shares, routes, routes_of
-from ..levels.sinks import Sinks, sinks, told
+from ..levels.sinks import Sinks, shares_without, sinks, told
 from ..maps.value import AttributionMaps
 from ..pictures.bars import Bar, bars_of
 from ..pictures.parts import Colour, colour_of_reference, colours_of_parts, paler
@@ -25,13 +25,17 @@ class Routed:
     remarks: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, maps: AttributionMaps, choice: Choice, names: Sequence[str]) -> Routed:
-        """Of a recording that has routes; ``names`` are those of its references.
+    def of(cls, maps: AttributionMaps, choice: Choice, names: Sequence[str], without_sinks: bool = False) -> Routed:
+        """Of a recording that has routes; ``names`` are those of its references. Without its sinks, a remark says so.
 
         Raises:
             UnavailableError: it has none.
         """
-        heat, found = routes(maps, choice), sinks(maps, choice)
+        heat = routes(maps, choice)
+        if without_sinks:
+            shares, note = shares_without(maps, choice)
+            return cls(tuple(names), shares, Sinks(()), (note, *heat.notes))
+        found = sinks(maps, choice)
         return cls(tuple(names), mean_shares(heat), found, (*heat.notes, *found.notes))
 
     @property

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 from PIL import Image
+from sink_run import record
 from text_route import PICTURE_ALONE, lacking, planted
 
 from i2am.answers.answer import answer
 from i2am.answers.carried_by_text import carried_by_text
 from i2am.answers.thresholds import CARRIED, NOTICED
+from i2am.levels.share import mean_shares, routes, routes_of
+from i2am.levels.sinks import sinks
 
 DIRECT = {"generated": "shirt", "text": "text"}
 THROUGH = {"generated": "text", "text": "shirt"}
@@ -28,6 +31,15 @@ def test_a_garment_that_came_through_the_text_is_told() -> None:
 @pytest.mark.parametrize("ways", [DIRECT, {"generated": "generated", "text": "shirt"}])
 def test_a_garment_that_came_directly_or_not_at_all_is_not(ways: dict[str, str]) -> None:
     assert carried_by_text(planted(ways)) is None
+
+
+def test_what_a_sink_hands_on_is_not_counted() -> None:
+    """Every patch gives half of its attention to a text token that reads the shirt: the token stands out from all others."""
+    maps = record({2: 5.0})
+    direct, through = routes_of(mean_shares(routes(maps)), "shirt")
+    assert through > CARRIED * (direct + through)
+    assert sinks(maps).found
+    assert carried_by_text(maps) is None
 
 
 def test_without_the_route_nothing_is_said() -> None:

@@ -46,6 +46,21 @@ MAPS: dict[str, Case] = {
         "I2AM_Map", r"heads is 'two'; expected numbers such as 0,2,5",
         lambda b: b.alone("I2AM_Map", heads="two"),
     ),
+    "routes of a U-Net": Case(
+        "asked Map for the routes of a U-Net, whose text looks at nothing",
+        "I2AM_Map", r"routes is unavailable: the route via text was not recorded",
+        lambda b: b.alone("I2AM_Map", side="routes"),
+    ),
+    "via text of a U-Net": Case(
+        "asked Map for the way by the text of a U-Net",
+        "I2AM_Map", r"this recording has no via text: the route via text was not recorded.*mass gives the direct way",
+        lambda b: b.alone("I2AM_Map", side="via text"),
+    ),
+    "heads of G2R via text": Case(
+        "chose heads of G2R via text, which is a mean over them",
+        "I2AM_Map", r"G2R via text is kept as its mean over heads.*leave out the choice of heads",
+        lambda b: b.alone("I2AM_Map", side="G2R via text", heads="0"),
+    ),
     "negative steps": Case(
         "asked for steps −1:3",
         "I2AM_Map", r"steps -1 to 3 were asked for; the run has steps 0 to 4.*choose first:stop within them, such as 0:4",

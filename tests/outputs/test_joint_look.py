@@ -14,11 +14,13 @@ from PIL import Image
 from report_case import data_of
 
 from i2am.errors import I2AMError
+from i2am.levels import sinks as sinks_module
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import tlam
 from i2am.levels.share import in_percent, mean_shares, routes, share
-from i2am.levels.sinks import Sink, Sinks
+from i2am.levels.sinks import Sink, Sinks, shares_without, sinks, told
 from i2am.maps.kinds import ONE_HOP
+from i2am.outputs import first_look as first_look_module
 from i2am.outputs import joint_look as module
 from i2am.outputs import route_bars
 from i2am.outputs.first_look import first_look
@@ -124,6 +126,41 @@ def test_bars_say_the_routes_and_the_sinks(monkeypatch: pytest.MonkeyPatch) -> N
     assert (own.name, own.percent, own.words) == ("generated", 25, "")
     assert routed.notes == ("sinks take 33 % of the attention: token 3 of the text, in 2 layers",)
     assert len({colour for bar in seen for _, colour in bar.parts}) == 5
+
+
+def test_sinks_are_left_out_only_with_a_note(drawn: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, kept = edit_run(SHAPES[:2], steps=2), []
+    monkeypatch.setattr(
+        module, "drawn", lambda picture, heat, height, own=module.drawn: (kept.append(heat), own(picture, heat, height))[1]
+    )
+    for name, low in (("LEAST", 0.0), ("FAR", 1.5), ("STEADY", 9.0)):
+        monkeypatch.setattr(sinks_module, name, low)
+    found = sinks(maps)
+    assert {sink.reference for sink in found.found} == {None, 0, 1}  # with so low a bar all have some
+    first_look(maps, [SHOWN], [PICTURES[0]])
+    whole, of_all = kept[:], drawn.routed[-1].shares
+    assert told(found) in drawn.notes
+    kept.clear()
+    first_look(maps, [SHOWN], [PICTURES[0]], without_sinks=True)
+    shares, note = shares_without(maps)
+    assert drawn.routed[-1].shares == shares != of_all
+    assert note in drawn.notes
+    for index, (before, after) in enumerate(zip(whole, kept, strict=True)):
+        own = [sink for sink in found.found if sink.reference == index]
+        assert int((after.values != before.values).sum()) == len(own)
+
+
+def test_a_unet_has_no_sinks_to_leave_out_and_a_note_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    real = first_look_module.sheet
+    monkeypatch.setattr(first_look_module, "sheet", lambda *a, **given: (notes.extend(given["notes"]), real(*a, **given))[1])
+    first_look(example(), [Image.new("RGB", example().generated_size[::-1])], without_sinks=True)
+    assert "no sinks are left out: they are looked for in joint attention alone" in notes
+
+
+def test_without_what_tells_sinks_nothing_is_left_out_and_a_note_says_so(drawn: Drawn) -> None:
+    first_look(edit_run(SHAPES[:2], steps=2, via_text=False), [SHOWN], without_sinks=True)
+    assert any(note.startswith("no sinks are left out of the shares: the route via text") for note in drawn.notes)
 
 
 def test_pictures_that_are_not_given_are_those_that_were_kept(drawn: Drawn) -> None:

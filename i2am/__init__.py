@@ -41,7 +41,9 @@ _ROOMS = {
     "levels.mirror": ("mirror_of_object",),
     "levels.patch": ("sram",),
     "levels.presets": ("PRESETS",),
-    "levels.share": ("share", "which_reference"),
+    "levels.share": ("routes", "share", "which_reference"),
+    "levels.sinks": ("sinks",),
+    "levels.words": ("words",),
     "scores.imacs": ("Score", "imacs", "imacs_pair"),
     "pictures.look": ("Look",),
     "pictures.overlay": ("overlay",),
@@ -78,7 +80,9 @@ if TYPE_CHECKING:
     from .levels.mirror import mirror_of_object
     from .levels.patch import sram
     from .levels.presets import PRESETS
-    from .levels.share import share, which_reference
+    from .levels.share import routes, share, which_reference
+    from .levels.sinks import sinks
+    from .levels.words import words
     from .maps.facts import LayerInfo, RunInfo
     from .maps.value import AttributionMaps
     from .outputs.first_look import first_look
@@ -132,11 +136,14 @@ __all__ = [
     "overlay",
     "patch_difference",
     "record",
+    "routes",
     "share",
+    "sinks",
     "sram",
     "tlam",
     "ulam",
     "which_reference",
+    "words",
     "write_report",
 ]
 

@@ -48,7 +48,7 @@ MAPS: dict[str, Case] = {
     ),
     "routes of a U-Net": Case(
         "asked Map for the routes of a U-Net, whose text looks at nothing",
-        "I2AM_Map", r"routes is unavailable: the route via text was not recorded",
+        "I2AM_Map", r"routes is unavailable: the chosen layers attend to references alone.*use the mass of a reference",
         lambda b: b.alone("I2AM_Map", side="routes"),
     ),
     "via text of a U-Net": Case(

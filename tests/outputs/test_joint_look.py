@@ -152,8 +152,10 @@ def test_sinks_are_left_out_only_with_a_note(drawn: Drawn, monkeypatch: pytest.M
 
 def test_a_unet_has_no_sinks_to_leave_out_and_a_note_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
-    real = first_look_module.sheet
-    monkeypatch.setattr(first_look_module, "sheet", lambda *a, **given: (notes.extend(given["notes"]), real(*a, **given))[1])
+    real = first_look_module.framed
+    monkeypatch.setattr(
+        first_look_module, "framed", lambda body, title, said, *more: (notes.extend(said), real(body, title, said, *more))[1]
+    )
     first_look(example(), [Image.new("RGB", example().generated_size[::-1])], without_sinks=True)
     assert "no sinks are left out: they are looked for in joint attention alone" in notes
 

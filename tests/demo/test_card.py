@@ -338,9 +338,9 @@ def _edit_figures() -> Figures:
 
 def test_the_edit_models_card_tells_its_figures_and_its_missed_aims() -> None:
     figures = _edit_figures()
-    card = edit_card(figures, {})
+    card = edit_card(figures, {}, {})
     assert "**1,728 of 150,000 samples; training goes on**" in card
-    assert "training goes on" not in edit_card({**figures, "setup": {**figures["setup"], "samples": 150000}}, {})
+    assert "training goes on" not in edit_card({**figures, "setup": {**figures["setup"], "samples": 150000}}, {}, {})
     assert "Maps are made from `single.1`, `single.2`, `single.3` unless others are chosen" in card
     assert "0.25 (`double.0`), 0.25 (`double.1`), 0.25 (`single.0`)" in card
     assert "on 6 other pairs: of the last 1 to 6 blocks the last 2 had" in card

@@ -29,6 +29,7 @@ from .sources import (
     JOINT,
     PLAIN,
     REGULARISERS,
+    ROUTES,
     TRUST,
     VERDICTS,
     load,
@@ -56,7 +57,7 @@ def build(readme: str, cost: str) -> dict[Path, str]:
     readme = replace(readme, "trust", trust_paragraph({model: load(path) for model, path in TRUST.items()}))
     edit = load(EDIT)
     return {
-        **({EDIT_CARD: edit_card(edit, load(TRUST["edit"]))} if edit else {}),
+        **({EDIT_CARD: edit_card(edit, load(TRUST["edit"]), load(ROUTES))} if edit else {}),
         CARD: model_card(figures, plain, load(EQUAL), load(GUIDANCE), load(REGULARISERS), load(VERDICTS), load(TRUST["tryon"])),
         README: readme,
         COST: replace(

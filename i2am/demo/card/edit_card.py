@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .edit_tables import aims_table, change_table, edit_picture_table, edit_pointing_table, share_table
+from .routes_text import routes_text
 from .sources import Figures
 from .trust_text import trust_text
 
@@ -57,12 +58,13 @@ queries, which is then taken over the others. {few} steps. A cut leaves what the
 model without that way would have learned. {direct}
 
 """
+WAYS = "\n## Directly, or by way of the text?\n\n"
 TRUST = "\n## How far can a map be trusted?\n\n"
 DIRECT = "Cutting the direct way to the garment alone changes the garment's area {share:.0%} as much as hiding the garment from everything."
 
 
-def edit_card(figures: Figures, trust: Figures) -> str:
-    """The whole card, from the edit model's evaluation and the study of trust; without figures of that it has no such section."""
+def edit_card(figures: Figures, trust: Figures, routes: Figures) -> str:
+    """The whole card, from the edit model's evaluation and the studies of trust and of routes; without figures, no section."""
     setup = figures["setup"]
     planned = setup["about"]["recipe"]["samples"]
     text = HEAD + TRAINING.format(
@@ -83,6 +85,7 @@ def edit_card(figures: Figures, trust: Figures) -> str:
             direct="" if direct is None else DIRECT.format(share=direct),
         )
         + change_table(figures)
+        + (WAYS + routes_text(routes) if routes else "")
         + (TRUST + trust_text(trust) if trust else "")
     )
 

@@ -25,6 +25,7 @@ REGULARISERS = HERE / "regularisers.json"
 COMPARED = HERE / "compared.json"
 VERDICTS = HERE / "verdicts.json"
 TRUST = {model: HERE / f"trust-{model}.json" for model in ("tryon", "edit")}
+ROUTES = HERE / "routes-edit.json"
 CUTS = HERE / "bench-cuts.json"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
 from ..levels.choice import Choice
-from ..levels.share import ITSELF, in_percent, mean_shares, routes, routes_of
+from ..levels.share import ITSELF, in_percent, mean_shares, route_layers, routes, routes_of
 from ..levels.sinks import Sinks, shares_without, sinks, told
 from ..maps.value import AttributionMaps
 from ..pictures.bars import Bar, bars_of
@@ -35,7 +35,7 @@ class Routed:
         if without_sinks:
             shares, note = shares_without(maps, choice)
             return cls(tuple(names), shares, Sinks(()), (note, *heat.notes))
-        found = sinks(maps, choice)
+        found = sinks(maps, replace(choice, layers=route_layers(maps, choice)))  # of the same layers as the shares
         return cls(tuple(names), mean_shares(heat), found, (*heat.notes, *found.notes))
 
     @property

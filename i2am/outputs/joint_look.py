@@ -116,6 +116,8 @@ def joint_look(
     if last is not None:
         rows.append(last)
         heads.append(HEAD)
+    if without_sinks and routed is not None and strip is not None:
+        notes = [*notes, "the shares over time have the sinks in them"]
     if without_sinks and routed is None:
         notes = [*notes, f"no sinks are left out of the shares: {UNASKED}"]
     own = parts.notes if routed is None else (*routed.notes, *(note for note in parts.notes if note != DIRECT))

@@ -147,6 +147,7 @@ def test_sinks_are_left_out_only_with_a_note(drawn: Drawn, monkeypatch: pytest.M
     shares, note = shares_without(maps)
     assert drawn.routed[-1].shares == shares != of_all
     assert note in drawn.notes
+    assert "the shares over time have the sinks in them" in drawn.notes
     for index, (before, after) in enumerate(zip(whole, kept, strict=True)):
         own = [sink for sink in found.found if sink.reference == index]
         assert int((after.values != before.values).sum()) == len(own)

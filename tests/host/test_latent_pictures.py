@@ -12,7 +12,6 @@ import torch
 from host_tests import joint_case, tiny_joint
 from torch import Tensor
 
-SIZES = ((4, 4), (5, 7))
 COLOURED = [name for name in tiny_joint.TAKING if tiny_joint.model(name).model.latent_format.latent_rgb_factors is not None]
 
 
@@ -34,9 +33,10 @@ def hosts(name: str, latent: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", COLOURED)
 def test_pictures_are_the_hosts_previews(lib: Any, name: str) -> None:
-    """Of two references of unequal, odd sizes, in a batch of two."""
-    latents = [tiny_joint.latent(name, size, 70 + i) for i, size in enumerate(SIZES)]
-    maps = joint_case.run(lib, name, tiny_joint.conditioning(name, *latents), batch=2).maps
+    """Of two references of unequal sizes, odd where the model takes such, in a batch of two where the host makes one."""
+    family = tiny_joint.FAMILIES[name]
+    latents = [tiny_joint.latent(name, size, 70 + i) for i, size in enumerate(family.sizes)]
+    maps = joint_case.run(lib, name, tiny_joint.conditioning(name, *latents), batch=family.images).maps
     assert list(maps.thumbnails) == ["reference", "reference 2"]
     for latent, picture in zip(latents, maps.thumbnails.values(), strict=True):
         want = hosts(name, latent)

@@ -42,7 +42,9 @@ class JointSpy:
             layer = tiny_joint.block_of(options)
             if layer is not None:
                 mask = kwargs.get("mask", args[0] if args else None)
-                calls.append(Seen(layer, list(options["uuids"]), q.clone(), k.clone(), mask))
+                split = kwargs.get("skip_reshape", False)
+                by_head = (t if split else t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (q, k))
+                calls.append(Seen(layer, list(options["uuids"]), *(t.clone() for t in by_head), mask))
             return function(q, k, v, heads, *args, **kwargs)
 
         model = model.clone()  # some hosts would deep-copy the owner of a method

@@ -103,6 +103,7 @@ def test_fill_says_by_its_own_mask_what_is_made(lib: Any, branches: int) -> None
     assert (grid.rows, grid.columns, maps.generated_size) == (2, 3, (48, 96))
     assert grid.rect == pytest.approx((0, 1 / 3, 0.5, 1))
     assert any(note.startswith("reference and result lie on one canvas") for note in maps.notes)
+    assert {name: tuple(picture.shape) for name, picture in maps.thumbnails.items()} == {"reference": (6, 6, 3)}
 
 
 def test_a_cell_of_the_reference_moves_exactly_its_key(lib: Any) -> None:

@@ -117,6 +117,19 @@ Z_IMAGE = {
     "z_image_modulation": True,
     "pad_tokens_multiple": 32,
 }
+HIDREAM = {
+    "image_model": "hidream",
+    "patch_size": 2,
+    "in_channels": 16,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "caption_channels": [24, 20],
+    "text_emb_dim": 8,
+    "axes_dims_rope": (4, 6, 6),
+    "llama_layers": [0, 1, 2, 3],
+}
 
 
 @dataclass(frozen=True)
@@ -185,7 +198,9 @@ class Family:
     @property
     def takes(self) -> bool:
         """Whether this host gives it reference latents: older ones know Z-Image without."""
-        return self.config != "FluxInpaint" and (self.config != "ZImage" or hasattr(comfy.ldm.lumina.model, "pad_zimage"))
+        return self.config not in ("FluxInpaint", "HiDream") and (
+            self.config != "ZImage" or hasattr(comfy.ldm.lumina.model, "pad_zimage")
+        )
 
     def tokens(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of tokens of a latent, (h, w)."""
@@ -263,6 +278,12 @@ EVERY: dict[str, Family] = {
         sizes=((4, 4), (6, 12)),
         around=(5,),
         seen=((2, 3),),
+    ),
+    "hidream": Family(
+        "HiDream",
+        HIDREAM,
+        beside=POOLED,
+        unnamed={f"{kind}_stream_blocks.{i}.block.attn1": f"{kind}.{i}" for kind in ("double", "single") for i in range(2)},
     ),
     "boogu": Family(
         "Boogu",

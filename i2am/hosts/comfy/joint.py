@@ -103,9 +103,10 @@ class Joint:
 
     def pictures(self, entry: dict[str, Any], told: Told, /) -> dict[str, Tensor]:
         """See `Network`."""
-        latents = entry["model_conds"].get("ref_latents")
+        family = family_of(told.model.diffusion_model)
+        latents = entry["model_conds"].get("ref_latents" if family is None else family.latents)
         if latents is not None:
-            return pictures_of(told.model, latents.cond, told.parts)
+            return pictures_of(told.model, latents.cond if isinstance(latents.cond, list) else [latents.cond], told.parts)
         beside, channels = entry["model_conds"].get("c_concat"), told.latent[1]
         if beside is None or not told.parts or beside.cond.shape[1] <= channels:
             return {}

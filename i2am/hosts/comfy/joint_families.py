@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...geometry.sequence import Sequence
-from .joint_orders import Beside, filled, generated_last, references_last
+from .joint_orders import Beside, filled, generated_last, llama_words, references_last, side_by_side
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Family:
         method: how the network places references if the conditioning does not say; None: it then ignores them.
         arrange: the order of the tokens of a call, from its `Given`.
         beside: what else decides that order, from the network and the arguments of the call.
+        latents: the argument of a call that holds the latents of its references.
         remark: what a reader of maps and cuts must know of these networks, as a sentence, from the number of references.
         counted: the host does not name the blocks in a call's options, so that they are counted, see `joint_count`.
     """
@@ -37,6 +38,7 @@ class Family:
     method: Callable[[Any], str | None] = lambda _network: "index"
     arrange: Callable[[Any], Sequence] = references_last
     beside: Callable[[Any, Mapping[str, Any]], Any] = lambda _network, _given: None
+    latents: str = "ref_latents"
     counted: bool = False
     remark: Callable[[int], str] = lambda _references: ""
 
@@ -132,6 +134,17 @@ FAMILIES = (
         arrange=filled,
         beside=Beside.of,
         remark=_looking,
+    ),
+    Family(
+        "comfy.ldm.hidream.model",
+        "HiDreamImageTransformer2DModel",
+        "HiDream-E1",
+        {"double": "double_stream_blocks", "single": "single_stream_blocks"},
+        _patch_size,
+        arrange=side_by_side,
+        beside=llama_words,
+        latents="image_cond",
+        counted=True,
     ),
 )
 """A host has those that its version knows."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LayoutError
-from ...geometry.sequence import Sequence, Span, other, text
+from ...geometry.layout import TokenGrid
+from ...geometry.sequence import Sequence, Span, generated, other, reference, text
 
 if TYPE_CHECKING:
     from .joint_sequence import Given
@@ -87,3 +88,39 @@ def _fill(pieces: list[Span | None], multiple: int) -> list[Span]:
         found += [] if piece is None else [piece]
         found.append(other(-tokens % multiple if tokens else multiple))
     return found
+
+
+def side_by_side(given: Given) -> Sequence:
+    """HiDream-E1's [one canvas of the generated picture and the reference at its right, text].
+
+    With an odd number of columns one column of tokens holds some of both, and is nobody's.
+
+    Raises:
+        LayoutError: the reference has other rows than the generated picture, at which the network itself would fail.
+    """
+    (shape,), own, patch = given.references, given.latent, given.patch
+    if shape[1:-1] != own[1:-1]:
+        raise LayoutError(
+            f"the picture to edit is {' x '.join(map(str, shape))} (batch, channels, rows, columns), but the generated latent "
+            f"is {' x '.join(map(str, own))}; they lie side by side, so give them as many rows: sample the latent that "
+            f"InstructPixToPixConditioning puts out"
+        )
+    height, width, beside = own[-2], own[-1], shape[-1]
+    rows, columns = -(-height // patch), -(-(width + beside) // patch)
+    before, after = width // patch, -(-width // patch)
+    down, pixels = rows * patch / height, given.factor
+    made = TokenGrid(rows, before, picture=(height * pixels, width * pixels), rect=(0.0, 0.0, before * patch / width, down))
+    first, last = ((cell * patch - width) / beside for cell in (after, columns))
+    shown = TokenGrid(rows, columns - after, picture=(height * pixels, beside * pixels), rect=(first, 0.0, last, down))
+    spans = (
+        replace(generated(made), pitch=columns),
+        replace(reference(shown, "reference"), start=after, pitch=columns),
+        replace(text(given.words + given.beside), start=rows * columns),
+    )
+    return Sequence(spans, rows * columns + given.words + given.beside)
+
+
+def llama_words(_network: Any, given: Mapping[str, Any]) -> int:
+    """Tokens of HiDream's second text encoder in a call: those of its last layer, then those of the block's own."""
+    states = given.get("encoder_hidden_states_llama3")
+    return 0 if states is None else 2 * int(states.shape[2])

@@ -58,7 +58,8 @@ class Given:
             raise LayoutError(f"{type(network).__name__} is no joint-attention network that is known")
         text = given.get("c_crossattn")
         used = given.get("ref_latents_method") or family.method(network)
-        references = () if used is None else given.get("ref_latents") or ()
+        held = given.get(family.latents)
+        references = () if used is None or held is None else (held,) if isinstance(held, Tensor) else held
         return cls(
             family,
             family.patch(network),
@@ -119,6 +120,10 @@ def sequence_of(given: Given) -> Sequence:
             f"{len(given.references)}; give one list for each, and an empty one, [], for a reference that is one picture"
         )
     whole = given.family.arrange(given)
+    if given.parts and not all(span.whole for span in whole.references):
+        raise LayoutError(
+            "reference_parts are given, but this model takes one picture, beside the generated one on a canvas; leave them out"
+        )
     rects = (*given.parts, *[()] * len(whole.references))
     found = [part for span, own in zip(whole.references, rects) for part in (cut(span, own) if own else (span,))]
     if len(found) > 1:

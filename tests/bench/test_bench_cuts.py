@@ -43,7 +43,7 @@ def test_the_command_writes_every_figure_and_the_page_tells_them(tmp_path: Path,
     for name in CUTS:
         assert name in said
         assert f"{name} " in text
-    assert "by head 1.12 (aim 1.15; of the attention call alone 1.25)" in text
+    assert "by head 1.12 (aim: at most 1.15; of the attention call alone 1.25)" in text
     assert cuts_text({}) == ""
 
 

@@ -64,11 +64,11 @@ def cuts_text(bench: Figures) -> str:
         return ""
     setup = bench["setup"]
     each = "; ".join(
-        f"{name} {of['of_block']:.2f} (aim {bench['targets'][name]:.2f}; of the attention call alone {of['of_attention']:.2f})"
+        f"{name} {of['of_block']:.2f} (aim: at most {bench['targets'][name]:.2f}; of the attention call alone {of['of_attention']:.2f})"
         for name, of in bench["cuts"].items()
     )
     return (
-        f"\nCuts (`i2am bench --cuts`), time ÷ that of the same block uncut, the median of {setup['rounds']} rounds on "
+        f"\nCuts (`i2am bench --cuts`), processor time ÷ that of the same block uncut, the median of {setup['rounds']} rounds on "
         f"{setup['threads']} thread{'s' * (setup['threads'] != 1)} ({setup['device']}), {setup['queries']:,} generated tokens, "
         f"{setup['keys']:,} keys: {each}.\n"
     )

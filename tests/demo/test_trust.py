@@ -432,8 +432,8 @@ def test_missing_weights_and_an_interrupt_end_with_their_status(tmp_path: Path, 
     assert not (tmp_path / "x.json").exists()
 
 
-def _told(low: float, high: float) -> dict[str, Any]:
-    return {"mean": (low + high) / 2, "low": low, "high": high, "larger": 3, "told": 4, "p": 0.625, "above": 2, "pairs": 4}
+def _told(low: float, high: float, p: float = 0.0123) -> dict[str, Any]:
+    return {"mean": (low + high) / 2, "low": low, "high": high, "larger": 3, "told": 4, "p": p, "above": 2, "pairs": 4}
 
 
 def _found(over_random: float, over_truth: float, mass: float) -> dict[str, Any]:
@@ -472,9 +472,9 @@ def test_the_card_says_what_was_found_also_where_that_is_little() -> None:
         "With another garment's tokens and the blurred garment's in the place of what G2R shows, its order holds too." in good
     )
     assert "1,234 samples (SHA-256 `abababababab…`); 5,678 runs with a cut" in good
-    assert "| G2R | 12.50 | 6.25 | 12.50 | +2.00 (+1.00 to +3.00) | 3 of 4 (p 0.62) |" in good
+    assert "| G2R | 12.50 | 6.25 | 12.50 | +2.00 (+1.00 to +3.00) | 3 of 4 (p 0.012) |" in good
     assert (
-        "| no map: the garment's mask, drawn | 12.50 | 6.25 | – | +15.00 (+10.00 to +20.00) | 3 of 4 (p 0.62) | – | – | – |"
+        "| no map: the garment's mask, drawn | 12.50 | 6.25 | – | +15.00 (+10.00 to +20.00) | 3 of 4 (p 0.012) | – | – | – |"
         in good
     )
     assert "| G2R | regions of the reference picture | 0.50 (0.40 to 0.60), above 0 on 2 of 4 | – |" in good
@@ -485,6 +485,13 @@ def test_the_card_says_what_was_found_also_where_that_is_little() -> None:
     assert "Of G2R and SRAM that cannot be said. None of them tells more than the drawn place of the garment alone." in poor
     assert "The mass of a third of the steps tells the contrary of what is lost" in poor
     assert "the order of G2R does not hold" in poor
+    few = _found(0.01, -0.01, 0.4)
+    few["deletion"]["reference"]["maps"]["SRAM"] = {
+        **few["deletion"]["reference"]["maps"]["SRAM"],
+        "random_minus_reversed": _told(0.01, 0.03, 0.21),
+    }
+    assert "What G2R shows highest" in trust_text(few)
+    assert "SRAM hardly tells: on average it is so, but not on enough of the pairs." in trust_text(few)
     unknown = _found(0.01, -0.01, -0.05)
     assert "The mass of a layer does not tell what is lost" in trust_text(unknown)
     assert "cannot order layers" not in trust_text(unknown)

@@ -23,6 +23,9 @@ ON = {
 }
 BY = {"removed": "taken away", "another garment": "those of another garment", "blurred": "those of the blurred garment"}
 STANDS = {"another garment": "another garment's tokens", "blurred": "the blurred garment's"}
+ORDERED = ("map_minus_random", "random_minus_reversed")
+SURE = 0.05
+"""The p below which a sign test is taken for an answer."""
 NO_MAP = "no map"
 WEAK = 0.3
 """Rank correlations below this hardly tell anything, however sure they are."""
@@ -73,9 +76,14 @@ def trust_text(figures: Figures) -> str:
     )
 
 
-def tells(found: Figures) -> bool:
+def on_average(found: Figures) -> bool:
     """Whether cutting in a map's order changes the picture more than at random, and that more than in the reversed order."""
-    return all(found[name]["low"] > 0 for name in ("map_minus_random", "random_minus_reversed"))
+    return all(found[name]["low"] > 0 for name in ORDERED)
+
+
+def tells(found: Figures) -> bool:
+    """Whether it does so on average, and on so many pairs that this is no chance."""
+    return on_average(found) and all(found[name]["p"] < SURE for name in ORDERED)
 
 
 def more_than_truth(found: Figures) -> bool:
@@ -87,13 +95,16 @@ def answer(figures: Figures) -> str:
     """Which maps tell what matters, whether they tell more than where the garment is, and what mass and stand-ins say."""
     maps = {name: of for on in figures["deletion"].values() for name, of in on["maps"].items() if "map_minus_truth" in of}
     yes = [name for name, of in maps.items() if tells(of)]
-    no = [name for name in maps if name not in yes]
+    hardly = [name for name, of in maps.items() if name not in yes and on_average(of)]
+    no = [name for name in maps if name not in (*yes, *hardly)]
     more = [name for name, of in maps.items() if more_than_truth(of)]
     said = []
     if yes:
         said.append(
             f"What {_listed(yes)} {_verb('show', yes)} highest matters more than cells at random, and these more than the lowest."
         )
+    if hardly:
+        said.append(f"{_listed(hardly)} hardly {_verb('tell', hardly)}: on average it is so, but not on enough of the pairs.")
     if no:
         said.append(f"Of {_listed(no)} that cannot be said.")
     gains = [100 * maps[name]["map_minus_truth"]["mean"] for name in more]

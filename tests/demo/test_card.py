@@ -353,3 +353,10 @@ def test_the_edit_models_card_tells_its_figures_and_its_missed_aims() -> None:
     assert "| the right answer itself (the reader's ceiling) | same | 12.2 |" in card
     assert "| cut: generated→garment | 0.125 | 0.062 | – | 0.94 | 12.2 | 12.2 | 1.00 |" in card
     assert "changes the garment's area 85% as much as hiding" in card
+    assert "How far can a map be trusted" not in card
+    trust = load(TRUST["edit"])
+    for sha256, is_said in ((trust["setup"]["sha256"], False), ("other", True)):
+        of = {**figures, "setup": {**figures["setup"], "sha256": sha256}}
+        said = edit_card(of, trust, {}).partition("## How far can a map be trusted?")[2]
+        assert "G2R" in said
+        assert ("This section is of earlier weights, after" in said) == is_said

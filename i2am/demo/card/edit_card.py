@@ -86,8 +86,15 @@ def edit_card(figures: Figures, trust: Figures, routes: Figures) -> str:
         )
         + change_table(figures)
         + (WAYS + routes_text(routes) if routes else "")
-        + (TRUST + trust_text(trust) if trust else "")
+        + (TRUST + _of_which_weights(setup, trust["setup"]) + trust_text(trust) if trust else "")
     )
+
+
+def _of_which_weights(own: Figures, studied: Figures) -> str:
+    """Said where the study is of other weights than the evaluation: it takes longer, and may be behind."""
+    if own["sha256"] == studied["sha256"]:
+        return ""
+    return f"This section is of earlier weights, after {studied['samples']:,} samples.\n\n"
 
 
 def _late(figures: Figures) -> str:

@@ -128,11 +128,14 @@ def answer(figures: Figures) -> str:
     return " ".join(said)
 
 
-def best_of_regions(maps: Figures, inside: bool = False) -> tuple[str, float]:
-    """The map that ranks regions best by what is lost without them, and its rank correlation; ``inside`` of the garment alone."""
+def best_of_regions(maps: Figures, inside: bool = False) -> tuple[str, Any]:
+    """The map that ranks regions best by what is lost without them, and its rank correlation (None: it has none).
+
+    ``inside``: of the garment alone.
+    """
     own = {name: of["inside"] if inside else of for name, of in maps.items() if not NAMES.get(name, "").startswith(NO_MAP)}
     best = max(own, key=lambda name: _mean(own[name]))
-    return best, _mean(own[best])
+    return best, own[best]["mean"]
 
 
 def _best(picture: str, maps: Figures) -> str:

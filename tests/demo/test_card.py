@@ -209,7 +209,7 @@ def test_the_readme_says_how_far_maps_foretell_effects(model: str) -> None:
             if "map_minus_truth" in found:
                 found["map_minus_truth"]["low"] = 1 if none in said else -1
     changed = trust_paragraph({model: study, "other": {}})
-    for words in ("−0.43", "in 0 of"):
+    for words in ("layers at −0.43", " 0 of "):
         assert words not in said
         assert words in changed
     assert (none in said) != (none in changed)

@@ -46,7 +46,10 @@ CALLED = {"tryon": "try-on model", "edit": "edit model"}
 def trust_paragraph(studies: Mapping[str, Figures]) -> str:
     """Whether maps foretell what a cut changes, by model; those that were not studied are left out."""
     told = [_trust(CALLED[model], figures) for model, figures in studies.items() if figures]
-    first = "To see how far maps foretell effects, what they show was cut, and the same noise sampled again."
+    first = (
+        "How far do maps foretell effects? What they show most was cut first, and the same noise sampled again: does the picture "
+        "change more than where cells are cut at random, and least in the reversed order?"
+    )
     return " ".join([first, *told]) + "\n" if told else ""
 
 
@@ -56,22 +59,19 @@ def _trust(model: str, figures: Figures) -> str:
     more = [name for name in maps if more_than_truth(maps[name])]
     gain = max((100 * maps[name]["map_minus_truth"]["mean"] for name in more), default=0.0)
     beyond = f"by {len(more)} of them, by at most {gain:.2f}% of the range" if more else "by none of them"
-    best = (best_of_regions(knock_out["regions"][picture]) for picture in ("reference", "generated"))
-    regions = ", ".join(
-        f"{mean:.2f} over regions of the {picture} picture ({name})"
-        for picture, (name, mean) in zip(("reference", "generated"), best)
-    )
+    regions = [knock_out["regions"][picture] for picture in ("reference", "generated")]
+    found = ([best_of_regions(maps, inside)[1] for maps in regions if maps] for inside in (False, True))
+    over, inside = (max((mean for mean in means if mean is not None), default=None) for means in found)
     return (
-        f"In the bundled {model} ({setup['pairs']} pairs, {setup['runs']:,} cuts), cutting in a map's order changes the picture more than "
-        f"cutting at random, and that more than in the reversed order, in {sum(map(tells, maps.values()))} of {len(maps)} maps; the drawn place of the "
-        f"garment alone is surpassed {beyond}. What the best map says of a part goes with what its cut changes at a rank "
-        f"correlation of {regions}; what the mass says of a layer at {_signed(knock_out['layer']['mean'])}, of a third of the steps at "
-        f"{_signed(knock_out['third']['mean'])}."
+        f"In the bundled {model} ({setup['pairs']} pairs, {setup['runs']:,} cuts) {sum(map(tells, maps.values()))} of {len(maps)} maps "
+        f"tell both; the drawn place of the garment alone is surpassed {beyond}. The best map ranks regions by what is lost without "
+        f"them at a rank correlation of {_signed(over)}, inside of the garment alone at {_signed(inside)}, and the mass ranks layers at "
+        f"{_signed(knock_out['layer']['mean'])}."
     )
 
 
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+def _signed(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def _model(setup: Figures) -> str:

@@ -198,3 +198,20 @@ def test_without_a_mask_there_is_no_canvas(lib: Any) -> None:
     recorded, _ = lib.record.attach(tiny_joint.model("kontext"), lib.record.Options(parts=lib.parts.parts_of(RIGHT)))
     with pytest.raises(lib.errors.LayoutError, match="has no reference latent"):
         tiny_joint.sample("kontext", recorded, tiny_joint.conditioning("kontext"), size=SIZE)
+
+
+@pytest.mark.parametrize("branches", [("cond",), ("cond", "uncond")], ids=["cond", "both"])
+def test_a_run_with_reference_latents_has_no_canvas_in_any_branch(lib: Any, branches: tuple[str, ...]) -> None:
+    """Kontext that repaints a part from two pictures stitched into one reference, whose negative has none of them."""
+    positive, negative = tiny_joint.conditioning("kontext", SIZE), tiny_joint.conditioning("kontext", seed=3)
+    parts = lib.parts.parts_of("[[[0, 0, 0.5, 1], [0.5, 0, 1, 1]]]")
+    options = lib.record.Options(**joint_case.FULL, pairwise="heads", parts=parts, branches=branches)
+    given = {"size": SIZE, "latent": noised("kontext")}
+    plain = tiny_joint.sample("kontext", tiny_joint.model("kontext"), positive, negative, **given)
+    recorded, recording = lib.record.attach(tiny_joint.model("kontext"), options)
+    latent = tiny_joint.sample("kontext", recorded, positive, negative, **given)
+    assert torch.equal(latent, plain)
+    maps = recording.maps_of(latent)
+    assert maps.branches == ("cond",)
+    assert [(r.grid.rows, r.grid.columns) for r in maps.references] == [(3, 3), (3, 3)]
+    assert not any("canvas" in note for note in maps.notes)

@@ -20,7 +20,7 @@ from .cut_rows import CutRows
 from .cutting import CutCall
 from .kinds import network_of
 from .network import Network
-from .noise_mask import noise_mask
+from .noise_mask import canvas_mask, noise_mask
 from .record import follow, layers_beside
 from .steps import Steps
 
@@ -99,7 +99,7 @@ class CutRun:
         self._latent = tuple(given["noise"].shape)
         sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
         self._steps = Steps([float(s) for s in given["sigmas"]], sampler)
-        self._noise_mask = noise_mask(given.get("denoise_mask"))
+        self._noise_mask = canvas_mask(noise_mask(given.get("denoise_mask")), guider)
         self._rows = CutRows(
             network, guider, self._latent, options.cut.in_branches, options.layout, options.parts, self._noise_mask
         )

@@ -26,7 +26,7 @@ from .default_layers import default_layers_of, default_notes
 from .latent_pictures import DRAWN
 from .names import model_name, sampler_name
 from .network import Network
-from .noise_mask import noise_mask
+from .noise_mask import canvas_mask, noise_mask
 from .options import Options
 from .pixels import pixels_per_cell
 from .rows import Conditionings
@@ -60,7 +60,8 @@ class Run:
         self._inpainted = noise_mask(given.get("denoise_mask"))
         self._steps = Steps([float(s) for s in given["sigmas"]], self._sampler)
         self._notes = Notes()
-        self._conditionings = Conditionings(options, network, guider, self._latent, self._notes, self._inpainted)
+        self._canvas = canvas_mask(self._inpainted, guider)
+        self._conditionings = Conditionings(options, network, guider, self._latent, self._notes, self._canvas)
         self._done = 0
         self._error: I2AMError | None = None
         self._recorder: Recorder | None = None
@@ -104,7 +105,7 @@ class Run:
             return None
         with self._guard():
             parts = self._options.parts
-            call = Call(rows, self._conditionings.adapters, self.observe, self._notes, model, parts, self._inpainted)
+            call = Call(rows, self._conditionings.adapters, self.observe, self._notes, model, parts, self._canvas)
             return self._network.watch(given, call), call
         return None
 

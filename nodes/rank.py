@@ -101,6 +101,7 @@ class RankLayers(io.ComfyNode):
         reference_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         check(maps=maps)
+        file = check_prefix(filename.removesuffix(ENDING)) + ENDING
         (chosen,) = images_of(maps, batch_index)
         inside_mask, object_ = (
             None if mask is None else mask_of(mask, chosen, maps.images, name)
@@ -109,7 +110,6 @@ class RankLayers(io.ComfyNode):
         shown = one_of(pictures(image), chosen, maps.images), one_of(pictures(reference_image), chosen, maps.images)
         choice = Choice(branch, reference_index, chosen)
         found = rank_by_details(maps, *shown, choice, inpaint_mask=inside_mask, reference_mask=object_, heads=heads)
-        file = check_prefix(filename.removesuffix(ENDING)) + ENDING
-        preset = add_run(inside(folder_paths.get_output_directory(), file), maps, found, reference_index)
+        preset = add_run(inside(folder_paths.get_output_directory(), file), maps, found, reference_index, chosen)
         picture = image_of([layer_picture(preset)])
         return io.NodeOutput(picture, " ".join(preset.believed), layer_table(preset), file, ui=preview(picture))

@@ -20,6 +20,10 @@ RECOLOURED = 25.0
 """Mean colours that are further apart than this (ΔE*ab) are different colours."""
 SAME_PICTURE = 0.004
 """Pictures are the same if their colours differ by no more than this on the mean, about one of 255 steps."""
+ALIKE, LESS_ALIKE = 0.8, 0.3
+"""A picture is that of another reference if it correlates by `ALIKE` with that, and by `LESS_ALIKE` less with its own."""
+UNLIKE = 0.1
+"""A picture is another than the one that was kept if they correlate by no more than this."""
 SAME_MASK = 0.98
 """Masks are the same from this overlap (intersection over union) on."""
 OVERLAP = 0.5

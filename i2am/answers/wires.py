@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,11 +11,9 @@ from torch.nn import functional as F
 
 from ..levels.kept import inpaint_mask_from
 from ..maps.value import AttributionMaps
+from .alike import mistaken
 from .said import Said
-from .thresholds import OVERLAP, SAME_MASK, SAME_PICTURE
-
-SIDE = 64
-"""Pictures are compared at this size, squashed."""
+from .thresholds import OVERLAP, SAME_MASK
 
 
 def wires(
@@ -34,11 +31,7 @@ def wires(
         inpaint_mask, reference_mask: (H, W), as given; None: not given.
         image: which image of the batch the masks are of.
     """
-    for number, reference in enumerate(references, 1):
-        if reference is not None and _apart(generated, reference) <= SAME_PICTURE:
-            name = "the reference" if len(references) == 1 else f"reference {number}"
-            text = f"Check the wires: image is the picture of {name}. Connect the generated picture, from VAE Decode."
-            yield Said("wires", text, f"pictures that differ by at most {SAME_PICTURE:.1%} are the same", verdict="image")
+    yield from mistaken(maps, generated, references)
     if "cond" in maps.null_branches:
         text = (
             "Check the wires: positive and negative are swapped: the sampler's positive is what stands for 'no reference'. "
@@ -81,11 +74,3 @@ def overlap(one: Tensor, other: Tensor, squashed: bool = False) -> float:
     a, b = (F.interpolate(x[None, None].float().clamp(0, 1), size, mode="nearest")[0, 0] for x in (one, other))
     union = float(torch.maximum(a, b).sum())
     return float(torch.minimum(a, b).sum()) / union if union > 0 else 0.0
-
-
-def _apart(one: Image.Image, other: Image.Image) -> float:
-    """The mean difference of two pictures' colours, 0-1."""
-    if abs(one.width * other.height - one.height * other.width) > 0.02 * one.width * other.height:
-        return 1.0
-    a, b = (np.asarray(x.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255 for x in (one, other))
-    return float(np.abs(a - b).mean())

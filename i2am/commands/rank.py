@@ -42,7 +42,7 @@ def _rank(args: argparse.Namespace) -> int:
     inside, object_ = (None if path is None else read_mask(path) for path in (args.inpaint_mask, args.reference_mask))
     choice = choice_from(args)
     found = rank_by_details(maps, *pictures, choice, inpaint_mask=inside, reference_mask=object_, heads=args.by_head)
-    preset = add_run(args.file, maps, found, args.reference)
+    preset = add_run(args.file, maps, found, args.reference, choice.image)
     log.info("%s", layer_table(preset))
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import UnavailableError
 from ..geometry.layout import Rect, TokenGrid
+from ..maps.given import check_maps
 from ..maps.value import AttributionMaps
 from .grids import common_grid, reference_grid
 
@@ -22,9 +23,12 @@ def check_comparable(first: AttributionMaps, second: AttributionMaps) -> None:
     Seeds, cfg, steps, samplers, models, layers and heads may differ.
 
     Raises:
+        I2AMError: one of the two is no recording.
         UnavailableError: the number of references, the patches of the generated picture or those of a reference differ, or what
             they cover of a picture; names what was seen in each, and what to do.
     """
+    check_maps(first, "the first run's maps")
+    check_maps(second, "the second run's maps")
     found = _different(first, second)
     if found:
         said = "; ".join(said for said, _ in found)

@@ -47,19 +47,26 @@ class Compared:
         return [*told, *self.missing]
 
 
-def compare(maps: AttributionMaps, second: SecondRun, found: Sequence[tuple[int, Pinned]], choice: Choice) -> Compared:
+def compare(
+    maps: AttributionMaps,
+    second: SecondRun,
+    found: Sequence[tuple[int, Pinned]],
+    choice: Choice,
+    generated: Image.Image | None = None,
+) -> Compared:
     """Look up in a second run what was found in a first one.
 
     Args:
         found: the index of the picture that each pin is seen on (0: generated, else a reference's number), and its map.
         choice: as the first run's maps were made; it is taken of both.
+        generated: the first run's generated picture, if it is to be told that both runs were given one.
 
     Raises:
         I2AMError: the second run cannot be compared; see `SecondRun.checked`.
         UnavailableError: the second run has no such branch or image.
     """
     second.checked(maps)
-    missing: dict[str, None] = dict.fromkeys(second.notes(maps))
+    missing: dict[str, None] = dict.fromkeys(second.notes(maps, generated))
     others: list[Pinned | None] = []
     for index, one in found:
         direction = "generated" if index == 0 else "reference"

@@ -98,7 +98,7 @@ def explore(
         check_reference(maps, pin)
     pictures = [generated, *references]
     found, missing = _looked_up(maps, pins, pictures, choice)
-    compared = None if second is None else compare(maps, second, found, choice)
+    compared = None if second is None else compare(maps, second, found, choice, generated)
     first = pins[0].middle if pins else (generated.width / 2, generated.height / 2)
     masks = {GENERATED: inpaint_mask, f"reference {choice.reference + 1}": reference_mask}
     chosen = references[choice.reference]

@@ -6,6 +6,7 @@ JSON: {"format": "i2am-layers", "version": 1, "model": …, "layers": [names in 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -39,7 +40,7 @@ class LayerPreset:
     runs: int
 
 
-def add_run(path: Path, maps: AttributionMaps, found: list[Pointing], reference: int = 0) -> LayerPreset:
+def add_run(path: str | Path, maps: AttributionMaps, found: list[Pointing], reference: int = 0, image: int = 0) -> LayerPreset:
     """Add a run to a file, which is begun if it is not there; a run that it has already is measured anew, not counted twice.
 
     Args:
@@ -47,10 +48,14 @@ def add_run(path: Path, maps: AttributionMaps, found: list[Pointing], reference:
         maps: the run's recording, by which it is known again.
         found: how well its layers point.
         reference: which reference of the run they were measured on.
+        image: which image of the batch: each is a run of its own.
 
     Raises:
-        I2AMError: the file is none of ours, or of a model with other layers; it stays as it is.
+        I2AMError: the file is none of ours, or of a model with other layers; it stays as it is. Or ``path`` is no file's.
     """
+    path = Path(path)
+    if not path.name or path.is_dir():
+        raise I2AMError(f"{str(path)!r} is a folder, and ranked layers are kept in a file; give a name such as layers.json")
     with locked(path):
         about = read(path) if path.exists() and path.stat().st_size else _begun(maps, found)
         names = [one.layer for one in found if one.head is None]
@@ -59,8 +64,9 @@ def add_run(path: Path, maps: AttributionMaps, found: list[Pointing], reference:
                 f"{path.name} was measured on other layers ({_some(about['layers'])}) than this run has ({_some(names)}): it "
                 f"is of another model, or other layers of it were recorded; give another file name"
             )
-        run = {"run": _identity(maps), "seed": maps.run.seed, "reference": reference, "found": [asdict(one) for one in found]}
-        others = [one for one in about["runs"] if (one["run"], one["reference"]) != (run["run"], reference)]
+        name = _identity(maps, image)
+        run = {"run": name, "seed": maps.run.seed, "reference": reference, "found": [asdict(one) for one in found]}
+        others = [one for one in about["runs"] if (one["run"], one["reference"]) != (name, reference)]
         about["runs"] = [*others, run]
         preset = _preset(about)
         about["believed"] = list(preset.believed)
@@ -124,11 +130,22 @@ def _preset(about: dict[str, Any]) -> LayerPreset:
     return LayerPreset(about["model"], tuple(found), layers, len(runs))
 
 
-def _identity(maps: AttributionMaps) -> str:
-    """What tells a run from others: the hash of its latent or input, else its facts."""
-    extra = maps.run.extra
-    told = extra.get("latent_hash") or extra.get("input_hash")
-    return str(told or f"{maps.run.model}, seed {maps.run.seed}, {maps.run.steps} steps, cfg {maps.run.cfg}")
+def _identity(maps: AttributionMaps, image: int) -> str:
+    """What tells a run from others: the hash of its latent and the number of the image, else a hash of the image's G2R.
+
+    The input of a run's first step does not: with one seed it is the same whatever the reference is.
+    """
+    latent = maps.run.extra.get("latent_hash")
+    if latent:
+        return f"{latent}, image {image}" if image else str(latent)
+    digest = hashlib.blake2b(digest_size=16)
+    for layer in maps.layers:
+        for branch in maps.branches:
+            for reference in range(len(layer.references)):
+                if maps.has("g2r", layer.name, branch, reference):
+                    values = maps.marginal("g2r", layer.name, branch, reference)[image]
+                    digest.update(values.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _some(names: list[str]) -> str:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
+from ..answers.alike import apart
+from ..answers.thresholds import SAME_PICTURE
 from ..errors import I2AMError
 from ..geometry.shapes import check_shape
 from ..levels.comparable import check_comparable
 from ..maps.value import AttributionMaps
 from ..pictures.backdrop import backdrop_name
-from ..pictures.matching import one_of, picture_of
+from ..pictures.matching import one_of, picture_of, pictures_of
 
 SAME = "both recordings are the same, so every difference is 0"
+SAME_IMAGE = "both runs were given one generated picture, though their recordings differ: connect to each its own"
 STAND_INS = "the second run kept no pictures of its references: those of the first are shown for it"
 FACTS = {"model": "{}", "sampler": "{}", "steps": "{} steps", "cfg": "cfg {:g}", "seed": "seed {}"}
 """What a run is told from another by, and how it is written."""
@@ -33,7 +36,7 @@ class SecondRun:
 
     maps: AttributionMaps
     generated: Image.Image
-    references: Sequence[Image.Image] | None = None
+    references: Image.Image | Sequence[Image.Image] | None = None
 
     @classmethod
     def of(cls, maps: AttributionMaps, pictures: Sequence[Image.Image], image: int) -> SecondRun:
@@ -59,8 +62,6 @@ class SecondRun:
             I2AMError: the picture has another shape than the second run recorded, or something is of another type.
             UnavailableError: see `check_comparable`.
         """
-        if not isinstance(self.maps, AttributionMaps):
-            raise I2AMError(f"the second run's maps are those of a recording, got a {type(self.maps).__name__}")
         check_comparable(first, self.maps)
         picture = picture_of(self.generated, "generated picture of the second run")
         check_shape(
@@ -79,7 +80,7 @@ class SecondRun:
             shown: the first run's pictures of its references, which stand in where none is known.
         """
         if self.references is not None:
-            return list(self.references)
+            return pictures_of(self.references, "picture of a reference of the second run")
         if same_references(first, self.maps):
             return list(shown)
         kept, names = self.maps.thumbnails, _names(self.maps)
@@ -87,12 +88,31 @@ class SecondRun:
             Image.fromarray(kept[name].numpy()) if name in kept else picture for name, picture in zip(names, shown, strict=True)
         ]
 
-    def notes(self, first: AttributionMaps) -> list[str]:
-        """What a reader must know of the two."""
+    def notes(self, first: AttributionMaps, generated: Image.Image | None = None) -> list[str]:
+        """What a reader must know of the two.
+
+        Args:
+            first: the first run's recording.
+            generated: its generated picture.
+        """
         if first == self.maps:
             return [SAME]
+        twice = generated is not None and apart(generated, self.generated) == 0
         known = self.references is not None or set(_names(self.maps)) <= set(self.maps.thumbnails)
-        return [] if known else [STAND_INS]
+        return [*other_references(first, self.maps), *([SAME_IMAGE] if twice else []), *([] if known else [STAND_INS])]
+
+
+def check_second(second: object) -> None:
+    """Refuse what is no second run.
+
+    Raises:
+        I2AMError: it is of another type, such as the maps alone.
+    """
+    if not isinstance(second, SecondRun):
+        raise I2AMError(
+            f"a second run is given as SecondRun(maps, picture), its recording and its generated picture, got a "
+            f"{type(second).__name__}"
+        )
 
 
 def check_together(maps: object, image: object) -> None:
@@ -112,6 +132,27 @@ def check_together(maps: object, image: object) -> None:
 def _names(maps: AttributionMaps) -> list[str]:
     """What the small pictures of its references are called."""
     return [backdrop_name("reference", i) for i in range(len(maps.references))]
+
+
+def other_references(first: AttributionMaps, second: AttributionMaps) -> list[str]:
+    """Which references are other pictures in the second run, by the small ones that both kept."""
+    kept = [
+        [None if name not in maps.thumbnails else Image.fromarray(maps.thumbnails[name].numpy()) for name in _names(maps)]
+        for maps in (first, second)
+    ]
+    said = []
+    for i, own in enumerate(kept[1]):
+        same = [j for j, other in enumerate(kept[0]) if own and other and apart(own, other) <= SAME_PICTURE]
+        if same and i not in same:
+            said.append(
+                f"reference {i + 1} of the second run is reference {same[0] + 1} of the first: record both with the references "
+                f"in the same order, else other places are compared"
+            )
+        elif own and kept[0][i] and i not in same:
+            said.append(
+                f"reference {i + 1} is another picture in the second run, so a patch of it need not show the same thing"
+            )
+    return said
 
 
 def same_references(first: AttributionMaps, second: AttributionMaps) -> bool:

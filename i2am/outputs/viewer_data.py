@@ -22,11 +22,12 @@ from ..levels.grids import common_grid, reference_grid
 from ..levels.patch import DIFFUSE
 from ..levels.presets import THRESHOLD
 from ..maps.facts import LayerInfo
+from ..maps.given import check_maps
 from ..maps.kinds import Shown, all_shown, shown_as
 from ..maps.value import AttributionMaps
 from ..pictures.parts import colour_of_reference, colours_run_out
 from .embedded import FINE, MOST, Embedded, sentence
-from .second import SecondRun, run_names
+from .second import SecondRun, check_second, run_names
 from .viewer_file import VERSION
 
 MOST_OF_PICTURE = 1_200_000
@@ -73,6 +74,8 @@ def viewer_data(
         UnavailableError: the branch was not recorded, or there is no such image.
     """
     if second is not None:
+        check_maps(maps, "what to show")
+        check_second(second)
         second.checked(maps)
         fine, most = fine // 2, most // 2
     check_recorded(maps, branch, image)
@@ -122,7 +125,7 @@ def viewer_data(
     if second is None:
         return data
     own = {"reference_mask": reference_mask, "branch": branch, "image": image, "fine": fine, "most": most}
-    return data | _with_second(data, maps, references, second, own)
+    return data | _with_second(data, maps, references, generated, second, own)
 
 
 OF_SECOND = ("generated", "references", "layers", "rest", "groups", "marginals", "pairwise", "run")
@@ -133,6 +136,7 @@ def _with_second(
     data: Mapping[str, Any],
     maps: AttributionMaps,
     references: Sequence[Image.Image],
+    generated: Image.Image,
     second: SecondRun,
     chosen: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def _with_second(
         notes.append(f"Second run: {found['quantisation']}")
     return {
         "name": names[0],
-        "notes": [*data["notes"], *map(sentence, second.notes(maps)), *notes],
+        "notes": [*data["notes"], *map(sentence, second.notes(maps, generated)), *notes],
         "second": {key: found[key] for key in OF_SECOND} | {"name": names[1]},
     }
 
@@ -158,8 +162,7 @@ def check_recorded(maps: AttributionMaps, branch: str, image: int) -> None:
         I2AMError: ``maps`` are none.
         UnavailableError: names what there is.
     """
-    if not isinstance(maps, AttributionMaps):
-        raise I2AMError(f"what to show are the maps of a recording, such as recording.maps, got a {type(maps).__name__}")
+    check_maps(maps, "what to show")
     if branch not in maps.branches:
         raise UnavailableError(f"branch {branch!r} was not recorded; recorded: {', '.join(maps.branches)}")
     if not isinstance(image, int) or not 0 <= image < maps.images:

@@ -244,6 +244,11 @@ MAPS: dict[str, Case] = {
             filename="../layers",
         ),
     ),
+    "ranked on the reference itself": Case(
+        "connected the reference's picture to both pictures of Rank Layers",
+        "I2AM_RankLayers", r"Check the wires: image is the picture of the reference\. Connect the generated picture",
+        lambda b: b.alone("I2AM_RankLayers", image=b.link(_plaid(REFERENCE)), reference_image=b.link(_plaid(REFERENCE))),
+    ),
     "ranked by an empty mask": Case(
         "ranked the layers under an empty inpainting mask",
         "I2AM_RankLayers", r"the inpainting mask is empty: no pixel of it is 1; connect another, or none",

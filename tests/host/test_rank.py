@@ -35,23 +35,23 @@ def plaid() -> Tensor:
     return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)[None]
 
 
-def recorded(pack: ModuleType, seed: int) -> Any:
+def recorded(pack: ModuleType, seed: int, images: int = 1) -> Any:
     """A run of which "output.1" looks at the same place, and "input.1" elsewhere."""
     layout, facts = library(pack, "geometry.layout"), library(pack, "maps.facts")
     own = layout.Layout.of(layout.TokenGrid(*GRID, picture=SIZE))
     recorder = library(pack, "recording.recorder").Recorder(
-        lambda _: own, steps=1, generated_size=SIZE, pairwise="heads", groups=1
+        lambda _: own, steps=1, images=images, generated_size=SIZE, pairwise="heads", groups=1
     )
     for name, shift in (("input.1", 3 * GRID[1]), ("output.1", 0)):
-        q = 9.0 * torch.eye(COUNT).roll(shift, 1).expand(1, 2, -1, -1)
-        recorder.observe(name, GRID, 0, "cond", q, torch.eye(COUNT).expand(1, 2, -1, -1), None, scale=1.0)
+        q = 9.0 * torch.eye(COUNT).roll(shift, 1).expand(images, 2, -1, -1)
+        recorder.observe(name, GRID, 0, "cond", q, torch.eye(COUNT).expand(images, 2, -1, -1), None, scale=1.0)
     recorder.end_step(0)
     return recorder.finish(facts.RunInfo(steps=1, model="planted", extra={"latent_hash": f"run {seed}"}))
 
 
 def prompt(pack_nodes: dict[str, Any], **given: Any) -> dict[str, Any]:
     """Ranked layers, and the map that is made of those to believe."""
-    ranked = {"maps": ["give_maps", 0], "image": ["give_image", 0], "reference_image": ["give_image", 0], **given}
+    ranked = {"maps": ["give_maps", 0], "image": ["give_image", 0], "reference_image": ["give_reference", 0], **given}
     mapped = {"maps": ["give_maps", 0], "side": "G2R", "level": "LLAM", "layers": ["rank", 1]}
     return {
         "rank": {"class_type": "I2AM_RankLayers", "inputs": {**defaults(pack_nodes["I2AM_RankLayers"]), **ranked}},
@@ -65,7 +65,7 @@ def test_runs_add_up_and_the_believed_layers_go_into_map(
     watch = {"layers": ("rank", 1), "table": ("rank", 2), "path": ("rank", 3), "labels": ("map", 2)}
     counts = []
     for seed in (1, 2, 2):
-        given = {"maps": recorded(pack, seed), "image": plaid()}
+        given = {"maps": recorded(pack, seed), "image": 0.8 * plaid(), "reference": plaid()}
         out = run_graph(prompt(pack_nodes, heads=True), give=given, watch=watch)
         assert (out["layers"], out["path"]) == ("output.1", "I2AM/layers.json")
         assert out["table"].startswith("Believe output.1.")
@@ -86,9 +86,18 @@ def test_masks_of_any_size_leave_details_out(pack: ModuleType, pack_nodes: dict[
     upper[:, :16] = 1
     found = []
     for name, masks in (("all", {}), ("upper", {"inpaint_mask": upper}), ("object", {"reference_mask": upper})):
-        inputs = {"maps": recorded(pack, 1), "image": plaid(), "reference_image": plaid(), "filename": name, **masks}
+        inputs = {"maps": recorded(pack, 1), "image": 0.8 * plaid(), "reference_image": plaid(), "filename": name, **masks}
         node.execute(**{**defaults(node), **inputs})
         about = json.loads((output / f"{name}.json").read_text())
         found.append(about["runs"][0]["found"][0]["matches"])
     assert found[0] > found[1] > 0
     assert found[0] > found[2] > 0
+
+
+def test_every_image_of_a_batch_adds_to_the_file(pack: ModuleType, pack_nodes: dict[str, Any], output: Path) -> None:
+    node, maps = pack_nodes["I2AM_RankLayers"], recorded(pack, 1, images=2)
+    for image in (0, 1, 1):
+        inputs = {"maps": maps, "image": 0.8 * plaid(), "reference_image": plaid(), "batch_index": image}
+        node.execute(**{**defaults(node), **inputs})
+    about = json.loads((output / "I2AM" / "layers.json").read_text())
+    assert [run["run"] for run in about["runs"]] == ["run 1", "run 1, image 1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from i2am.levels.difference import difference, patch_difference
 from i2am.levels.patch import sram
 from i2am.levels.share import share
 from i2am.maps.facts import RunInfo
+from i2am.maps.value import AttributionMaps
 from i2am.outputs.explored import Explored, explore, explorer_file
 from i2am.outputs.pin_table import said_of
-from i2am.outputs.second import SAME, STAND_INS, SecondRun, check_together, run_names
+from i2am.outputs.report import write_report
+from i2am.outputs.second import SAME, SAME_IMAGE, STAND_INS, SecondRun, check_together, run_names
 from i2am.outputs.viewer_file import LARGEST
 
 PINS = pins_of(
@@ -176,3 +179,50 @@ def test_pins_that_the_second_run_lacks_are_said_and_the_first_stays() -> None:
     assert [line[1] for line in rows(found.table)[1:3]] == ["first", "first"]
     assert "a in the second run: none of the chosen layers has pairwise maps" in found.table
     assert "second minus first, G2R" in found.table
+
+
+def kept(seeds: tuple[int, int], number: int) -> AttributionMaps:
+    """A run that kept a small picture of each of its two references."""
+    small = {
+        name: torch.from_numpy(np.random.default_rng(seed).integers(0, 255, (8, 6, 3), np.uint8))
+        for name, seed in zip(("reference", "reference 2"), seeds, strict=True)
+    }
+    return run(number).with_thumbnails(small)
+
+
+def test_other_references_are_named() -> None:
+    """Patches are compared by their places, which mean nothing on another picture."""
+    picture = Image.new("RGB", (4, 4))
+    first = kept((0, 1), 0)
+    assert SecondRun(kept((0, 1), 1), picture).notes(first) == []
+    order = SecondRun(kept((1, 0), 1), picture).notes(first)
+    assert [note.split(": ")[0] for note in order] == [
+        "reference 1 of the second run is reference 2 of the first",
+        "reference 2 of the second run is reference 1 of the first",
+    ]
+    (other,) = SecondRun(kept((0, 7), 1), picture).notes(first)
+    assert other.startswith("reference 2 is another picture in the second run")
+
+
+def test_one_picture_for_two_runs_is_told() -> None:
+    maps, generated, references, second = two()
+    told = explore(maps, generated, references, PINS, second=replace(second, generated=generated)).table
+    assert SAME_IMAGE in told.splitlines()
+    assert SAME_IMAGE not in explore(maps, generated, references, PINS, second=second).table
+
+
+@pytest.mark.parametrize("second", ["maps", "pair"])
+def test_a_second_run_of_another_type_is_refused(tmp_path: Path, second: str) -> None:
+    maps, generated, references, run_two = two()
+    wrong = {"maps": run_two.maps, "pair": (run_two.maps, generated)}[second]
+    with pytest.raises(I2AMError, match=r"given as SecondRun\(maps, picture\).*got a (AttributionMaps|tuple)"):
+        write_report(tmp_path / "page.html", maps, generated, references, second=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, "maps.safetensors"])
+def test_what_is_no_recording_is_not_compared(wrong: object) -> None:
+    maps = run(0)
+    with pytest.raises(I2AMError, match="the second run's maps are the maps of a recording"):
+        difference(maps, wrong, "G2R")  # type: ignore[arg-type]
+    with pytest.raises(I2AMError, match="the first run's maps are the maps of a recording"):
+        patch_difference(wrong, maps, (0, 0))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,15 +124,20 @@ def plaid(seed: int) -> Image.Image:
     return Image.fromarray(blocks).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC)
 
 
+def darker(picture: Image.Image) -> Image.Image:
+    """The same details on another picture."""
+    return picture.point(lambda value: value * 4 // 5)
+
+
 def test_details_are_found_on_the_pictures_inside_of_the_masks() -> None:
     maps, picture = recorded({"away": [AWAY], "home": [SAME]}), plaid(1)
-    away, home = rank_by_details(maps, picture, picture)
+    away, home = rank_by_details(maps, darker(picture), picture)
     assert home.matches >= 30
     assert home.accuracy == 1
     assert away.accuracy < 0.1
     upper = torch.zeros(64, 48)
     upper[:32] = 1
-    _, less = rank_by_details(maps, picture, picture, inpaint_mask=upper)
+    _, less = rank_by_details(maps, darker(picture), picture, inpaint_mask=upper)
     assert 0 < less.matches < home.matches
     assert less.accuracy == 1
 
@@ -146,13 +152,62 @@ def test_details_are_found_on_the_pictures_inside_of_the_masks() -> None:
         ({"choice": Choice(branch="uncond")}, UnavailableError, "'uncond' was not recorded"),
         ({"inpaint_mask": torch.zeros(128, 96)}, MaskError, "the inpainting mask is empty"),
         ({"reference_mask": torch.ones(100, 300)}, I2AMError, "the reference mask is 300 x 100 pixels"),
+        ({"generated": plaid(1)}, I2AMError, "Check the wires: image is the picture of the reference"),
+        ({"reference": plaid(2)}, I2AMError, "Check the wires: the picture given for the reference is another than"),
+        ({"generated": "picture.png"}, I2AMError, "the generated picture is a Pillow picture, got a str, 'picture.png'"),
+        ({"maps": "maps.safetensors"}, I2AMError, "maps are the maps of a recording.*got a str, 'maps.safetensors'"),
+        ({"inpaint_mask": torch.ones(3, 128, 96)}, MaskError, "holds 3 masks"),
     ],
 )
 def test_what_cannot_be_ranked_is_said(given: dict[str, Any], error: type[Exception], told: str) -> None:
-    maps = recorded({"home": [SAME]})
-    arguments = {"generated": plaid(1), "reference": plaid(1), **given}
+    maps = recorded({"home": [SAME]}).with_thumbnails({"reference": torch.from_numpy(np.array(plaid(1)))})
+    arguments = {"maps": maps, "generated": darker(plaid(1)), "reference": plaid(1), **given}
     with pytest.raises(error, match=told):
-        rank_by_details(maps, **arguments)
+        rank_by_details(**arguments)
+
+
+def test_pillow_masks_do() -> None:
+    maps, mask = recorded({"home": [SAME]}), Image.new("L", (96, 128), 255)
+    with_mask, without = (rank_by_details(maps, darker(plaid(1)), plaid(1), **given) for given in ({"inpaint_mask": mask}, {}))
+    assert with_mask == without
+
+
+def test_runs_without_a_latents_hash_are_told_apart_by_their_maps(tmp_path: Path) -> None:
+    """One seed gives the same first input whatever the reference is: such runs add up, and the same maps are one run."""
+    path = tmp_path / "layers.json"
+    one, other = (
+        replaced(recorded({"home": [cells]}), RunInfo(steps=1, seed=3, extra={"input_hash": "noise"})) for cells in (SAME, AWAY)
+    )
+    counts = [
+        add_run(path, maps, pointing_of_layers(maps, [match(9)], SIZE, SIZE)).runs for maps in (one, other, one, saved(one))
+    ]
+    assert counts == [1, 2, 2, 2]
+
+
+def replaced(maps: AttributionMaps, run: RunInfo) -> AttributionMaps:
+    object.__setattr__(maps, "run", run)
+    return maps
+
+
+def saved(maps: AttributionMaps) -> AttributionMaps:
+    """The same, written to a file and read again."""
+    with tempfile.TemporaryDirectory() as folder:
+        maps.save(Path(folder) / "maps.safetensors")
+        return AttributionMaps.load(Path(folder) / "maps.safetensors")
+
+
+def test_each_image_of_a_batch_is_a_run_of_its_own(tmp_path: Path) -> None:
+    path, maps = tmp_path / "layers.json", recorded({"home": [SAME]})
+    found = pointing_of_layers(maps, [match(9)], SIZE, SIZE)
+    assert [add_run(path, maps, found, image=image).runs for image in (0, 1, 1, 0)] == [1, 2, 2, 2]
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    maps = recorded({"home": [SAME]})
+    found = pointing_of_layers(maps, [match(9)], SIZE, SIZE)
+    for path in (tmp_path, ".", str(tmp_path)):
+        with pytest.raises(I2AMError, match="is a folder, and ranked layers are kept in a file"):
+            add_run(path, maps, found)
 
 
 def test_a_file_grows_by_runs_and_counts_none_twice(tmp_path: Path) -> None:
@@ -219,9 +274,10 @@ def test_a_model_of_which_no_layer_points_gets_no_recommendation(tmp_path: Path)
 
 def test_the_command_adds_a_run_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorded({"away": [AWAY], "home": [SAME]}).save(tmp_path / "maps.safetensors")
-    plaid(1).save(tmp_path / "picture.png")
+    plaid(1).save(tmp_path / "reference.png")
+    darker(plaid(1)).save(tmp_path / "picture.png")
     given = [str(tmp_path / "maps.safetensors"), "--image", str(tmp_path / "picture.png")]
-    given += ["--reference-image", str(tmp_path / "picture.png"), "--file", str(tmp_path / "new" / "layers.json")]
+    given += ["--reference-image", str(tmp_path / "reference.png"), "--file", str(tmp_path / "new" / "layers.json")]
     assert main(["rank", *given, "--by-head", "--out", str(tmp_path / "drawn" / "layers.png")]) == 0
     told = capsys.readouterr().out
     assert "Believe home." in told

@@ -72,6 +72,19 @@ def add_cause(commands: Commands) -> None:
     parser.set_defaults(run=_cause)
 
 
+OF_PIPELINES: dict[str, Any] = {
+    "image": [],
+    "prompt": "",
+    "guidance": None,
+    "size": None,
+    "picture_region": None,
+    "background": WHITE,
+    "device": None,
+    "dtype": None,
+}
+"""What is said of a pipeline alone, and what it is where it is not said."""
+
+
 def _size(text: str) -> tuple[int, int]:
     try:
         width, height = (int(part) for part in text.lower().split("x"))
@@ -91,6 +104,8 @@ def _cause(args: argparse.Namespace) -> int:
         raise I2AMError("--question region is about a region of a reference; give its mask by --region")
     if args.question == "curve" and args.region is not None:
         raise I2AMError("--region was given, but --question is curve, which cuts by a map; leave out one of them")
+    if args.question == "each" and args.region is None and args.reference is not None:
+        raise I2AMError("--question each cuts every reference in turn; leave out --reference, or ask about a region or a curve")
     question = REGION if args.region is not None else {"each": EACH, "curve": CURVE}[args.question]
     region = None if args.region is None else read_mask(args.region)
     fractions = fractions_of(args.fractions)
@@ -110,8 +125,9 @@ def _cause(args: argparse.Namespace) -> int:
 def _runs(args: argparse.Namespace) -> tuple[Runs, Tensor | None, int]:
     """What makes the runs, where a change is expected, and how many references there are."""
     if args.model in (EDIT, TRYON):
-        if args.image or args.prompt:
-            raise I2AMError(f"--model {args.model} draws its own pictures; leave out --image and --prompt, or give a folder")
+        others = [f"--{name.replace('_', '-')}" for name, default in OF_PIPELINES.items() if getattr(args, name) != default]
+        if others:
+            raise I2AMError(f"--model {args.model} draws its own pictures; leave out {' and '.join(others)}, or give a folder")
         from ..demo.cause import TRYON_STEPS, edit_case, tryon_case
         from ..models.edit.family import STEPS
 

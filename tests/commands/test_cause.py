@@ -117,6 +117,8 @@ def test_a_pipeline_of_a_local_folder(name: str, tmp_path: Path) -> None:
         (["--question", "curve", "--region", "a.png"], "--region was given, but --question is curve"),
         (["--fractions", "many"], "expected fractions above 0 and up to 1"),
         (["--image", "a.png"], "--model edit draws its own pictures; leave out --image"),
+        (["--size", "64x64", "--dtype", "float16"], "--model edit draws its own pictures; leave out --size and --dtype"),
+        (["--question", "each", "--reference", "5"], "--question each cuts every reference in turn; leave out --reference"),
         (["--model", "nowhere"], "a pipeline needs its references; give --image once for each"),
         (["--model", "nowhere", "--image", "PICTURE"], "which holds no model_index.json"),
         (["--question", "curve", "--reference", "5", "--steps", "1"], "reference 5 is to be cut, but the run has 2"),

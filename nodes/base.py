@@ -99,13 +99,18 @@ def pictures(image: Tensor) -> list[Image.Image]:
     """An IMAGE, (B, H, W, 3 or 4) in 0-1, as RGB pictures; what is transparent is laid over white.
 
     Raises:
-        I2AMError: it is no batch of at least one picture.
+        I2AMError: it is no batch of at least one picture, or holds what is no number.
     """
     shape = tuple(getattr(image, "shape", ()))
     if len(shape) != 4 or shape[-1] not in (3, 4) or not shape[0]:
         got = f"this IMAGE has the shape {shape}" if shape else f"this IMAGE is a {type(image).__name__}"
         raise I2AMError(
             f"{got}, expected (pictures, height, width, 3) with at least one picture; connect what a node puts out as IMAGE"
+        )
+    if not bool(torch.isfinite(image).all()):
+        raise I2AMError(
+            "this IMAGE holds NaN or infinity, which shows as black: its VAE overflowed in half precision; start ComfyUI with "
+            "--fp32-vae, or decode with another VAE"
         )
     whole = (channels_first(image.detach().cpu()).clamp(0, 1) * 255).round().byte().movedim(1, -1).numpy()
     return [Image.fromarray(array) for array in whole]

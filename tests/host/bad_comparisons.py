@@ -68,6 +68,11 @@ COMPARISONS: dict[str, Case] = {
         NODE, r"picture of the second run is 128 x 32 pixels, but the second run's recorded image is 64 x 80: another shape",
         lambda b: _compared(b, b.maps(), picture((32, 128))),
     ),
+    "second picture broken by its VAE": Case(
+        "compared with a picture that a half-precision VAE broke",
+        NODE, r"this IMAGE holds NaN or infinity, which shows as black.*--fp32-vae",
+        lambda b: _compared(b, b.maps(), picture(GENERATED) * float("nan")),
+    ),
     "image that the second run lacks": Case(
         "compared image 1 of a batch with a run of one image",
         NODE, r"image 1 is compared, but the second run had 1 image\(s\).*choose one that both runs had",

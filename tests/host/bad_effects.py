@@ -61,7 +61,7 @@ EFFECTS: dict[str, Case] = {
     ),
     "a broken picture": Case(
         "compared a picture with one that a half-precision VAE broke",
-        NODE, r"after holds NaN or infinity, so nothing can be said of what changed; look at its sampler's run",
+        NODE, r"this IMAGE holds NaN or infinity, which shows as black: its VAE overflowed",
         lambda b: _effect(b, after=AFTER * torch.nan),
     ),
     "latents of two models": Case(

@@ -28,6 +28,9 @@ from .call_maps import CallMaps, windows_of
 from .reduce import additive
 from .scratch import Scratch
 
+TILES = 16
+"""Bytes for a number of 4: a tile of the text takes a quarter of the room that one of the generated picture takes."""
+
 
 @dataclass(eq=False)
 class TextRoute:
@@ -75,7 +78,7 @@ class TextRoute:
         sizes = [r.grid.tokens for r in layout.references]
         device = k.device
         reads = scratch.take("text reads", tokens * sum(sizes), device).view(tokens, sum(sizes)).zero_()
-        rows = max(1, tile // (4 * layout.key_count))
+        rows = max(1, tile // (TILES * layout.key_count))
         store = scratch.take("text tile", min(rows, tokens) * layout.key_count, device)
         for head in range(heads):
             q = text.q[image, head].float() * scale
@@ -157,6 +160,9 @@ def _rows_of(mask: Tensor | None, image: int, head: int) -> Tensor | None:
 
 
 def _softmax(block: Tensor, masked: bool) -> Tensor:
-    """A softmax over the last axis; a row that may look nowhere gives 0."""
-    weights = torch.softmax(block, -1)
-    return weights.masked_fill_((block == float("-inf")).all(-1, keepdim=True), 0) if masked else weights
+    """A softmax over the last axis, in the block's own memory; a row that may look nowhere gives 0."""
+    nowhere = (block == float("-inf")).all(-1, keepdim=True) if masked else None
+    block -= block.amax(-1, keepdim=True)
+    block.exp_()
+    block /= block.sum(-1, keepdim=True)
+    return block if nowhere is None else block.masked_fill_(nowhere, 0)

@@ -28,7 +28,7 @@ function text(tag, content) {
 }
 
 /** The answer in words, as text alone: its sentences, and folded the rules behind them. */
-function answer(page) {
+function answerOf(page) {
   const found = page.querySelector("section.i2am-answer");
   if (!found) return [];
   const list = (from) => {
@@ -59,7 +59,7 @@ export function rebuild(into, page) {
   const main = Object.assign(into.createElement("main"), { id: "viewer" });
   const file = Object.assign(text("script", data.textContent), { id: "data", type: HELD });
   into.body.className = "i2am-page";
-  into.body.replaceChildren(header, ...answer(page), main, file);
+  into.body.replaceChildren(header, ...answerOf(page), main, file);
   const start = `import { startPage } from ${JSON.stringify(new URL("./viewer/page.js", import.meta.url))};
     startPage(document.getElementById("viewer"), document.getElementById("data"));`;
   into.body.append(Object.assign(text("script", start), { type: "module" }));

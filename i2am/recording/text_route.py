@@ -139,7 +139,7 @@ def check_text(text: TextRows, q: Tensor, k: Tensor) -> None:
         )
     if text.q.shape[2] != sum(stop - start for start, stop in text.keys):
         raise LayoutError(f"the text has {text.q.shape[2]} queries for its keys {text.keys}; give one for each of its tokens")
-    if not bool(text.q.isfinite().all()):
+    if not all(bool(extreme.isfinite()) for extreme in torch.aminmax(text.q)):  # no copy of the queries
         raise RecordingError(
             "a call's queries of the text hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
             "(bfloat16 or float32)"

@@ -215,12 +215,14 @@ class _Out:
 
     def finished(self) -> list[CallMaps]:
         """The maps, with their errors, and pairs pooled over queries."""
-        for call, batches, pairs in zip(self.calls, self.batches, self.pairs, strict=True):
+        for i, (call, batches) in enumerate(zip(self.calls, self.batches, strict=True)):
             if not self.kept.all:
                 error = standard_error(batches.transpose(0, 1), self.kept.sizes, self.kept.share)
                 call.g2r_error = None if error is None else error[:, None]
-            if pairs is not None:
-                own = pairs if self.kept.all else pairs[:, :, self.back]
+            own, self.pairs[i] = self.pairs[i], None  # else both orders of all pairs would be there at once
+            if own is not None:
+                if not self.kept.all:
+                    own = own[:, :, self.back]
                 own /= call.r2g.shape[1] // own.shape[1]
                 call.pairwise, call.spread = pool_queries(own, self.kept.grid, self.cells)
         return self.calls

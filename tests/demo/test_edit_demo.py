@@ -55,12 +55,12 @@ def test_the_scores_of_the_edit(scores: dict) -> None:
 
 
 def test_the_page_opens_with_the_edit(out: Path, scores: dict, tmp_path: Path) -> None:
-    for name in ("edit", "edit_cuts", "overview", "sram"):
+    for name in ("edit", "edit_cuts", "overview", "look", "sram"):
         Image.open(out / "edit.png").save(tmp_path / f"{name}.png")
     one = {"seed": 3, "correspondence": {"within_1": 0.875, "chance": 0.03, "same_place": 0.25}}
     page = write_page(tmp_path, {**one, "edit": scores}).read_text(encoding="utf-8")
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["An edit with two references", "A try-on with one reference"]
-    assert re.findall(r"<h3>(.*?)</h3>", page) == ["Did each reference matter?"]
+    assert re.findall(r"<h3>(.*?)</h3>", page) == ["Did each reference matter?", "Did its letters arrive?"]
     assert page.count("without person") == page.count("without garment") == 1
     assert re.findall(r'href="(.*?)"', page) == ["edit.html", "tryon.html"]
     assert page.index("<img") > page.index("<h2>")

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
+from PIL import Image
 from torch import Tensor
 
 from ..i2am.errors import I2AMError
+from ..i2am.geometry.shapes import check_shape
 from ..i2am.levels.batch import join
 from ..i2am.levels.choice import Choice, layers_of
 from ..i2am.levels.grids import name_of_reference
@@ -110,6 +112,8 @@ class Effect(io.ComfyNode):
         seen = None if one is None else (pictures(one[0]), pictures(one[1]))
         if two is not None:
             changes = change_of(samples(two[0]), samples(two[1]))
+            for name, drawn in zip(("before", "after"), seen or ()):
+                _together(name, drawn, changes)
         else:
             assert one is not None
             changes = change_of(*(channels_first(picture) for picture in one))
@@ -153,6 +157,20 @@ def _pair(what: str, before: Any, after: Any) -> tuple[Any, Any] | None:
         lacking = "before" if before is None else "after"
         raise I2AMError(f"the {what} {lacking} the cut is missing, the other one is connected; connect both")
     return before, after
+
+
+def _together(name: str, drawn: Sequence[Image.Image], changes: Tensor) -> None:
+    """Refuse pictures that cannot be those of the latents whose changes (B, h, w) are given.
+
+    Raises:
+        I2AMError: there are more or fewer, or they have another shape.
+    """
+    if len(drawn) != len(changes):
+        raise I2AMError(
+            f"{name} holds {len(drawn)} picture(s), but the latents hold {len(changes)}; connect the pictures that were "
+            f"decoded from these latents"
+        )
+    check_shape(f"picture {name}", (drawn[0].height, drawn[0].width), (changes.shape[1], changes.shape[2]), "latent")
 
 
 def _told(maps: Any, side: str, choice: Choice, images: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import I2AMError
 from ..geometry.masks import mask_to_score
+from ..geometry.shapes import check_shape
 from ..interventions.deletion import Curve, curves_of
 from ..interventions.plan import Cut
 from ..interventions.questions import CURVE, UNCUT, Plan
@@ -108,14 +109,15 @@ def prove(
         raise I2AMError("the uncut run left no maps, so it is not known what can be cut; connect the maps of a recorded run")
     if planned is None:
         planned = plan.runs(maps)
+    told = {i: maps_to_tell(maps, Choice(reference=i)) for i in dict.fromkeys(one.cut.reference for one in planned)}
+    if inside is not None:  # before the runs that a wrong mask would be told after
+        for heat in (heat for kinds in told.values() for heat in kinds.values()):
+            check_shape("picture region", (inside.shape[0], inside.shape[1]), heat.size, "picture")
     made = [first, *(runs.run(one.cut, on_step=telling(i)) for i, one in enumerate(planned, 1))]
     pictures = torch.cat([decode(run.latent) for run in made])
-    told: dict[int, dict[str, Heat]] = {}
     shown = []
     for one, picture in zip(planned, pictures[1:], strict=True):
         change = change_of(*(channels_first(p[None]) for p in (pictures[0], picture)), same=True)[0]
-        if one.cut.reference not in told:
-            told[one.cut.reference] = maps_to_tell(maps, Choice(reference=one.cut.reference))
         shown.append(Shown(one.name, _picture(picture), change, effect(change, inside, told[one.cut.reference])))
     means = [one.effect.mean for one in shown]
     curves = curves_of([one.deletion for one in planned if one.deletion], means) if plan.question == CURVE else {}

@@ -21,6 +21,11 @@ def _effect(b: Bench, **inputs: Any) -> Prompt:
     return b.alone(NODE, **{name: value for name, value in given.items() if value is not None})
 
 
+def _latents(b: Bench, *shape: int) -> dict[str, Any]:
+    made = (torch.full((shape[0], 4, *shape[1:]), fill) for fill in (0.0, 1.0))
+    return {f"latent_{name}": b.link({"samples": t}) for name, t in zip(("before", "after"), made, strict=True)}
+
+
 def _proof(b: Bench, **inputs: Any) -> Prompt:
     """Proof of the demo edit model, with random weights, in one step."""
     b.edit()
@@ -70,6 +75,16 @@ EFFECTS: dict[str, Case] = {
         lambda b: _effect(
             b, **{f"latent_{k}": b.link({"samples": torch.zeros(1, c, 10, 8)}) for k, c in (("before", 4), ("after", 16))}
         ),
+    ),
+    "latents of other pictures": Case(
+        "connected a batch of two latents to Effect beside one picture",
+        NODE, r"before holds 1 picture\(s\), but the latents hold 2; connect the pictures that were decoded from these latents",
+        lambda b: _effect(b, **_latents(b, 2, 10, 8)),
+    ),
+    "latents of another shape": Case(
+        "connected latents of another shape than the pictures to Effect",
+        NODE, r"the picture before is 64 x 80 pixels, but the latent is 25 x 10: another shape",
+        lambda b: _effect(b, **_latents(b, 1, 10, 25)),
     ),
     "a region without a pixel": Case(
         "connected an empty mask to Effect's region",
@@ -193,6 +208,11 @@ EFFECTS: dict[str, Case] = {
         "connected an empty mask to Proof's picture_region",
         PROOF, r"the picture region is empty: no pixel is 1",
         lambda b: _proof(b, picture_region=torch.zeros(1, 128, 96)),
+    ),
+    "a picture region of another shape to prove": Case(
+        "painted Proof's picture_region on a picture of another shape",
+        PROOF, r"the picture region is 200 x 80 pixels, but the picture is 96 x 128: another shape",
+        lambda b: _proof(b, picture_region=torch.eye(200)[None, :80]),
     ),
     "something else as Proof's maps": Case(
         "connected a text to Proof's maps through a node that takes anything",

@@ -143,6 +143,14 @@ def test_another_question_takes_the_uncut_run_along_and_another_seed_does_not(
     assert len(made) == 15
 
 
+def test_a_picture_region_of_another_shape_is_told_before_any_cut_run(run_graph: Any, model: Any, made: list[Any]) -> None:
+    wrong = torch.eye(200)[None, :80]
+    error = run_graph(proof_graph(picture_region=["give_m", 0]), give={"m": wrong}, expect_error=True).error
+    assert error is not None
+    assert "the picture region is 200 x 80 pixels, but the picture is 96 x 128" in error.message
+    assert [cut.what for cut in made] == ["nothing"]
+
+
 @pytest.mark.parametrize("side", ["G2R", "mass"])
 def test_a_deletion_curve(run_graph: Any, model: Any, made: list[Any], side: str) -> None:
     asked = {"question": "deletion curve", "fractions": "0.25 0.5 1", "map": side}

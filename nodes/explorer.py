@@ -14,12 +14,12 @@ from ..i2am.levels.batch import images_of
 from ..i2am.levels.choice import Choice
 from ..i2am.levels.kept import kept_reference_mask
 from ..i2am.outputs.explored import explore, explorer_file
-from ..i2am.outputs.second import SecondRun, check_together
 from ..i2am.pictures.backdrop import known_references, reference_pictures
 from ..i2am.pictures.matching import one_of
 from .base import Heat, Maps, check, field, pictures, preview, schema, temporary
 from .base import image as image_of
 from .fields import batch_index, branch, further_references
+from .second import second_of, second_run
 
 
 class Explorer(io.ComfyNode):
@@ -88,14 +88,7 @@ class Explorer(io.ComfyNode):
                     tooltip="Which reference of the run, counted from 0, reference_mask and reference_region are about.",
                 ),
                 *further_references("reference"),
-                field(
-                    Maps,
-                    "maps_2",
-                    optional=True,
-                    tooltip="A second run to compare with, such as another cfg, seed, model or LoRA; of the same sizes and "
-                    "references. Connect image_2 too.",
-                ),
-                field(io.Image, "image_2", optional=True, tooltip="The second run's generated picture, from its VAE Decode."),
+                *second_run(),
             ],
             outputs=[
                 io.Image.Output(
@@ -152,11 +145,7 @@ class Explorer(io.ComfyNode):
     ) -> io.NodeOutput:
         check(maps=maps)
         (chosen,) = images_of(maps, batch_index)
-        check_together(maps_2, image_2)
-        second = None
-        if maps_2 is not None and image_2 is not None:
-            check(maps_2=maps_2)
-            second = SecondRun.of(maps_2, pictures(image_2), chosen)
+        second = second_of(maps_2, image_2, chosen)
         given = [None if one is None else pictures(one) for one in (reference, reference_2, reference_3)]
         inside, object_ = (
             None if mask is None else mask_of(mask, chosen, maps.images, name)

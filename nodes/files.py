@@ -16,6 +16,7 @@ from .base import Maps, check, field, pictures, preview, schema
 from .base import image as image_of
 from .fields import batch_index, branch, further_references
 from .folders import SUFFIX, content_hash, maps_files, maps_path, new_file, saved_in
+from .second import second_of, second_run
 
 PREFIX = "Beginning of the file's name in the output folder, with subfolders such as I2AM/maps; a number is added."
 
@@ -99,7 +100,8 @@ class Report(io.ComfyNode):
             node_id="I2AM_Report",
             display_name="I²AM Report",
             description="Writes one HTML page in which a click on a patch of either picture shows its map on the other (of "
-            "several references, on each of them), with all levels and the scores. It needs neither ComfyUI nor a network.",
+            "several references, on each of them), with all levels and the scores; with a second recording, two runs are "
+            "compared. It needs neither ComfyUI nor a network.",
             search_aliases=["html", "page", "explore", "viewer", "share"],
             is_output_node=True,
             inputs=[
@@ -124,6 +126,7 @@ class Report(io.ComfyNode):
                 branch(),
                 batch_index(0, "A page shows one image."),
                 *further_references("reference_image"),
+                *second_run(),
             ],
             outputs=[
                 io.String.Output(
@@ -146,8 +149,11 @@ class Report(io.ComfyNode):
         batch_index: int = 0,
         reference_2: Any = None,
         reference_3: Any = None,
+        maps_2: Any = None,
+        image_2: Any = None,
     ) -> io.NodeOutput:
         check(maps=maps)
+        second = second_of(maps_2, image_2, batch_index) if batch_index < maps.images else None
         first, *further = (None if one is None else pictures(one) for one in (reference_image, reference_2, reference_3))
         path, name = new_file(filename_prefix, ".html")
         report_of_run(
@@ -161,6 +167,7 @@ class Report(io.ComfyNode):
             branch=branch,
             title=title,
             further=further,
+            second=second,
         )
         # the host hands out pages as downloads only, so that they cannot act in its name: web/report.js opens this one
         return io.NodeOutput(name, ui={**_written(path, name, "open it in any browser"), "i2am_report": [saved_in(name)]})

@@ -133,7 +133,8 @@ def _pin(given: object, number: int) -> Pin:
     name = given.get("name", f"pin {number}")
     if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
         raise I2AMError(f"the name of pin {number} must be a text of 1 to {LONGEST_NAME} characters, got {shown(name, 80)!r}")
-    what = f"pin {number} ({name.strip()!r})"
+    name = " ".join(name.split())  # a line break would cut a table's row in two
+    what = f"pin {number} ({name!r})"
     unknown = [shown(key, 40) for key in given if key not in _KEYS]
     if unknown:
         raise I2AMError(f"{what} has {', '.join(map(repr, unknown))}, which pins do not have; they have {', '.join(_KEYS)}")
@@ -149,7 +150,7 @@ def _pin(given: object, number: int) -> Pin:
                 f"{what} is {width:g} x {height:g} pixels large; a region is larger than 0, and a single patch has neither "
                 f"width nor height"
             )
-    return Pin(name.strip(), colour.lower(), x, y, width, height, _reference(given.get("on", GENERATED), what))
+    return Pin(name, colour.lower(), x, y, width, height, _reference(given.get("on", GENERATED), what))
 
 
 def _number(given: Mapping[str, object], key: str, what: str) -> float:

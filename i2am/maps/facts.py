@@ -17,6 +17,8 @@ Key = tuple[str, str, str, int]
 """What a tensor is stored under: kind, layer name, branch, reference index."""
 REFERENCE_MASK = "reference_mask"
 """The name of the small picture that is the first reference's mask, white = the object, where it is kept."""
+PATCHES = "patches"
+"""Under which a run's further facts say what was laid over the model's weights, such as a LoRA."""
 TOGETHER = "*"
 """The layer name under which pairwise maps are kept that are the mean over all layers."""
 

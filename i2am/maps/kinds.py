@@ -24,7 +24,7 @@ class Shown:
         side: its name.
         picture: the picture that it lies on, "generated" or "reference".
         sentence: what it says, for readers.
-        title: its name in menus; empty: ``side``.
+        title: the paper's name, or ours, where ``side`` does not say it.
         plain: what it shows, in a few plain words for captions.
         asked: what a reader has to give: "": nothing, it covers the whole run; "patch": a place; "mask": an object's mask.
         notes: what must be said wherever it is shown.
@@ -51,6 +51,12 @@ class Shown:
     every_key: bool = True
     rank: int = 9
     lacking: str = ""
+
+    @property
+    def named(self) -> str:
+        """Its name in menus: in plain words, with the paper's beside them."""
+        name = self.title or self.side
+        return f"{self.plain} ({name})" if self.plain else name
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ _ROWS = (
                 "object",
                 "generated",
                 "Where the object on the reference went: which generated patches looked at the patches under its mask.",
-                title="Mirror of the object",
+                title="mirror of its mask",
                 asked="mask",
                 resize="bilinear",
                 rank=0,
@@ -132,7 +138,7 @@ _ROWS = (
                 "mirror",
                 "generated",
                 "Which generated patches looked at the marked place of the reference.",
-                title="Mirror",
+                title="mirror",
                 asked="patch",
                 resize="bilinear",
                 plain="Where it went",
@@ -222,6 +228,7 @@ _ROWS = (
                 "which reference",
                 "generated",
                 "How what each generated patch takes from references directly is split between them: adds up to 1.",
+                title="share",
                 scaled=False,
                 resize="bilinear",
                 unit="share",

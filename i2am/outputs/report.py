@@ -126,6 +126,7 @@ def report_of_run(
     branch: str = "cond",
     title: str = "",
     further: Sequence[Given] = (),
+    second: SecondRun | None = None,
 ) -> Path:
     """Write the page of one image of a run; with masks, also its scores and where the object went.
 
@@ -143,9 +144,11 @@ def report_of_run(
         branch: half of classifier-free guidance.
         title: heading; empty: "I²AM report".
         further: the pictures of the second reference, the third and so on, one or one per image each; None: as kept.
+        second: a run to compare with, see `write_report`.
 
     Raises:
         I2AMError: pictures or masks do not fit the run; names both numbers or sizes.
+        UnavailableError: the second run cannot be compared.
     """
     if not 0 <= image < maps.images:
         raise I2AMError(f"image {image} does not exist; the run had {maps.images}, counted from 0")
@@ -193,4 +196,5 @@ def report_of_run(
         branch=branch,
         image=image,
         said=said,
+        second=second,
     )

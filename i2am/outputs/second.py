@@ -13,6 +13,7 @@ from ..answers.thresholds import SAME_PICTURE
 from ..errors import I2AMError
 from ..geometry.shapes import check_shape
 from ..levels.comparable import check_comparable
+from ..maps.facts import PATCHES
 from ..maps.value import AttributionMaps
 from ..pictures.backdrop import backdrop_name
 from ..pictures.matching import one_of, picture_of, pictures_of
@@ -20,7 +21,7 @@ from ..pictures.matching import one_of, picture_of, pictures_of
 SAME = "both recordings are the same, so every difference is 0"
 SAME_IMAGE = "both runs were given one generated picture, though their recordings differ: connect to each its own"
 STAND_INS = "the second run kept no pictures of its references: those of the first are shown for it"
-FACTS = {"model": "{}", "sampler": "{}", "steps": "{} steps", "cfg": "cfg {:g}", "seed": "seed {}"}
+FACTS = {"model": "{}", PATCHES: "{}", "sampler": "{}", "steps": "{} steps", "cfg": "cfg {:g}", "seed": "seed {}"}
 """What a run is told from another by, and how it is written."""
 
 
@@ -161,9 +162,13 @@ def same_references(first: AttributionMaps, second: AttributionMaps) -> bool:
     return all(name in kept[0] and name in kept[1] and torch.equal(kept[0][name], kept[1][name]) for name in _names(first))
 
 
+def _fact(maps: AttributionMaps, name: str) -> object:
+    return maps.run.extra.get(name, "") if name == PATCHES else getattr(maps.run, name)
+
+
 def run_names(first: AttributionMaps, second: AttributionMaps) -> tuple[str, str]:
     """What to call two runs: "first" and "second", with those facts that tell them apart, such as "first (cfg 1)"."""
-    seen = [[(name, getattr(maps.run, name)) for name in FACTS] for maps in (first, second)]
+    seen = [[(name, _fact(maps, name)) for name in FACTS] for maps in (first, second)]
     apart = [name for (name, a), (_, b) in zip(*seen, strict=True) if a != b]
     told = [
         [FACTS[name].format(value) for name, value in facts if name in apart and value is not None and value != ""]

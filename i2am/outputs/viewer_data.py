@@ -180,7 +180,7 @@ def _kind(shown: Shown) -> dict[str, Any]:
     """What the viewer needs to know of a kind of map."""
     return {
         "side": shown.side,
-        "title": shown.title or shown.side,
+        "title": shown.named,
         "picture": shown.picture,
         "asked": shown.asked,
         "sentence": shown.sentence,

@@ -69,6 +69,11 @@ FILES: dict[str, Case] = {
         "I2AM_Report", r"Required input is missing: image",
         lambda b: b.alone("I2AM_Report"),
     ),
+    "report of half a second run": Case(
+        "connected maps_2 of Report and forgot image_2",
+        "I2AM_Report", r"maps_2 is connected, but image_2 is not.*connect image_2, or neither",
+        lambda b: b.alone("I2AM_Report", image=picture(GENERATED), maps_2=b.maps()),
+    ),
     "report of too many references": Case(
         "gave Report two reference pictures for a run of one",
         "I2AM_Report", r"2 reference pictures were given, but the run had 1 reference\(s\); give one for each",

@@ -177,6 +177,7 @@ def test_with_a_lora(lib: Any) -> None:
     run = joint_case.run(lib, "kontext", positive, model=model)
     run.check()
     assert not torch.equal(run.latent, plain)
+    assert run.maps.run.extra["patches"] == "diff 0.3 on 1 weights"
 
 
 @pytest.mark.parametrize("name", ["kontext", "qwen"])

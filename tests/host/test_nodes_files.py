@@ -238,7 +238,7 @@ def test_a_files_header_is_enough_to_refuse_it_before_the_run(run_graph: Any, ma
 
 
 def report(run_graph: Any, pack_nodes: dict[str, Any], maps: Any, **inputs: Any) -> tuple[str, str, Any]:
-    give = {"maps": maps, **{k: v for k, v in inputs.items() if isinstance(v, torch.Tensor)}}
+    give = {"maps": maps, **{k: v for k, v in inputs.items() if not isinstance(v, str | int)}}
     plain = {k: v for k, v in inputs.items() if k not in give}
     links = {name: [f"give_{name}", 0] for name in give}
     prompt = {"page": {"class_type": "I2AM_Report", "inputs": {**defaults(pack_nodes["I2AM_Report"]), **plain, **links}}}
@@ -274,6 +274,15 @@ def test_a_report_is_one_page_with_its_scores(
     assert text.startswith(f"{name}\n{len(page.encode()) / 1e6:.1f} MB in ComfyUI's output folder")
     assert out.ui["page"]["i2am_report"] == [{"filename": "report_00001_.html", "subfolder": "I2AM", "type": "output"}]
     assert len(out.ui["page"]["images"]) == 1  # the host draws it on the node, with or without our scripts
+
+
+def test_a_report_compares_two_runs(run_graph: Any, pack_nodes: dict[str, Any], pack: ModuleType, output: Path) -> None:
+    first, second = planted(pack), planted(pack, mask=box(REFERENCE, 0, 0, 1, 0.5))
+    given = {"image": picture(GENERATED), "maps_2": second, "image_2": picture(GENERATED)}
+    name, _, _ = report(run_graph, pack_nodes, first, **given, batch_index=1)
+    data = header_in((output / name).read_text(encoding="utf-8"))
+    assert data["second"]["name"] == "second"
+    assert len(data["second"]["pairwise"]) == len(data["pairwise"]) > 0
 
 
 def test_the_page_is_started_as_its_button_in_comfyui_starts_it() -> None:

@@ -236,7 +236,7 @@ def test_a_page_of_two_runs_is_used(tmp_path: Path) -> None:
     assert (shown["shown"], shown["runs"]) == (3, ["second (seed 1) − first (seed 0)"])
     assert [float(x) for x in shown["limits"].split()] == pytest.approx([one.limit for one in apart], rel=2e-3)
     assert [float(x) for x in shown["moved"].split()] == pytest.approx([one.moved for one in apart], abs=2e-3)
-    assert all(level.startswith("SRAM") for level in shown["levels"][1:])
+    assert all(level.startswith("What it used (SRAM)") for level in shown["levels"][1:])
     assert "Orange: more in the second run; blue: less. In multiples of each map's own mean" in shown["notes"][1]
     assert shown["hash"] == "#query=5,3&view=difference"
     wholes = [

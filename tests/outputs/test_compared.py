@@ -141,11 +141,14 @@ def test_kept_pictures_of_other_references_are_shown_for_the_second_run() -> Non
 def test_runs_are_called_by_what_tells_them_apart() -> None:
     maps = record()
     runs = []
-    for info in (RunInfo(7, cfg=1.0, seed=5, model="a"), RunInfo(7, cfg=5.0, seed=5, model="b", sampler="euler")):
+    for info in (
+        RunInfo(7, cfg=1.0, seed=5, model="a"),
+        RunInfo(7, cfg=5.0, seed=5, model="b", sampler="euler", extra={"patches": "lora 0.8 on 9 weights"}),
+    ):
         other = record()
         object.__setattr__(other, "run", info)
         runs.append(other)
-    assert run_names(*runs) == ("first (a, cfg 1)", "second (b, euler, cfg 5)")
+    assert run_names(*runs) == ("first (a, cfg 1)", "second (b, lora 0.8 on 9 weights, euler, cfg 5)")
     assert run_names(maps, maps) == ("first", "second")
 
 

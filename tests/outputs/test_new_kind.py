@@ -15,7 +15,7 @@ from i2am.geometry.layout import Layout, Reference, TokenGrid
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import llam, ulam
 from i2am.maps import kinds
-from i2am.maps.kinds import Kind, Shown
+from i2am.maps.kinds import Kind, Shown, shown_as
 from i2am.maps.value import AttributionMaps
 from i2am.outputs.viewer_data import viewer_data
 from i2am.recording import arithmetic
@@ -124,5 +124,5 @@ def test_the_page_offers_it_and_shows_what_the_library_does(tmp_path: Path) -> N
     ]
     got = ask(maps, asked, tmp_path)
     same(maps, asked, got)
-    assert got["did"]["sides"] == ["R2G", "R2G-balanced", "mass", SIDE]
+    assert got["did"]["sides"] == [shown_as(side)[1].named for side in ("R2G", "R2G-balanced", "mass", SIDE)]
     assert ulam(maps, "half of G2R", Choice(reference=1)).picture == "reference"

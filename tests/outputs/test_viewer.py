@@ -142,13 +142,18 @@ def test_the_viewer_answers_as_the_library_does_and_can_be_used(pairwise: str, t
     assert [did[k]["query"] for k in ("grown", "moved", "touched", "single")] == ["2,0,2,3", "2,1,2,3", "2,1,2,3", "0,0"]
     assert "query" not in did["gone"]
     assert (did["linked"]["query"], did["linked"]["on"], did["linked"]["pinned"]) == ("1,1,2,3", "generated", "true")
-    assert did["sides"] == ["Mirror of the object", "R2G", "R2G-balanced", "mass"]
+    assert did["sides"] == [
+        "Where the object went (mirror of its mask)",
+        "Where it went (R2G)",
+        "Where it went, by votes (R2G-balanced)",
+        "How much was taken (mass)",
+    ]
     heat = sram(maps, (5, 3)).values[0]
     assert did["arrows"]["peak"] == f"{int(heat.argmax()) // 4},{int(heat.argmax()) % 4}"
     assert ("diffuse" in did["arrows"]["text"]) == bool(heat.max() / heat.mean() < DIFFUSE)
     assert did["sliders"] == {"Time": 3, "Layer": 3, "Head": 3, "Opacity": 1}
     assert did["layer"]["hash"] == "#layer=1"
-    assert did["layer"]["caption"] == "Mirror of the object · mid.0"
+    assert did["layer"]["caption"] == "Where the object went (mirror of its mask) · mid.0"
     assert "8 by 6 patches" in did["labels"][0]
     assert "5 by 4 patches" in did["labels"][1]
     assert min(did["coloured"]) > 100

@@ -135,7 +135,7 @@ def test_a_click_shows_its_map_on_every_reference_with_its_share(count: int, def
     assert [float(x) for x in clicked["shares"].split(",")] == pytest.approx(here.tolist(), abs=5e-5)
     heats = [sram(maps, (ROW, COLUMN), choice=Choice(reference=i)).values[0] for i in range(count)]
     assert clicked["peaks"].split(" ") == [peak_of(heat) for heat in heats]
-    assert clicked["levels"][1:] == [f"SRAM · all steps{'' if default else ', layers'} and heads"] * count
+    assert clicked["levels"][1:] == [f"What it used (SRAM) · all steps{'' if default else ', layers'} and heads"] * count
     assert_adding(clicked["bars"], whole.labels, here.tolist())
     for heading, bar, name in zip(clicked["headings"][1:], clicked["bars"], names, strict=False):
         assert heading == f"{name} · {bar.removeprefix(name)}"
@@ -178,7 +178,7 @@ def test_a_patch_of_the_second_reference_is_looked_up_in_the_picture(tmp_path: P
     for name in ("hovered", "mirror"):
         assert (did[name]["query"], did[name]["on"]) == (f"{at[0]},{at[1]}", "generated")
         assert did[name]["peak"] == peak_of(heat)
-        assert did[name]["levels"] == ["Mirror · all steps, layers and heads", "", named, ""]
+        assert did[name]["levels"] == ["Where it went (mirror) · all steps, layers and heads", "", named, ""]
     assert "query" not in did["left"]
     assert did["left"]["hash"] == ""
     assert did["mirror"]["hash"] == f"#mirror={at[0]},{at[1]}&reference=1"

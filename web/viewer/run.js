@@ -59,17 +59,17 @@ export class Run {
     return `No ${this.kind(side).title}${where} was kept for this choice. Choose another layer, time or head.`;
   }
 
-  /** What a map is and what it is restricted to: "R2G · TLAM, steps 0–9" or "SRAM · head 3". */
+  /** What a map is and what it is restricted to: "Where it went (R2G) · steps 0–9 (TLAM)" or "What it used (SRAM) · head 3". */
   level(map, { group, layer, head }) {
     const ofPatch = this.kind(map.side).asked !== "";
     const parts = [];
-    const add = (level, text) => parts.push(ofPatch ? text : `${level}, ${text}`);
+    const add = (level, text) => parts.push(ofPatch ? text : `${text} (${level})`);
     if (group >= 0) add("TLAM", this.data.groups[group].label);
     if (layer >= 0) add("LLAM", layerNames(this.data)[layer]);
     if (head >= 0 && ofPatch && !this.maps.headsOfPairs()) add("", "mean over heads, as patch maps were kept");
     else if (head >= 0) add("HLAM", `head ${head}`);
     const all = this.data.layers.every((one) => one.default) ? "all steps, layers and heads" : "all steps and heads";
-    if (!parts.length) parts.push(ofPatch ? all : "ULAM");
+    if (!parts.length) parts.push(ofPatch ? all : "over the whole run (ULAM)");
     return `${this.kind(map.side).title} · ${parts.join(" · ")}`;
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,16 @@ def model_name(patcher: Any) -> str:
     arguments = (getattr(patcher, "cached_patcher_init", None) or (None, ()))[1]  # how newer hosts load the model again
     path = arguments[0] if arguments else None
     return Path(path).name if isinstance(path, str) else type(patcher.model).__name__
+
+
+def patched(patcher: Any) -> str:
+    """What LoRAs and other patches a ModelPatcher lays over its weights, as "lora 0.8 on 264 weights"; "" if none.
+
+    The host keeps how strongly each one is laid on which weights, but not the names of its files.
+    """
+    found: Counter[tuple[str, float]] = Counter()
+    for laid in patcher.patches.values():
+        for strength, value, *_ in laid:
+            kind = getattr(value, "name", None) or (value[0] if isinstance(value, tuple) and len(value) > 1 else "difference")
+            found[str(kind), float(strength)] += 1
+    return ", ".join(f"{kind} {strength:g} on {count} weights" for (kind, strength), count in sorted(found.items()))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...errors import I2AMError, RecordingError
 from ...levels.kept import INPAINT_FROM, RECORD
-from ...maps.facts import RunInfo
+from ...maps.facts import PATCHES, RunInfo
 from ...maps.value import AttributionMaps
 from ...recording.recorder import Recorder
 from ..attention import Attention
@@ -24,7 +24,7 @@ from .call import Call, Notes
 from .compiled import NOTE, check_uncompiling, is_compiled, uncompiled
 from .default_layers import default_layers_of, default_notes
 from .latent_pictures import DRAWN
-from .names import model_name, sampler_name
+from .names import model_name, patched, sampler_name
 from .network import Network
 from .noise_mask import canvas_mask, noise_mask
 from .options import Options
@@ -290,6 +290,7 @@ class Run:
                 "latent_hash": fingerprint(latent),
                 **({INPAINT_FROM: source} if (source := self._inpaint_mask[1]) not in ("", RECORD) else {}),
                 **(DRAWN if self._conditionings.pictures else {}),
+                **({PATCHES: laid} if (laid := patched(self._guider.model_patcher)) else {}),
                 **{a.name: a.about for a in self._conditionings.adapters},
             },
             default_layers=default_layers_of(model).names,

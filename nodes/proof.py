@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..i2am.hosts.comfy.proof import check_sockets, decoded
 from ..i2am.interventions.cells import fractions_of
 from ..i2am.interventions.deletion import FRACTIONS
 from ..i2am.interventions.questions import QUESTIONS, REGION, Plan
+from ..i2am.levels.choice import layers_of
 from ..i2am.maps.kinds import level_sides
 from ..i2am.outputs.proven import prove
 from .base import Heat, Maps, check, field, preview, schema
@@ -54,7 +56,8 @@ class Proof(io.ComfyNode):
                     options=list(QUESTIONS),
                     tooltip="Which runs are made. Each reference: one uncut, one without each. This region: one uncut, one "
                     "without the region, and some without a random region of as many tokens. Deletion curve: one uncut, and "
-                    "by the map, at random and reversed one for each of the fractions.",
+                    "by the map, at random and reversed one for each of the fractions. Which layers: one uncut, and one for "
+                    "each layer, which alone loses sight of the reference.",
                 ),
                 reference(),
                 field(
@@ -96,6 +99,15 @@ class Proof(io.ComfyNode):
                 ),
                 field(Maps, "maps", optional=True, tooltip="Of the uncut run. Empty: the uncut run is recorded by itself."),
                 reference_parts(),
+                field(
+                    io.String,
+                    "layers",
+                    default="",
+                    optional=True,
+                    tooltip="Of which layers: names or globs, a run for each, such as double.* single.*. Empty: a run for each "
+                    "layer.",
+                    advanced=True,
+                ),
             ],
             outputs=[
                 io.Image.Output("sheet", tooltip="The uncut picture, each run's, and where it changed."),
@@ -103,6 +115,7 @@ class Proof(io.ComfyNode):
                 io.Image.Output("chart", tooltip="The deletion curves, or how much each cut changed."),
                 Heat.Output("heat", tooltip="Where each run's picture changed, a panel each, on one scale."),
                 io.Image.Output("images", tooltip="The uncut picture, then each run's, in the order of the table."),
+                io.String.Output("effects", tooltip="Of which layers matter, for I²AM Rank Layers; empty for other questions."),
             ],
         )
 
@@ -129,6 +142,7 @@ class Proof(io.ComfyNode):
         maps: Any = None,
         reference_parts: str = "",
         map: str = "G2R",
+        layers: str = "",
     ) -> io.NodeOutput:
         check_sockets(vae=vae)
         if maps is not None:
@@ -145,11 +159,13 @@ class Proof(io.ComfyNode):
             fractions=fractions_of(fractions),
             others=random_regions,
             seed=random_seed,
+            layers=layers_of(layers) or (),
         )
         inside = None if picture_region is None else mask_of(picture_region, 0, 1, "picture region")
         found = prove(plan, runs, lambda latent: decoded(vae, latent), maps, inside, _bar())
         sheet, chart = image_of([found.sheet]), image_of([found.chart])
-        return io.NodeOutput(sheet, found.table, chart, found.heat, found.pictures, ui=preview(sheet))
+        effects = json.dumps({"question": question, "layers": found.of_layers}) if found.of_layers else ""
+        return io.NodeOutput(sheet, found.table, chart, found.heat, found.pictures, effects, ui=preview(sheet))
 
 
 def _bar() -> Callable[[int, int], object]:

@@ -12,10 +12,11 @@ from ..i2am.evaluation.layers import rank_by_details
 from ..i2am.geometry.masks import mask_of
 from ..i2am.levels.batch import images_of
 from ..i2am.levels.choice import Choice
-from ..i2am.outputs.layer_preset import add_run
+from ..i2am.outputs.layer_preset import add_run, effects_of
 from ..i2am.outputs.layer_sheet import layer_picture, layer_table
 from ..i2am.outputs.names import check_prefix, inside
 from ..i2am.pictures.matching import one_of
+from ..i2am.scores.ranking import ACCURACY, ORDERS
 from .base import Maps, check, field, pictures, preview, schema
 from .base import image as image_of
 from .fields import batch_index, branch
@@ -74,6 +75,23 @@ class RankLayers(io.ComfyNode):
                     tooltip="Which reference of the run, counted from 0, reference_image and reference_mask are of.",
                 ),
                 batch_index(0, "Each image of a batch is a run of its own: queue them one after another."),
+                field(
+                    io.String,
+                    "effects",
+                    default="",
+                    optional=True,
+                    force_input=True,
+                    tooltip="From I²AM Proof with the question which layers matter: what each layer changes when it is cut.",
+                ),
+                field(
+                    io.Combo,
+                    "ranked_by",
+                    options=list(ORDERS),
+                    default=ACCURACY,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which layers come first. Which are believed is decided by accuracy alone.",
+                ),
             ],
             outputs=[
                 io.Image.Output("picture", tooltip="What is said of the layers, and how often each points right."),
@@ -99,10 +117,13 @@ class RankLayers(io.ComfyNode):
         batch_index: int = 0,
         inpaint_mask: Tensor | None = None,
         reference_mask: Tensor | None = None,
+        effects: str = "",
+        ranked_by: str = ACCURACY,
     ) -> io.NodeOutput:
         check(maps=maps)
         file = check_prefix(filename.removesuffix(ENDING)) + ENDING
         (chosen,) = images_of(maps, batch_index)
+        cut = effects_of(effects)
         inside_mask, object_ = (
             None if mask is None else mask_of(mask, chosen, maps.images, name)
             for name, mask in (("inpaint_mask", inpaint_mask), ("reference_mask", reference_mask))
@@ -110,6 +131,7 @@ class RankLayers(io.ComfyNode):
         shown = one_of(pictures(image), chosen, maps.images), one_of(pictures(reference_image), chosen, maps.images)
         choice = Choice(branch, reference_index, chosen)
         found = rank_by_details(maps, *shown, choice, inpaint_mask=inside_mask, reference_mask=object_, heads=heads)
-        preset = add_run(inside(folder_paths.get_output_directory(), file), maps, found, reference_index, chosen)
-        picture = image_of([layer_picture(preset)])
-        return io.NodeOutput(picture, " ".join(preset.believed), layer_table(preset), file, ui=preview(picture))
+        path = inside(folder_paths.get_output_directory(), file)
+        preset = add_run(path, maps, found, reference_index, chosen, cut)
+        picture = image_of([layer_picture(preset, ranked_by)])
+        return io.NodeOutput(picture, " ".join(preset.believed), layer_table(preset, ranked_by), file, ui=preview(picture))

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("i2am")
 
 EDIT, TRYON = "edit", "try-on"
-QUESTIONS = ("each", "region", "curve")
+QUESTIONS = ("each", "region", "curve", "layers")
 DESCRIPTION = """\
 Did it matter? Samples the same noise once as it is and once for each cut: without each reference (each), without a region of
-one beside random regions of as many tokens (region), or with more and more of its cells cut in the order of a map, reversed
-and at random (curve). Writes the pictures, a sheet, a chart and the figures as JSON.
+one beside random regions of as many tokens (region), with more and more of its cells cut in the order of a map, reversed
+and at random (curve), or with one layer after another losing sight of it (layers).
+Writes the pictures, a sheet, a chart and the figures as JSON.
 """
 
 
@@ -52,10 +53,16 @@ def add_cause(commands: Commands) -> None:
     )
     add("--out", type=Path, default=Path("out/cause"), help="folder to write to (default out/cause)")
     add("--question", choices=QUESTIONS, default="each", help="which runs are made (default each)")
-    add("--reference", type=whole(), metavar="N", help="of region and curve, counted from 0 (default: the last)")
+    add("--reference", type=whole(), metavar="N", help="of region, curve and layers, counted from 0 (default: the last)")
     add("--region", type=Path, metavar="MASK", help="of that reference, white = cut; asks about the region")
     add("--map", default="G2R", choices=level_sides(), help="whose order the curve follows (default G2R)")
     add("--fractions", default="0.1 0.25 0.5 1", metavar="F", help="of the cells, for the curve (default '0.1 0.25 0.5 1')")
+    add(
+        "--layers",
+        default="",
+        metavar="GLOBS",
+        help="a run for each name or glob, such as 'double.* single.*' (default: each layer)",
+    )
     add("--random-regions", type=whole(1), default=2, metavar="N", help="to compare a region with (default 2)")
     add("--seed", type=whole(), default=7, help="of the noise; of the bundled models also which pair (default 7)")
     add("--steps", type=whole(1, 1000), help="sampler steps (default: 25 and 50 for the bundled models, 28 for a pipeline)")
@@ -95,24 +102,28 @@ def _size(text: str) -> tuple[int, int]:
 
 def _cause(args: argparse.Namespace) -> int:
     from ..interventions.cells import fractions_of
-    from ..interventions.questions import CURVE, EACH, REGION, Plan
+    from ..interventions.questions import CURVE, EACH, LAYERS, REGION, Plan
+    from ..levels.choice import layers_of
     from ..outputs.proven import prove
     from ..pictures.colours import opencv
 
     check_out(args.out)
     if args.question == "region" and args.region is None:
         raise I2AMError("--question region is about a region of a reference; give its mask by --region")
-    if args.question == "curve" and args.region is not None:
-        raise I2AMError("--region was given, but --question is curve, which cuts by a map; leave out one of them")
+    if args.question in ("curve", "layers") and args.region is not None:
+        how = "by a map" if args.question == "curve" else "whole references"
+        raise I2AMError(f"--region was given, but --question is {args.question}, which cuts {how}; leave out one of them")
+    if args.layers and args.question != "layers":
+        raise I2AMError("--layers is about the question which layers matter; add --question layers, or leave it out")
     if args.question == "each" and args.region is None and args.reference is not None:
         raise I2AMError("--question each cuts every reference in turn; leave out --reference, or ask about a region or a curve")
-    question = REGION if args.region is not None else {"each": EACH, "curve": CURVE}[args.question]
+    question = REGION if args.region is not None else {"each": EACH, "curve": CURVE, "layers": LAYERS}[args.question]
     region = None if args.region is None else read_mask(args.region)
     fractions = fractions_of(args.fractions)
     opencv()  # what draws the sheet must not be missed after the sampling
     runs, inside, count = _runs(args)
     reference = count - 1 if args.reference is None else args.reference
-    plan = Plan(question, reference, region, args.map, fractions, args.random_regions)
+    plan = Plan(question, reference, region, args.map, fractions, args.random_regions, layers=layers_of(args.layers) or ())
     with _bar() as tell:
         found = prove(plan, runs, lambda picture: picture, None, inside, tell)
     _write(args.out, found, question, args)
@@ -186,5 +197,6 @@ def _write(out: Path, found: Proven, question: str, args: argparse.Namespace) ->
     effects = {run.name: {"picture": file, **run.effect.as_dict()} for run, file in zip(found.runs, files[1:], strict=True)}
     curves = {order: {"fractions": c.fractions, "changes": c.changes, "area": c.area} for order, c in found.curves.items()}
     told = {"question": question, "model": str(args.model), "seed": args.seed, "uncut": files[0], "effects": effects}
+    told |= {"layers": found.of_layers} if found.of_layers else {}
     whole = {**told, **({"curves": curves, "map": args.map} if curves else {})}
     (out / "effects.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")

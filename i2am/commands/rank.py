@@ -7,10 +7,12 @@ import logging
 from pathlib import Path
 
 from ..data.pictures import open_picture
+from ..data.text import read_text
 from ..evaluation.layers import rank_by_details
 from ..maps.value import AttributionMaps
-from ..outputs.layer_preset import add_run
+from ..outputs.layer_preset import add_run, effects_of
 from ..outputs.layer_sheet import layer_picture, layer_table
+from ..scores.ranking import ACCURACY, ORDERS
 from .choosing import Commands, add_choice, choice_from, read_mask
 
 log = logging.getLogger("i2am")
@@ -30,6 +32,8 @@ def add_rank(commands: Commands) -> None:
     parser.add_argument("--inpaint-mask", type=Path, help="white = repainted; details outside of it are left out")
     parser.add_argument("--reference-mask", type=Path, help="white = the object; details outside of it are left out")
     parser.add_argument("--by-head", action="store_true", help="look at each head too")
+    parser.add_argument("--effects", type=Path, metavar="JSON", help="effects.json of `i2am cause --question layers`")
+    parser.add_argument("--by", choices=ORDERS, default=ACCURACY, help="what the layers are ranked by (default accuracy)")
     parser.add_argument("--file", type=Path, default=Path("layers.json"), help="what the run is added to (default layers.json)")
     parser.add_argument("--out", type=Path, help="also draw the ranking here, as PNG")
     add_choice(parser)
@@ -42,9 +46,14 @@ def _rank(args: argparse.Namespace) -> int:
     inside, object_ = (None if path is None else read_mask(path) for path in (args.inpaint_mask, args.reference_mask))
     choice = choice_from(args)
     found = rank_by_details(maps, *pictures, choice, inpaint_mask=inside, reference_mask=object_, heads=args.by_head)
-    preset = add_run(args.file, maps, found, args.reference, choice.image)
-    log.info("%s", layer_table(preset))
+    effects = (
+        None
+        if args.effects is None
+        else effects_of(read_text(args.effects, "the effects.json of `i2am cause --question layers`"))
+    )
+    preset = add_run(args.file, maps, found, args.reference, choice.image, effects)
+    log.info("%s", layer_table(preset, args.by))
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        layer_picture(preset).save(args.out)
+        layer_picture(preset, args.by).save(args.out)
     return 0

@@ -7,6 +7,7 @@ the keys that are left.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -20,6 +21,16 @@ WHAT = ("reference", "all references", "text", "nothing")
 ROUTES = ("all", "generated", "text", "references")
 """From whom: every token, the generated picture's, the text's, or those of the (other) references."""
 BOTH = ("cond", "uncond")
+
+
+def no_such_reference(number: int, names: Sequence[str]) -> str:
+    """What is said of a number, counted from 0, that no reference has; people read names that are counted from 1.
+
+    >>> no_such_reference(2, ["reference 1", "reference 2"])
+    'reference number 2 is to be cut, but the run has 2: number 0 is reference 1, 1 is reference 2'
+    """
+    known = ", ".join(f"{i} is {name}" for i, name in enumerate(names))
+    return f"reference number {number} is to be cut, but the run has {len(names)}: number {known}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,23 +13,26 @@ from ..levels.choice import Choice
 from ..levels.grids import reference_grid
 from ..levels.heat import Heat
 from ..levels.marginal import ulam
+from ..levels.selection import named_layers
 from ..maps.value import AttributionMaps
 from .cells import by_coarsest_layer, moved_region
 from .deletion import FRACTIONS, Deletion, deletions
-from .plan import Cut
+from .plan import Cut, no_such_reference
 
 EACH, REGION, CURVE = "does each reference matter?", "does this region matter?", "deletion curve"
-QUESTIONS = (EACH, REGION, CURVE)
+LAYERS = "which layers matter?"
+QUESTIONS = (EACH, REGION, CURVE, LAYERS)
 UNCUT = Cut("nothing")
 
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """One run: its name, what is cut in it, and its place on a deletion curve, if it is of one."""
+    """One run: its name, what is cut in it, and its place on a deletion curve, or the layers that it is of, if any."""
 
     name: str
     cut: Cut
     deletion: Deletion | None = None
+    layers: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +67,28 @@ def region_and_others(
     return tuple(found)
 
 
+def each_layer(layers: Sequence[str], reference: int, name: str) -> tuple[Planned, ...]:
+    """A run in which one layer, or the layers of one glob, lose sight of a reference, for each of them.
+
+    >>> [(one.name, one.cut.layers) for one in each_layer(["double.0", "single.*"], 1, "garment")]
+    [('garment cut in double.0', ('double.0',)), ('garment cut in single.*', ('single.*',))]
+    """
+    return tuple(Planned(f"{name} cut in {one}", Cut("reference", reference, layers=(one,)), layers=one) for one in layers)
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A question, and what it is about.
 
     Attributes:
         question: one of `QUESTIONS`.
-        reference: which one is cut, or of which the region is.
+        reference: which one is cut, as a whole or in a layer, or of which the region is.
         region: (H, W) of its picture.
         side: the map whose order a deletion curve follows.
         fractions: of the deletion curve.
         others: random regions to compare with.
         seed: of random regions and orders.
+        layers: names or globs, a run for each, of the question which layers matter; empty: a run for each recorded layer.
     """
 
     question: str = EACH
@@ -85,6 +98,7 @@ class Plan:
     fractions: tuple[float, ...] = FRACTIONS
     others: int = 2
     seed: int = 0
+    layers: tuple[str, ...] = ()
 
     def runs(self, maps: AttributionMaps) -> tuple[Planned, ...]:
         """The runs with cuts; ``maps`` are of the uncut one.
@@ -92,7 +106,7 @@ class Plan:
         Raises:
             I2AMError: the question is none of them, has no region, or is about a reference that the run had not.
             LayoutError: there is no region to compare with.
-            UnavailableError: the recording has no such map.
+            UnavailableError: the recording has no such map, or no such layer.
         """
         if self.question not in QUESTIONS:
             raise I2AMError(f"the question is {self.question!r}; choose one of {', '.join(map(repr, QUESTIONS))}")
@@ -100,9 +114,11 @@ class Plan:
         if self.question == EACH:
             return each_reference(names)
         if self.reference >= len(names):
-            raise I2AMError(
-                f"reference {self.reference} is to be cut, but the run has {len(names)}, counted from 0: {', '.join(names)}"
-            )
+            raise I2AMError(no_such_reference(self.reference, names))
+        if self.question == LAYERS:
+            known = [layer.name for layer in maps.layers]
+            named_layers(maps, self.layers or known)
+            return each_layer(self.layers or known, self.reference, names[self.reference])
         if self.question == CURVE:
             return tuple(
                 Planned(one.name, one.cut, one)

@@ -13,7 +13,7 @@ from ..errors import LayoutError
 from ..geometry.layout import Layout, Reference, TokenGrid
 from ..geometry.resample import area
 from ..geometry.sequence import Sequence, Span
-from .plan import Cut
+from .plan import Cut, no_such_reference
 
 T = TypeVar("T", Reference, Span)
 HALF = 0.5
@@ -136,10 +136,7 @@ def _asking(sequence: Sequence, positions: Tensor) -> Tensor:
 
 def _chosen(cut: Cut, references: tuple[T, ...]) -> T:
     if cut.reference >= len(references):
-        raise LayoutError(
-            f"reference {cut.reference} is to be cut, but the run has {len(references)}, counted from 0: "
-            f"{', '.join(r.name for r in references)}"
-        )
+        raise LayoutError(no_such_reference(cut.reference, [r.name for r in references]))
     return references[cut.reference]
 
 

@@ -68,7 +68,7 @@ def select(
     if choice.layers is None:
         layers = _default_layers(maps.layers if one_by_one else maps.default_layers, preset, side, over_time)
     else:
-        layers = _named(maps, choice.layers)
+        layers = named_layers(maps, choice.layers)
     chosen = _attending(maps, layers, branch, reference)
     heads = None if choice.heads is None else tuple(dict.fromkeys(choice.heads))
     if heads is not None:
@@ -107,7 +107,12 @@ def _default_layers(layers: tuple[LayerInfo, ...], preset: Preset, side: str, ov
     return chosen or layers
 
 
-def _named(maps: AttributionMaps, patterns: Sequence[str]) -> tuple[LayerInfo, ...]:
+def named_layers(maps: AttributionMaps, patterns: Sequence[str]) -> tuple[LayerInfo, ...]:
+    """The recorded layers that any of some names or globs means, in the network's order.
+
+    Raises:
+        UnavailableError: one of them means none, or there is none of them.
+    """
     names = [x.name for x in maps.layers]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):

@@ -1,7 +1,8 @@
 """A file that says which layers of a model to believe, and the runs that this was measured on; each run adds to it.
 
 JSON: {"format": "i2am-layers", "version": 1, "model": …, "layers": [names in the network's order], "believed": [names],
-"runs": [{"run": …, "seed": …, "reference": …, "found": [{"layer", "head", "right", "matches", "peak", "chance"}, …]}, …]}.
+"runs": [{"run": …, "seed": …, "reference": …, "found": [{"layer", "head", "right", "matches", "peak", "chance", "effect"}, …]},
+…]}. Older files lack "effect".
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import I2AMError, UnavailableError
+from ..errors import I2AMError, UnavailableError, shown
+from ..interventions.questions import LAYERS
 from ..maps.value import AttributionMaps
 from ..scores.ranking import Pointing, believed, over_runs
 from .locked import locked
@@ -40,7 +43,14 @@ class LayerPreset:
     runs: int
 
 
-def add_run(path: str | Path, maps: AttributionMaps, found: list[Pointing], reference: int = 0, image: int = 0) -> LayerPreset:
+def add_run(
+    path: str | Path,
+    maps: AttributionMaps,
+    found: list[Pointing],
+    reference: int = 0,
+    image: int = 0,
+    effects: Mapping[str, float] | None = None,
+) -> LayerPreset:
     """Add a run to a file, which is begun if it is not there; a run that it has already is measured anew, not counted twice.
 
     Args:
@@ -49,10 +59,13 @@ def add_run(path: str | Path, maps: AttributionMaps, found: list[Pointing], refe
         found: how well its layers point.
         reference: which reference of the run they were measured on.
         image: which image of the batch: each is a run of its own.
+        effects: how much the picture changed where one layer was cut, by the layer's name; see `effects_of`.
 
     Raises:
-        I2AMError: the file is none of ours, or of a model with other layers; it stays as it is. Or ``path`` is no file's.
+        I2AMError: the file is none of ours, or of a model with other layers; it stays as it is. Or ``path`` is no file's, or
+            the effects are of other layers.
     """
+    found = _with(found, effects or {})
     path = Path(path)
     if not path.name or path.is_dir():
         raise I2AMError(f"{str(path)!r} is a folder, and ranked layers are kept in a file; give a name such as layers.json")
@@ -74,6 +87,40 @@ def add_run(path: str | Path, maps: AttributionMaps, found: list[Pointing], refe
         draft.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         draft.replace(path)
         return preset
+
+
+def effects_of(text: str) -> dict[str, float]:
+    """What I²AM Proof, or `i2am cause`, found of which layers matter: the mean change of the picture by the layer's name.
+
+    Raises:
+        I2AMError: the text is none of theirs; says what it is.
+    """
+    if not text.strip():
+        return {}
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        about = None
+    layers = about.get("layers") if isinstance(about, dict) else None
+    if not isinstance(layers, dict) or not all(map(_is_number, layers.values())):
+        asked = f" (it answers {shown(about['question'], 60)!r})" if isinstance(about, dict) and "question" in about else ""
+        raise I2AMError(
+            f"effects are what I²AM Proof gives for the question {LAYERS!r}{asked}; connect its effects, or nothing, got "
+            f"{shown(text, 60)!r}"
+        )
+    return {str(name): float(value) for name, value in layers.items()}
+
+
+def _with(found: list[Pointing], effects: Mapping[str, float]) -> list[Pointing]:
+    """The same, with the effects of the layers that have one."""
+    names = [one.layer for one in found if one.head is None]
+    unknown = [name for name in effects if name not in names]
+    if unknown:
+        raise I2AMError(
+            f"the effects are of {_some(unknown)}, which this recording does not have ({_some(names)}): they are of another "
+            f"model, or of groups of layers; ask {LAYERS!r} with layers left empty"
+        )
+    return [replace(one, effect=effects.get(one.layer)) if one.head is None else one for one in found]
 
 
 def load_layers(path: str | Path) -> LayerPreset:
@@ -167,11 +214,12 @@ def _is_run(run: dict[str, Any], layers: list[str]) -> bool:
 
 
 def _is_pointing(one: dict[str, Any]) -> bool:
-    if set(one) != {field.name for field in fields(Pointing)} or not isinstance(one["layer"], str):
+    if set(one) | {"effect"} != {field.name for field in fields(Pointing)} or not isinstance(one["layer"], str):
         return False
     counts = _is_count(one["right"]) and _is_count(one["matches"]) and one["matches"] > 0 and one["right"] <= one["matches"]
     head = one["head"] is None or _is_count(one["head"])
-    return counts and head and all(_is_number(one[name]) for name in ("peak", "chance"))
+    effect = one.get("effect") is None or _is_number(one["effect"])
+    return counts and head and effect and all(_is_number(one[name]) for name in ("peak", "chance"))
 
 
 def _are(values: Any, kind: type) -> bool:

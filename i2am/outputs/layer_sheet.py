@@ -8,7 +8,7 @@ from ..numbers import fixed
 from ..pictures.chart import bar_chart
 from ..pictures.lettering import PAPER
 from ..pictures.sheet import headed
-from ..scores.ranking import ABOVE_CHANCE, FEW, LEAST, Pointing, ranked
+from ..scores.ranking import ABOVE_CHANCE, ACCURACY, EFFECT, FEW, LEAST, Pointing, ranked
 from .layer_preset import LayerPreset
 
 SHOWN = 24
@@ -35,29 +35,49 @@ def layer_lines(preset: LayerPreset) -> list[str]:
     lines.append(f"{matches} matched details in {runs} run{'s' * (runs != 1)}.")
     if matches < FEW:
         lines.append(f"That is few: measure more runs until there are at least {FEW}.")
+    cut = ranked((one for one in layers if one.effect is not None), EFFECT)
+    if cut:
+        most, least = cut[0], cut[-1]
+        lines.append(
+            f"Cut alone, {most.layer} changes the picture most, by {most.effect:.3g} on average"
+            + (f"; {least.layer} least, by {least.effect:.3g}." if least is not most else ".")
+        )
     return lines
 
 
-def layer_table(preset: LayerPreset) -> str:
-    """The layers as text, the best first, and behind them the heads where they were looked at."""
-    rows: list[tuple[str, ...]] = [("layer", "right", "matches", "accuracy", "peak", "")]
-    rows += [_row(one, preset) for one in ranked(one for one in preset.found if one.head is None)]
-    rows += [_row(one, preset) for one in ranked(one for one in preset.found if one.head is not None)]
+def layer_table(preset: LayerPreset, by: str = ACCURACY) -> str:
+    """The layers as text, the best first by one of `ORDERS`, and behind them the heads where they were looked at."""
+    rows: list[tuple[str, ...]] = [("layer", "right", "matches", "accuracy", "peak", "when cut", "")]
+    rows += [_row(one, preset) for one in ranked((one for one in preset.found if one.head is None), by)]
+    rows += [_row(one, preset) for one in ranked((one for one in preset.found if one.head is not None), by)]
+    if all(one.effect is None for one in preset.found):
+        rows = [(*row[:5], row[6]) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*layer_lines(preset), "", *table])
 
 
-def layer_picture(preset: LayerPreset) -> Image.Image:
-    """A bar for each layer's accuracy, the best first, under what is said of them."""
-    layers = ranked(one for one in preset.found if one.head is None)[:SHOWN]
+def layer_picture(preset: LayerPreset, by: str = ACCURACY) -> Image.Image:
+    """A bar for each layer's accuracy, the best first by one of `ORDERS`, under what is said of them.
+
+    Where it is known, a bar for what each changes when it is cut stands below.
+    """
+    layers = ranked((one for one in preset.found if one.head is None), by)[:SHOWN]
     more = sum(one.head is None for one in preset.found) - len(layers)
-    title = "share of details at which a layer points right, %" + (f" (the best {len(layers)}; {more} more)" if more else "")
+    cut = f" (the first {len(layers)} by {by}; {more} more)" if more else ""
     edge = round(TEXT * 1.3)
-    values = {_name(one, preset): round(100 * one.accuracy, 1) for one in layers}
-    bars = bar_chart(values, title, WIDTH - 2 * edge, TEXT)
-    body = Image.new("RGB", (WIDTH, bars.height + edge), PAPER)
-    body.paste(bars, (edge, edge // 2))
+    charts = {"share of details at which a layer points right, %" + cut: lambda one: round(100 * one.accuracy, 1)}
+    if any(one.effect is not None for one in layers):
+        charts["mean change of the picture where a layer is cut alone, %" + cut] = lambda one: round(100 * (one.effect or 0), 2)
+    bars = [
+        bar_chart({_name(one, preset): of(one) for one in layers}, title, WIDTH - 2 * edge, TEXT)
+        for title, of in charts.items()
+    ]
+    body = Image.new("RGB", (WIDTH, sum(bar.height + edge for bar in bars)), PAPER)
+    at = edge // 2
+    for bar in bars:
+        body.paste(bar, (edge, at))
+        at += bar.height + edge
     first, *rest = layer_lines(preset)
     return headed(body, [first], rest, TEXT)
 
@@ -69,4 +89,5 @@ def _name(one: Pointing, preset: LayerPreset) -> str:
 def _row(one: Pointing, preset: LayerPreset) -> tuple[str, ...]:
     name = one.layer if one.head is None else f"{one.layer} head {one.head}"
     mark = "believed" if one.head is None and one.layer in preset.believed else ""
-    return name, str(one.right), str(one.matches), f"{one.accuracy:.0%}", f"{fixed(one.peak, 1)} ×", mark
+    effect = "" if one.effect is None else f"{one.effect:.4g}"
+    return name, str(one.right), str(one.matches), f"{one.accuracy:.0%}", f"{fixed(one.peak, 1)} ×", effect, mark

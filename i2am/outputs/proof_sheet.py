@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..interventions.deletion import Curve, verdict
-from ..interventions.questions import CURVE, EACH
+from ..interventions.questions import CURVE, EACH, LAYERS
 from ..levels.heat import Heat
 from ..pictures.chart import bar_chart, line_chart
 from ..pictures.lettering import PAPER
@@ -24,6 +24,8 @@ GAP = 28
 """Between two pictures, in pixels."""
 MOST = 6
 """Pictures in a row."""
+ROWS = 4
+"""Rows of a sheet; of more runs those that changed the picture most are shown."""
 CHART = 900
 """Width of a chart, in pixels."""
 HEIGHT = 320
@@ -39,12 +41,14 @@ class Shown:
         picture: what it made.
         change: (H, W), from the uncut run's picture.
         effect: its figures.
+        layers: the name or glob of the layers that were cut, of the question which of them matter.
     """
 
     name: str
     picture: Image.Image
     change: Tensor
     effect: Effect
+    layers: str = ""
 
 
 def changes_heat(runs: Sequence[Shown]) -> Heat:
@@ -74,6 +78,10 @@ def proof_sheet(
         answer: written below.
         region: (H, W) of the picture, drawn as an outline on the changes.
     """
+    said = [*answer, CAVEAT]
+    if len(runs) > ROWS * MOST:
+        said.append(f"Shown: the {ROWS * MOST} of {len(runs)} runs that changed the picture most; the table has all.")
+        runs = sorted(runs, key=lambda run: -run.effect.mean)[: ROWS * MOST]
     heat = changes_heat(runs)
     base = tall(uncut, HEIGHT)
     own = [(base, "nothing cut")]
@@ -87,7 +95,7 @@ def proof_sheet(
         empty = [(Image.new("RGB", base.size, PAPER), "")]
         rows += [in_a_row([*own, *made] if beside else made, PRINT, GAP), in_a_row([*empty * beside, *items], PRINT, GAP)]
     body = in_a_column(_as_wide(rows), PRINT)
-    return framed(body, question[:1].upper() + question[1:], [*answer, CAVEAT], PRINT)
+    return framed(body, question[:1].upper() + question[1:], said, PRINT)
 
 
 def _as_wide(rows: Sequence[Image.Image], least: int = CHART) -> list[Image.Image]:
@@ -155,8 +163,36 @@ def answer(question: str, runs: Sequence[Shown], curves: Mapping[str, Curve], si
     if question == EACH:
         listed = "; ".join(f"{run.name} by {run.effect.mean:.3g}" for run in changed)
         return [*said, *([f"How much the picture changes on average, from 0 to 1: {listed}."] if listed else [])]
+    if question == LAYERS:
+        return [*said, *_of_layers(changed)]
     own, *others = runs
     mean = sum(run.effect.mean for run in others) / len(others)
     times = f"{own.effect.mean / mean:.2g} times as much" if mean else "and that changes nothing"
     words = f"Without the region the picture changes by {own.effect.mean:.3g} on average, without a random region of as many "
     return [*said, f"{words}tokens by {mean:.3g}: {times if mean else 'the region alone matters'}."]
+
+
+def _of_layers(changed: Sequence[Shown]) -> list[str]:
+    """What the runs say in each of which other layers were cut; those that changed the picture most come first."""
+    if not changed:
+        return []
+    first, last = changed[0], changed[-1]
+    total = sum(run.effect.mean for run in changed)
+    said = [f"Of {len(changed)} cuts, {first.layers} changes the picture most: by {first.effect.mean:.3g} on average."]
+    if last is not first:
+        times = first.effect.mean / last.effect.mean
+        said[0] = said[0][:-1] + f", {times:.2g} times as much as {last.layers}, which changes it least."
+        half, sum_ = 0, 0.0
+        while sum_ < total / 2:
+            sum_ += changed[half].effect.mean
+            half += 1
+        said.append(f"Half of all that these cuts change comes from {_listed([run.layers for run in changed[:half]])}.")
+    return [
+        *said,
+        "A layer can matter without pointing: it may place things, or carry a style. I²AM Rank Layers says which point.",
+    ]
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -69,6 +69,11 @@ class Proven:
     runs: tuple[Shown, ...]
     curves: Mapping[str, Curve]
 
+    @property
+    def of_layers(self) -> dict[str, float]:
+        """How much the picture changed on average where one layer was cut, by its name or glob; of that question alone."""
+        return {run.layers: run.effect.mean for run in self.runs if run.layers}
+
 
 def prove(
     plan: Plan,
@@ -118,7 +123,8 @@ def prove(
     shown = []
     for one, picture in zip(planned, pictures[1:], strict=True):
         change = change_of(*(channels_first(p[None]) for p in (pictures[0], picture)), same=True)[0]
-        shown.append(Shown(one.name, _picture(picture), change, effect(change, inside, told[one.cut.reference])))
+        found = effect(change, inside, told[one.cut.reference])
+        shown.append(Shown(one.name, _picture(picture), change, found, one.layers))
     means = [one.effect.mean for one in shown]
     curves = curves_of([one.deletion for one in planned if one.deletion], means) if plan.question == CURVE else {}
     compared = next((side for side in TOLD if any(side in kinds for kinds in told.values())), "")

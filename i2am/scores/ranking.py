@@ -7,12 +7,12 @@ they tell layers that say where something came from from those that locate, copy
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from ..errors import UnavailableError
+from ..errors import I2AMError, UnavailableError
 from ..geometry.cells import cells_at
 from ..geometry.resample import Size
 from ..levels.available import is_single
@@ -27,6 +27,8 @@ LEAST = 0.8
 """A layer is believed from this part of the best layer's accuracy on."""
 ABOVE_CHANCE = 2.0
 """And from this multiple of what peaks at random would reach."""
+ACCURACY, SHARPNESS, EFFECT = "accuracy", "sharpness", "effect when cut"
+ORDERS = (ACCURACY, SHARPNESS, EFFECT)
 FEW = 30
 """Fewer matches than this say little about a layer."""
 
@@ -42,6 +44,8 @@ class Pointing:
         matches: of how many.
         peak: the median patch's peak, as a multiple of a uniform map.
         chance: the share of matches that a peak at a random token would get right.
+        effect: how much the picture changes on average, from 0 to 1, if the layer alone loses sight of the reference; None:
+            unknown.
     """
 
     layer: str
@@ -50,6 +54,7 @@ class Pointing:
     matches: int
     peak: float
     chance: float
+    effect: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -138,7 +143,10 @@ def _around(at: int, size: int, near: int) -> int:
 
 
 def over_runs(runs: Iterable[Sequence[Pointing]]) -> list[Pointing]:
-    """The same over several runs: matches are added up, peaks and chances averaged by them; layers in order of appearance."""
+    """The same over several runs; layers in order of appearance.
+
+    Matches are added up, peaks and chances averaged by them, effects over the runs that have one.
+    """
     together: dict[tuple[str, int | None], list[Pointing]] = {}
     for run in runs:
         for one in run:
@@ -147,13 +155,26 @@ def over_runs(runs: Iterable[Sequence[Pointing]]) -> list[Pointing]:
     for (layer, head), several in together.items():
         count = sum(one.matches for one in several)
         peak, chance = (sum(getattr(one, name) * one.matches for one in several) / count for name in ("peak", "chance"))
-        found.append(Pointing(layer, head, sum(one.right for one in several), count, peak, chance))
+        effects = [one.effect for one in several if one.effect is not None]
+        mean = sum(effects) / len(effects) if effects else None
+        found.append(Pointing(layer, head, sum(one.right for one in several), count, peak, chance, mean))
     return found
 
 
-def ranked(found: Iterable[Pointing]) -> list[Pointing]:
-    """The best first: by accuracy, then by how sharp they are."""
-    return sorted(found, key=lambda one: (-one.accuracy, -one.peak))
+def ranked(found: Iterable[Pointing], by: str = ACCURACY) -> list[Pointing]:
+    """The best first: by one of `ORDERS`, then by accuracy, then by how sharp they are; those without a figure last.
+
+    Raises:
+        I2AMError: there is no such order.
+    """
+    if by not in ORDERS:
+        raise I2AMError(f"layers are ranked by {', '.join(map(repr, ORDERS))}, got {by!r}")
+    own: Callable[[Pointing], float] = {
+        ACCURACY: lambda one: one.accuracy,
+        SHARPNESS: lambda one: one.peak,
+        EFFECT: lambda one: -1.0 if one.effect is None else one.effect,
+    }[by]
+    return sorted(found, key=lambda one: (-own(one), -one.accuracy, -one.peak))
 
 
 def believed(found: Sequence[Pointing]) -> tuple[str, ...]:

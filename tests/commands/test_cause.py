@@ -37,6 +37,30 @@ def test_it_cuts_each_reference_of_the_edit_model(tmp_path: Path, capsys: pytest
     assert "told by mass" in said
 
 
+def test_one_layer_after_another_or_groups_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["cause", "--steps", "1", "--question", "layers", "--out"]
+    assert main([*common, str(tmp_path / "each")]) == 0
+    found = json.loads((tmp_path / "each/effects.json").read_text(encoding="utf-8"))
+    assert list(found["layers"]) == [*(f"double.{i}" for i in range(2)), *(f"single.{i}" for i in range(4))]
+    assert list(found["effects"]) == [f"garment cut in {name}" for name in found["layers"]]
+    most = max(found["layers"], key=found["layers"].__getitem__)
+    assert found["layers"][most] == found["effects"][f"garment cut in {most}"]["mean"] > 0
+    assert f"Of 6 cuts, {most} changes the picture most" in capsys.readouterr().out
+    case = edit_case(7, 1)
+    alone = case.runs.run(Cut("reference", 1, layers=(most,))).latent
+    uncut = case.runs.run(UNCUT).latent
+    assert found["layers"][most] == pytest.approx(float((alone - uncut).abs().mean()), abs=1e-6)
+    assert main([*common, str(tmp_path / "groups"), "--layers", "double.* single.[0-3]"]) == 0
+    groups = json.loads((tmp_path / "groups/effects.json").read_text(encoding="utf-8"))["layers"]
+    assert list(groups) == ["double.*", "single.[0-3]"]
+    assert max(groups.values()) > min(found["layers"].values())
+    assert main([*common, str(tmp_path / "x"), "--layers", "triple.*"]) == 2
+    assert "no recorded layer matches 'triple.*'; recorded layers: double.0" in capsys.readouterr().err
+    for wrong in (["--region", "mask.png"], ["--question", "curve", "--layers", "double.*"]):
+        assert main([*common, str(tmp_path / "x"), *wrong]) == 2
+        assert "leave" in capsys.readouterr().err
+
+
 def test_the_try_on_models_maps_are_compared_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cause", "--model", "try-on", "--steps", "2", "--out", str(tmp_path)]) == 0
     (one,) = json.loads((tmp_path / "effects.json").read_text(encoding="utf-8"))["effects"].values()
@@ -121,7 +145,7 @@ def test_a_pipeline_of_a_local_folder(name: str, tmp_path: Path) -> None:
         (["--question", "each", "--reference", "5"], "--question each cuts every reference in turn; leave out --reference"),
         (["--model", "nowhere"], "a pipeline needs its references; give --image once for each"),
         (["--model", "nowhere", "--image", "PICTURE"], "which holds no model_index.json"),
-        (["--question", "curve", "--reference", "5", "--steps", "1"], "reference 5 is to be cut, but the run has 2"),
+        (["--question", "curve", "--reference", "5", "--steps", "1"], "reference number 5 is to be cut, but the run has 2"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], says: str) -> None:

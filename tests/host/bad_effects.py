@@ -34,6 +34,11 @@ def _proof(b: Bench, **inputs: Any) -> Prompt:
 
 PROOF, REGION, CURVE = "I2AM_Proof", {"question": "does this region matter?"}, {"question": "deletion curve"}
 EFFECTS: dict[str, Case] = {
+    "layers that are not there": Case(
+        "asked Proof which layers matter, by another model's names",
+        PROOF, r"no recorded layer matches 'output\.\*'; recorded layers: double\.0, ",
+        lambda b: _proof(b, question="which layers matter?", layers="output.*"),
+    ),
     "nothing to compare": Case(
         "connected nothing to Effect",
         NODE, r"nothing to compare: connect before and after, or latent_before and latent_after",
@@ -153,7 +158,7 @@ EFFECTS: dict[str, Case] = {
     ),
     "a third reference to ask about": Case(
         "asked Proof for a deletion curve of the third of two references",
-        PROOF, r"reference 2 is to be cut, but the run has 2, counted from 0: reference 1, reference 2",
+        PROOF, r"reference number 2 is to be cut, but the run has 2: number 0 is reference 1, 1 is reference 2",
         lambda b: _proof(b, **CURVE, reference=2),
     ),
     "fractions in words": Case(

@@ -103,7 +103,7 @@ INTERVENTIONS: dict[str, Case] = {
     ),
     "a third of two references": Case(
         "cut the third reference of two",
-        "KSampler", r"reference 2 is to be cut, but the run has 2, counted from 0: reference 1, reference 2",
+        "KSampler", r"reference number 2 is to be cut, but the run has 2: number 0 is reference 1, 1 is reference 2",
         lambda b: _joint(b, reference=2),
     ),
     "a head too many": Case(

@@ -234,6 +234,16 @@ MAPS: dict[str, Case] = {
         "I2AM_RankLayers", r"the picture is 400 x 64 pixels, but the recorded generated image is 64 x 80: another shape",
         lambda b: b.alone("I2AM_RankLayers", image=b.link(_grey((64, 400))), reference_image=b.link(_grey(REFERENCE))),
     ),
+    "ranked with other effects": Case(
+        "connected Proof's effects of another question to Rank Layers",
+        "I2AM_RankLayers", r"effects are what I²AM Proof gives for the question 'which layers matter\?'.*or nothing",
+        lambda b: b.alone(
+            "I2AM_RankLayers",
+            image=b.link(_plaid(GENERATED)),
+            reference_image=b.link(_plaid(REFERENCE)),
+            effects=b.link('{"question": "deletion curve"}'),
+        ),
+    ),
     "ranked into no name": Case(
         "ranked the layers into a file outside of the output folder",
         "I2AM_RankLayers", r"the file name prefix '\.\./layers' leads out of the output folder",

@@ -277,7 +277,7 @@ def test_an_interrupt_leaves_the_model_clean(lib: Any) -> None:
 
 
 BAD = [
-    ({"reference": 2}, {}, r"reference 2 is to be cut, but the run has 2, counted from 0: reference 1, reference 2"),
+    ({"reference": 2}, {}, r"reference number 2 is to be cut, but the run has 2: number 0 is reference 1, 1 is reference 2"),
     ({"heads": (2,)}, {}, "head 2 is to be cut, but the layer has 2"),
     ({"what": "text", "tokens": (7,)}, {}, "token 7 of the text is to be cut, but the text has 7 tokens"),
     ({"steps": (1, 5)}, {}, r"steps 1:5 are to be cut, but this sampler's run has 2.*at most 1:2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -163,6 +164,22 @@ def test_a_deletion_curve(run_graph: Any, model: Any, made: list[Any], side: str
     ]
     assert out["chart"].reshape(-1, 3).std(0).max() > 0.05
     assert len(out["heat"].labels) == 7
+
+
+def test_each_layer_alone_loses_sight_of_the_reference(run_graph: Any, model: Any, made: list[Any]) -> None:
+    graph = proof_graph(question="which layers matter?", layers="double.1 single.*")
+    out = run_graph(graph, watch={**OUT, "effects": ("proof", 5)})
+    assert [(cut.what, cut.layers) for cut in made] == [
+        ("nothing", None),
+        ("reference", ("double.1",)),
+        ("reference", ("single.*",)),
+    ]
+    about = json.loads(out["effects"])
+    means = [float((out["images"][i] - out["images"][0]).abs().mean()) for i in (1, 2)]
+    assert about["question"] == "which layers matter?"
+    assert list(about["layers"].values()) == pytest.approx(means, abs=1e-6)
+    assert min(means) > 0
+    assert out["heat"].labels == ("reference 2 cut in double.1", "reference 2 cut in single.*")
 
 
 def test_maps_that_are_given_are_taken(run_graph: Any, pack_nodes: dict[str, Any], model: Any, made: list[Any]) -> None:

@@ -81,6 +81,19 @@ def test_runs_add_up_and_the_believed_layers_go_into_map(
     assert {one.accuracy for one in preset.found if one.layer == "output.1"} == {1.0}
 
 
+def test_what_proof_says_of_layers_goes_in(pack: ModuleType, pack_nodes: dict[str, Any], run_graph: Any, output: Path) -> None:
+    effects = json.dumps({"question": "which layers matter?", "layers": {"input.1": 0.5, "output.1": 0.125}})
+    given = {"maps": recorded(pack, 1), "image": 0.8 * plaid(), "reference": plaid(), "effects": effects}
+    out = run_graph(
+        prompt(pack_nodes, effects=["give_effects", 0], ranked_by="effect when cut"),
+        give=given,
+        watch={"layers": ("rank", 1), "table": ("rank", 2)},
+    )
+    assert out["layers"] == "output.1"
+    assert [line.split()[:6:5] for line in out["table"].splitlines()[-2:]] == [["input.1", "×"], ["output.1", "×"]]
+    assert "Cut alone, input.1 changes the picture most, by 0.5 on average; output.1 least, by 0.125." in out["table"]
+
+
 def test_masks_of_any_size_leave_details_out(pack: ModuleType, pack_nodes: dict[str, Any], output: Path) -> None:
     node, upper = pack_nodes["I2AM_RankLayers"], torch.zeros(1, 32, 24)
     upper[:, :16] = 1

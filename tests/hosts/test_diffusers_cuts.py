@@ -237,7 +237,7 @@ def test_nothing_is_left_of_a_run_that_failed(unet: UNet2DConditionModel) -> Non
 @pytest.mark.parametrize(
     ("cut", "says"),
     [
-        (Cut("reference", 2), "reference 2 is to be cut, but the run has 2"),
+        (Cut("reference", 2), "reference number 2 is to be cut, but the run has 2"),
         (Cut(heads=(5,)), "head 5 is to be cut, but the layer has"),
         (Cut(steps=(1, 9)), "steps 1:9 are to be cut, but the run has 3"),
         (Cut(layers=("nowhere",)), "nothing was cut, so the picture is that of an unchanged run"),

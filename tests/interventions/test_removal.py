@@ -73,7 +73,7 @@ def test_spans_on_a_canvas_and_grids_beyond_their_picture() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"reference": 2}, r"reference 2 is to be cut, but the run has 2, counted from 0: shirt, shoe"),
+        ({"reference": 2}, r"reference number 2 is to be cut, but the run has 2: number 0 is shirt, 1 is shoe"),
         ({"what": "text", "tokens": (0, 2)}, "token 2 of the text is to be cut, but the text has 2 tokens"),
         ({"region": torch.eye(40)[:2] * 0.1}, "covers less than half of each of its 2 x 3 tokens.*paint a larger one"),
     ],

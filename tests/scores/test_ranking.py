@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from i2am.geometry.layout import Layout, TokenGrid
 from i2am.levels.choice import Choice
 from i2am.maps.facts import RunInfo
 from i2am.maps.value import AttributionMaps
-from i2am.outputs.layer_preset import add_run, load_layers
+from i2am.outputs.layer_preset import add_run, effects_of, load_layers
 from i2am.outputs.layer_sheet import layer_lines, layer_picture, layer_table
 from i2am.recording.recorder import Recorder
 from i2am.scores.pointing import Match
@@ -225,6 +226,44 @@ def test_a_file_grows_by_runs_and_counts_none_twice(tmp_path: Path) -> None:
     table = layer_table(preset).splitlines()
     assert [line.split()[0] for line in table[-2:]] == ["home", "away"]
     assert layer_picture(preset).width == 900
+
+
+def test_what_layers_change_when_they_are_cut_is_kept_and_can_rank_them(tmp_path: Path) -> None:
+    path, runs = tmp_path / "layers.json", [recorded({"away": [AWAY], "home": [SAME]}, seed) for seed in range(3)]
+    found = pointing_of_layers(runs[0], [match(9)], SIZE, SIZE, heads=True)
+    assert "when cut" not in layer_table(add_run(path, runs[0], found))
+    for maps, effects in zip(runs[1:], ({"away": 0.25, "home": 0.01}, {"away": 0.75}), strict=True):
+        preset = add_run(path, maps, found, effects=effects)
+    assert [(one.layer, one.effect) for one in preset.found if one.head is None] == [("away", 0.5), ("home", 0.01)]
+    assert all(one.effect is None for one in preset.found if one.head is not None)
+    assert layer_lines(preset)[-1] == "Cut alone, away changes the picture most, by 0.5 on average; home least, by 0.01."
+    assert preset.believed == ("home",)  # that a layer matters does not make it point
+    lines = layer_table(preset, "effect when cut").splitlines()
+    assert [line.split()[0] for line in lines[-4:-2]] == ["away", "home"]
+    assert [line.split()[0] for line in layer_table(preset).splitlines()[-4:-2]] == ["home", "away"]
+    assert layer_picture(preset).height > layer_picture(add_run(tmp_path / "new.json", runs[0], found)).height
+    assert load_layers(path) == preset
+    sharp = ranked([replace(preset.found[0], peak=9.0), replace(preset.found[2], peak=2.0)], "sharpness")
+    assert [one.peak for one in sharp] == [9.0, 2.0]
+    with pytest.raises(I2AMError, match="layers are ranked by 'accuracy', 'sharpness', 'effect when cut', got 'size'"):
+        ranked(preset.found, "size")
+    with pytest.raises(I2AMError, match=r"the effects are of 1: out\.\*, which this recording does not have \(2: away, home\)"):
+        add_run(path, runs[0], found, effects={"out.*": 0.5})
+    about = json.loads(path.read_text())
+    for run in about["runs"]:
+        for one in run["found"]:
+            del one["effect"]  # as files were before
+    path.write_text(json.dumps(about))
+    assert all(one.effect is None for one in load_layers(path).found)
+
+
+@pytest.mark.parametrize(
+    "text", ["double.0 0.5", "[1]", '{"layers": [1]}', '{"layers": {"a": NaN}}', '{"question": "deletion curve"}', "[" * 9999]
+)
+def test_effects_are_those_of_proof(text: str) -> None:
+    with pytest.raises(I2AMError, match="effects are what I²AM Proof gives for the question 'which layers matter\\?'"):
+        effects_of(text)
+    assert effects_of(" ") == {}
 
 
 def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:

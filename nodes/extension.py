@@ -18,6 +18,7 @@ from .look import Look
 from .proof import Proof
 from .rank import RankLayers
 from .record import Collect, Record
+from .redux import MarkRedux
 from .render import Animate, Grid, Overlay
 from .score import IMACS
 from .score_table import ScoreTable
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     VitonHD,
     LoadTryOn,
     TryOnConditioning,
+    MarkRedux,
     Record,
     Intervene,
     Effect,

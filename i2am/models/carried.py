@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ def carry(conditioning: Conditioning, carried: Carried) -> Conditioning:
     return [[tokens, {**options, KEY: _plain(carried)}] for tokens, options in conditioning]
 
 
-def carried_by(options: dict[str, Any]) -> Carried | None:
+def carried_by(options: Mapping[str, Any]) -> Carried | None:
     """What one entry's options (or the host's own copy of them) carry; None: nothing.
 
     Raises:
@@ -58,15 +59,13 @@ def carried_by(options: dict[str, Any]) -> Carried | None:
             f"use one version of the pack"
         )
     layers = {name: _layout(plain) for name, plain in found.get("layers", {}).items()}
-    size, thumbnails = _pair(found["generated_size"]), dict(found["thumbnails"])
+    size, thumbnails = pair(found["generated_size"]), dict(found["thumbnails"])
     return Carried(_layout(found), size, found["null"], thumbnails, layers, found.get("inpaint_mask"))
 
 
 def _layout(plain: dict[str, Any]) -> Layout:
     references = tuple(
-        Reference(
-            TokenGrid(r["rows"], r["columns"], r["leading"], _pair(r["picture"]), _rect(r["rect"])), r["start"], r["name"]
-        )
+        Reference(TokenGrid(r["rows"], r["columns"], r["leading"], pair(r["picture"]), rect(r["rect"])), r["start"], r["name"])
         for r in plain["references"]
     )
     return Layout(references, plain["keys"], beside=plain.get("beside", False), official=plain.get("official", ""))
@@ -104,9 +103,11 @@ def _plain_layout(layout: Layout) -> dict[str, Any]:
     }
 
 
-def _pair(value: Any) -> tuple[int, int] | None:
+def pair(value: Any) -> tuple[int, int] | None:
+    """Two whole numbers as they are written beside a conditioning; None stays."""
     return None if value is None else (int(value[0]), int(value[1]))
 
 
-def _rect(value: Any) -> tuple[float, float, float, float] | None:
+def rect(value: Any) -> tuple[float, float, float, float] | None:
+    """A rectangle as it is written beside a conditioning; None stays."""
     return None if value is None else (float(value[0]), float(value[1]), float(value[2]), float(value[3]))

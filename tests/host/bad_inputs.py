@@ -13,6 +13,7 @@ from host_tests.bad_interventions import INTERVENTIONS
 from host_tests.bad_joint_inputs import JOINT
 from host_tests.bad_maps import MAPS
 from host_tests.bad_pins import PINS
+from host_tests.bad_redux import REDUX
 from host_tests.bad_try_ons import TRY_ONS
 from host_tests.maps_case import GENERATED, box
 
@@ -20,6 +21,7 @@ LEFT = box(GENERATED, 0, 0, 1, 0.5)
 CASES: dict[str, Case] = {
     **GRAPHS,
     **JOINT,
+    **REDUX,
     **INTERVENTIONS,
     **EFFECTS,
     **MAPS,

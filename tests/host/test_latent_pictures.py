@@ -59,7 +59,7 @@ def test_a_stitched_reference_gives_a_picture_for_each_part(lib: Any) -> None:
 def test_a_format_without_colours_has_no_pictures(lib: Any, pack: ModuleType) -> None:
     drawing = importlib.import_module(f"{pack.__name__}.i2am.hosts.comfy.latent_pictures")
     form = type("Form", (), {"latent_rgb_factors": None, "latent_rgb_factors_bias": None})
-    assert drawing.pictures_of(type("Model", (), {"latent_format": form}), [torch.zeros(1, 4, 2, 2)]) == {}
+    assert drawing.drawn(type("Model", (), {"latent_format": form}), [torch.zeros(1, 4, 2, 2)]) == []
 
 
 def test_the_hosts_scaling_for_kontext_cuts_the_middle_out_as_the_help_says() -> None:

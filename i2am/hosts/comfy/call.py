@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...geometry.layout import Layout
 from ...geometry.parts import Parts
+from ...models.marked import Marked
 from ..attention import Attention
 from .adapters import Adapter
 
@@ -18,13 +19,15 @@ from .adapters import Adapter
 class Rows:
     """One conditioning's rows of a batch: their branch, what their keys are, and the length of their context in tokens.
 
-    ``layers`` holds the layouts of layers that attend to something other than the context.
+    ``layers`` holds the layouts of layers that attend to something other than the context, ``marks`` those of its text's tokens
+    that are a picture's.
     """
 
     branch: str
     layout: Layout
     tokens: int
     layers: dict[str, Layout] = field(default_factory=dict)
+    marks: tuple[Marked, ...] = ()
 
     def layout_of(self, layer: str) -> Layout:
         """What a layer's keys are."""

@@ -12,7 +12,7 @@ from ...geometry.parts import Parts
 from ...models.carried import carried_by
 from .adapters import Adapter, with_adapters
 from .call import Rows
-from .network import Network, Told
+from .network import Network, told_of
 from .rows import BRANCH_OF
 
 
@@ -45,6 +45,7 @@ class CutRows:
         self._network, self._guider, self._latent, self._branches = network, guider, latent, branches
         self._layout, self._parts, self._noise_mask = layout, parts, noise_mask
         self.adapters: tuple[Adapter, ...] = ()
+        self._hosts: dict[str, Any] = {}
         self._rows: dict[Any, tuple[Rows, bool]] = {}  # by the host's uuid of a conditioning
 
     def name(self, called: Any, conds: Sequence[list[dict[str, Any]] | None], model_options: dict[str, Any]) -> None:
@@ -58,8 +59,9 @@ class CutRows:
         Raises:
             LayoutError: no entry of the positive conditioning, or of the only branch that is cut, has a reference.
         """
+        self._hosts = model_options.get("transformer_options", {})
         if not self._rows and self._layout is None:
-            self.adapters = self._network.adapters(model_options.get("transformer_options", {}))
+            self.adapters = self._network.adapters(self._hosts)
         foreign = called is not getattr(self._guider, "inner_model", called)  # a second model, as the negative
         roles = {id(entries): BRANCH_OF.get(role, role) for role, entries in self._guider.conds.items()}
         for entries in conds:
@@ -73,20 +75,14 @@ class CutRows:
             context = entry["model_conds"].get("c_crossattn")
             tokens = 0 if context is None else int(context.cond.shape[1])
             lengths.append(tokens)
-            carried = carried_by(entry)
-            told = Told(
-                self._layout or (None if carried is None else carried.layout),
-                self._parts,
-                self._latent,
-                self._guider.model_patcher.model,
-                self._noise_mask,
-            )
+            carried, model = carried_by(entry), self._guider.model_patcher.model
+            told = told_of(entry, self._layout, self._parts, self._latent, model, self._noise_mask, self._hosts)
             layout = with_adapters(self._network.layout_of(entry, told), self.adapters)
             if layout is None:
                 continue
             layers = {} if carried is None or self._layout is not None else carried.layers
             null = self._network.nulls and branch != "cond" and (carried is None or carried.null)
-            self._rows[entry["uuid"]] = Rows(branch, layout, tokens, layers), null
+            self._rows[entry["uuid"]] = Rows(branch, layout, tokens, layers, told.marks), null
         found = any(rows.branch == branch for rows, _ in self._rows.values())
         if not found and (branch == "cond" or "cond" not in self._branches):
             raise self._network.no_reference(branch, lengths)

@@ -24,7 +24,7 @@ from .joint_cut import JointCutter
 from .joint_families import MODELS, family_of
 from .joint_proof import Proof
 from .joint_sequence import Given, sequence_of
-from .latent_pictures import pictures_of
+from .latent_pictures import drawn, named
 from .network import Told
 
 
@@ -73,15 +73,15 @@ class Joint:
         return ()
 
     def layout_of(self, entry: dict[str, Any], told: Told, /) -> Layout | None:
-        """See `Network`. It comes from the conditioning's own text and reference latents."""
+        """See `Network`. It comes from the conditioning's own text and reference latents, and from the model's patches."""
         if told.layout is not None:
             raise LayoutError(
                 "the conditioning is that of I²AM Try-On Conditioning, which is not for this model: it takes reference "
                 "latents; add ReferenceLatent behind its prompt"
             )
         conds = {name: cond.cond for name, cond in entry["model_conds"].items()}
-        given = Given.of(told.model, conds, told.latent, told.parts, told.noise_mask)
-        if given.references or given.mask is not None:
+        given = _given(entry, told)
+        if given.references or given.mask is not None or given.text.pictures:
             return sequence_of(given).layout()
         if conds.get("ref_latents"):
             raise LayoutError(
@@ -105,19 +105,23 @@ class Joint:
         """See `Network`."""
         family = family_of(told.model.diffusion_model)
         latents = entry["model_conds"].get("ref_latents" if family is None else family.latents)
-        if latents is not None:
-            return pictures_of(told.model, latents.cond if isinstance(latents.cond, list) else [latents.cond], told.parts)
         beside, channels = entry["model_conds"].get("c_concat"), told.latent[1]
-        if beside is None or not told.parts or beside.cond.shape[1] <= channels:
-            return {}
-        return pictures_of(told.model, [beside.cond[:, :channels]], told.parts)
+        shown: list[Tensor | None] = [None] * len(_given(entry, told).text.ahead)
+        shown += [mark.thumbnail for mark in told.marks]
+        if latents is not None:
+            held = latents.cond if isinstance(latents.cond, list) else [latents.cond]
+            shown += drawn(told.model, held, told.parts)
+        elif beside is not None and told.parts and beside.cond.shape[1] > channels:
+            shown += drawn(told.model, [beside.cond[:, :channels]], told.parts)
+        return named(shown)
 
     def no_reference(self, branch: str, contexts: Sequence[int]) -> LayoutError:
         """See `Network`."""
         seen = " and ".join(str(n) for n in contexts) or "no"
         return LayoutError(
             f"the {branch} conditioning has no reference latent (its text has {seen} tokens), so there is nothing to attribute "
-            f"to a reference; add ReferenceLatent behind the prompt, or connect picture and vae to TextEncodeQwenImageEditPlus"
+            f"to a reference; add ReferenceLatent behind the prompt, connect picture and vae to TextEncodeQwenImageEditPlus, "
+            f"or add I²AM Mark Redux behind Apply Style Model"
         )
 
     def watch(self, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
@@ -132,6 +136,13 @@ class Joint:
         """See `Network`."""
         own = Given.of(cut.call.model, given, tuple(given["x"].shape), cut.call.parts, cut.call.noise_mask)
         return JointCutter(own, cut).behind(given["transformer_options"])
+
+
+def _given(entry: dict[str, Any], told: Told) -> Given:
+    """What decides the sequence of a conditioning's calls."""
+    conds = {name: cond.cond for name, cond in entry["model_conds"].items()}
+    options = {"transformer_options": told.options}
+    return Given.of(told.model, {**conds, **options}, told.latent, told.parts, told.noise_mask).marked(told.marks)
 
 
 class _Observers(Proof):
@@ -159,13 +170,13 @@ class _Observers(Proof):
                 f"block several times (as WaveSpeed's first-block cache or NAG do); switch it off to record"
             )
         seen = Arguments.of(*arguments)
-        sequence = self.sequence(layer, options, seen.q.shape[2], seen.k.shape[2])
         batch = len(seen.q) // len(self._call.rows)
         for note in notes_in(options):
             self._call.notes.add(note)
         for i, row in enumerate(self._call.rows):
             if row is None:
                 continue
+            sequence = self.sequence(layer, options, seen.q.shape[2], seen.k.shape[2], i)
             part = slice(i * batch, (i + 1) * batch)
             left = _seen(options, i, seen.q, sequence)
             yield Attention.joint(

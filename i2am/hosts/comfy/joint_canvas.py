@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import LayoutError
 from ...geometry.layout import TokenGrid
 from ...geometry.parts import cut
-from ...geometry.sequence import Sequence, Span, generated, text
+from ...geometry.sequence import Sequence, Span, generated
 
 PAINTED = 0.5
 """A pixel is made where its mask is at least this, as where the host greys the picture out for the model."""
@@ -52,11 +52,11 @@ def mask_of(given: Mapping[str, Any], channels: int, noise_mask: Tensor | None) 
     return None if noise_mask is None else noise_mask.amax(0)
 
 
-def arrange(words: int, whole: Span, mask: Tensor, rects: tuple[tuple[float, float, float, float], ...]) -> Canvas:
+def arrange(texts: tuple[Span, ...], whole: Span, mask: Tensor, rects: tuple[tuple[float, float, float, float], ...]) -> Canvas:
     """The tokens of a canvas.
 
     Args:
-        words: tokens of the text before it.
+        texts: the text before it, and references within that.
         whole: the canvas as one picture.
         mask: what is made of it, see `mask_of`.
         rects: the parts of it that are references, (left, top, right, bottom) in fractions.
@@ -64,7 +64,7 @@ def arrange(words: int, whole: Span, mask: Tensor, rects: tuple[tuple[float, flo
     Raises:
         LayoutError: what is made and the references lie in each other, or nothing is made.
     """
-    grid = whole.grid
+    grid, words = whole.grid, texts[-1].stop
     painted = _tokens(mask, grid)
     references = cut(replace(whole, role="reference", name="reference", start=words), rects)
     owned = torch.zeros(grid.rows * grid.columns, dtype=torch.bool)
@@ -91,8 +91,7 @@ def arrange(words: int, whole: Span, mask: Tensor, rects: tuple[tuple[float, flo
             "alone; mask one side of the reference"
         )
     made = _generated(grid, rows, columns, words)
-    found = [replace(span, name=f"reference {i}") for i, span in enumerate(references, 1)] if len(rects) > 1 else references
-    sequence = Sequence((text(words), made, *found), words + len(owned))
+    sequence = Sequence((*texts, made, *references), words + len(owned))
     return Canvas(sequence, tuple(_notes(painted[rows, columns], int((touched.flatten() & ~owned).sum()))))
 
 

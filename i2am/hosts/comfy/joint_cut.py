@@ -41,5 +41,5 @@ class JointCutter(Proof):
         cut, layer = self.of.cut, self.layer(place)
         if layer is None or self.of.call.rows[row] is None or not is_in(layer, cut.layers):
             return None
-        sequence = self.sequence(layer, place, queries, keys)
+        sequence = self.sequence(layer, place, queries, keys, row)
         return self.of.removal((sequence,), layer, lambda: of_sequence(cut, sequence))

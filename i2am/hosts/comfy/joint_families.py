@@ -27,6 +27,7 @@ class Family:
         beside: what else decides that order, from the network and the arguments of the call.
         latents: the argument of a call that holds the latents of its references.
         remark: what a reader of maps and cuts must know of these networks, as a sentence, from the number of references.
+        has_marks: its text may hold a picture's tokens, see `joint_text`.
         counted: the host does not name the blocks in a call's options, so that they are counted, see `joint_count`.
     """
 
@@ -40,6 +41,7 @@ class Family:
     beside: Callable[[Any, Mapping[str, Any]], Any] = lambda _network, _given: None
     latents: str = "ref_latents"
     counted: bool = False
+    has_marks: bool = False
     remark: Callable[[int], str] = lambda _references: ""
 
     @property
@@ -82,6 +84,7 @@ FAMILIES = (
         "FLUX.1 Kontext, FLUX.2, LongCat-Image-Edit",
         {"double": "double_blocks", "single": "single_blocks"},
         _patch_size,
+        has_marks=True,
     ),
     Family(
         "comfy.ldm.qwen_image.model",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def references_last(given: Given) -> Sequence:
-    """[text, generated, reference 1, reference 2, …]."""
-    return Sequence.of(text(given.words), given.generated, *given.pictures)
+    """[text, generated, reference 1, reference 2, …]; some of the text may be a reference's, see `joint_text`."""
+    return Sequence.of(*given.text.spans, given.generated, *given.pictures)
 
 
 def generated_last(given: Given) -> Sequence:

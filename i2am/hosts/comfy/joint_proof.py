@@ -14,11 +14,10 @@ from .call import Call
 from .joint_count import COUNT, Count
 from .joint_families import is_derived
 from .joint_sequence import Given, sequence_of
+from .joint_text import INPUT, Text, TextWatch
 
 LEFT_OVER = ("block_type", "block_index", "img_slice", "reference_image_num_tokens")
 """What a network writes into a call's options; older hosts leave it there for the next call."""
-INPUT = "post_input"
-"""Where patches of a network's tokens are, in a call's options."""
 CACHED = (
     "a cache (such as FluxKVCache) keeps the references' keys of the first evaluation: later steps attend to those, and where "
     "cond and uncond are evaluated apart, both attend to the keys of whichever came first"
@@ -26,14 +25,18 @@ CACHED = (
 
 
 class Proof:
-    """The sequence of one call, all of whose rows have the same."""
+    """The sequences of one call's rows."""
 
     def __init__(self, given: Given, call: Call) -> None:
         self._call, self._given = call, given
-        self._sequence = sequence_of(given)
+        self._own = [None if row is None else given.marked(row.marks) for row in call.rows]
+        self._text = TextWatch(given.text)
+        self._known: dict[Text, Sequence] = {}
         self._layers = given.family.layers(call.network)
-        for note in () if given.canvas is None else given.canvas.notes:
-            call.notes.add(note)
+        for own in self._own:
+            canvas = None if own is None else own.canvas
+            for note in () if canvas is None else canvas.notes:
+                call.notes.add(note)
         remark = given.family.remark(len(given.references))
         if remark:
             call.notes.add(remark)
@@ -49,9 +52,10 @@ class Proof:
         fresh = {name: value for name, value in options.items() if name not in LEFT_OVER}
         patches = options.get("patches", {})
         if patches.get(INPUT):
-            fresh["patches"] = {**patches, INPUT: [*patches[INPUT], self._after_input]}
+            fresh["patches"] = {**patches, INPUT: self._text.around(patches[INPUT])}
         if self._given.family.counted:
-            fresh.setdefault(COUNT, Count(self._layers, self._sequence.keys, type(self._call.network).__name__))
+            keys = next(sequence_of(own).keys for own in self._own if own is not None)
+            fresh.setdefault(COUNT, Count(self._layers, keys, type(self._call.network).__name__))
         return fresh
 
     def called(self, options: Mapping[str, Any], q: Tensor, queries: int, keys: int) -> str | None:
@@ -68,25 +72,35 @@ class Proof:
         layer = f"{options.get('block_type')}.{options.get('block_index')}"
         return layer if layer in self._layers else None
 
-    def _after_input(self, tokens: dict[str, Any]) -> dict[str, Any]:
-        """After all that other packs do to the tokens before the first block: how long the text has become."""
-        words = int(tokens["txt"].shape[1])
-        if words != self._given.words:
-            self._call.notes.add(
-                f"another node adds {words - self._given.words} tokens to the text (as Apply USO Style Reference does with its "
-                f"picture's); they count as text"
+    def _given_of(self, row: int) -> Given:
+        """What decides the sequence of a row, after all that other packs did to the text before the first block."""
+        given, added = self._own[row], self._text.added
+        assert given is not None
+        if not added:
+            return given
+        if given.text.pictures:
+            what = f"adds {added} tokens to the text" if added > 0 else "changes the text's tokens"
+            raise LayoutError(
+                f"the text holds tokens of {given.text.pictures} pictures, and another node {what} before the first block, so "
+                f"their places are not known; switch that node off to record"
             )
-            self._given = replace(self._given, words=words)
-            self._sequence = sequence_of(self._given)
-        return tokens
+        self._call.notes.add(f"another node adds {added} tokens to the text; they count as text")
+        return replace(given, text=replace(given.text, own=given.text.own + added))
 
-    def sequence(self, layer: str, options: Mapping[str, Any], queries: int, keys: int) -> Sequence:
-        """The sequence of a block's call, if all that the host says about it agrees.
+    def _arranged(self, given: Given) -> Sequence:
+        """The sequence of rows of a call, which differ in their texts alone; made once."""
+        if given.text not in self._known:
+            self._known[given.text] = sequence_of(given)
+        return self._known[given.text]
+
+    def sequence(self, layer: str, options: Mapping[str, Any], queries: int, keys: int, row: int) -> Sequence:
+        """The sequence of a row in a block's call, if all that the host says about it agrees.
 
         Raises:
             LayoutError: it does not.
         """
-        sequence, given = self._sequence, self._given
+        given = self._given_of(row)
+        sequence = self._arranged(given)
         own = sequence.generated.stop if sequence.references[0].start >= sequence.generated.stop else keys
         said = options.get("reference_image_num_tokens", given.counts)
         text = (options.get("img_slice") or (given.words,))[0]

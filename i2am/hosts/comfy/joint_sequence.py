@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +13,10 @@ from ...errors import LayoutError
 from ...geometry.layout import TokenGrid
 from ...geometry.parts import Parts, cut
 from ...geometry.sequence import Sequence, Span, generated, reference
+from ...models.marked import Marked
 from .joint_canvas import Canvas, arrange, mask_of
 from .joint_families import Family, family_of
+from .joint_text import Text
 from .pixels import pixels_per_cell
 
 Shape = tuple[int, ...]
@@ -29,7 +32,7 @@ class Given:
         patch: latent cells per token, along each side.
         factor: pixels per latent cell, along each side.
         latent: of the generated picture.
-        words: tokens of the text.
+        text: what the tokens before or behind the pictures are.
         references: the reference latents that the network uses, in order.
         parts: the rectangles of pictures that are stitched into one reference.
         beside: what else the family's order depends on.
@@ -40,7 +43,7 @@ class Given:
     patch: int
     factor: int
     latent: Shape
-    words: int
+    text: Text
     references: tuple[Shape, ...]
     parts: Parts = ()
     beside: Any = None
@@ -56,7 +59,7 @@ class Given:
         family = family_of(network)
         if family is None:
             raise LayoutError(f"{type(network).__name__} is no joint-attention network that is known")
-        text = given.get("c_crossattn")
+        context, options = given.get("c_crossattn"), given.get("transformer_options") or {}
         used = given.get("ref_latents_method") or family.method(network)
         held = given.get(family.latents)
         references = () if used is None or held is None else (held,) if isinstance(held, Tensor) else held
@@ -65,12 +68,30 @@ class Given:
             family.patch(network),
             pixels_per_cell(model),
             latent,
-            0 if text is None else int(text.shape[1]),
+            Text.of(0 if context is None else int(context.shape[1]), options if family.has_marks else {}),
             tuple(tuple(r.shape) for r in references),
             parts,
             family.beside(network, given),
             mask_of(given, latent[1], noise_mask) if parts and not references and family.has_canvas else None,
         )
+
+    def marked(self, marks: Items[Marked]) -> Given:
+        """The same with what is marked in the conditioning's text.
+
+        Raises:
+            LayoutError: two marks have a token in common, or the family's text is not known to hold a picture's tokens.
+        """
+        if marks and not self.family.has_marks:
+            raise LayoutError(
+                f"the conditioning was marked by I²AM Mark Redux, but this MODEL is a {self.family.name}, whose text is not "
+                f"known to hold a picture's tokens; use a FLUX.1 model, or leave that node out"
+            )
+        return replace(self, text=self.text.marked(marks)) if marks else self
+
+    @property
+    def words(self) -> int:
+        """Tokens of the text."""
+        return self.text.tokens
 
     @property
     def generated(self) -> Span:
@@ -97,7 +118,7 @@ class Given:
                 f"reference_parts has lists for {len(self.parts)} references, but the conditioning has none, and the latent is "
                 f"one canvas; give one list, of the parts of the canvas that are references"
             )
-        return arrange(self.words, self.generated, self.mask, self.parts[0])
+        return arrange(self.text.spans, self.generated, self.mask, self.parts[0])
 
     @property
     def counts(self) -> list[int]:
@@ -113,7 +134,7 @@ def sequence_of(given: Given) -> Sequence:
     """
     canvas = given.canvas
     if canvas is not None:
-        return canvas.sequence
+        return _numbered(canvas.sequence)
     if len(given.parts) > len(given.references):
         raise LayoutError(
             f"reference_parts on I²AM Record has lists for {len(given.parts)} references, but the conditioning has "
@@ -124,11 +145,18 @@ def sequence_of(given: Given) -> Sequence:
         raise LayoutError(
             "reference_parts are given, but this model takes one picture, beside the generated one on a canvas; leave them out"
         )
-    rects = (*given.parts, *[()] * len(whole.references))
+    rects = (*[()] * given.text.pictures, *given.parts, *[()] * len(whole.references))
     found = [part for span, own in zip(whole.references, rects) for part in (cut(span, own) if own else (span,))]
-    if len(found) > 1:
-        found = [replace(span, name=f"reference {i}") for i, span in enumerate(found, 1)]
-    return Sequence((*whole.rest, *found), whole.keys)
+    return _numbered(Sequence((*whole.rest, *found), whole.keys))
+
+
+def _numbered(sequence: Sequence) -> Sequence:
+    """The sequence with a number in each reference's name, if there are several."""
+    own = sequence.references
+    if len(own) < 2:
+        return sequence
+    numbered = (replace(span, name=f"reference {i}") for i, span in enumerate(own, 1))
+    return replace(sequence, spans=(*sequence.rest, *numbered))
 
 
 def _cells(shape: Shape, patch: int) -> tuple[int, int]:

@@ -13,12 +13,23 @@ from ...models.pictures import thumbnail
 
 NAME = "reference"
 """Of the first picture; further ones are "reference 2", "reference 3" and so on."""
-DRAWN = {"reference_pictures": "drawn from the reference latents, in the host's preview colours"}
-"""What a recording says of itself where its pictures are such."""
+DRAWN = "drawn from the reference latents, in the host's preview colours"
 
 
-def pictures_of(model: Any, latents: Sequence[Tensor], parts: Parts = ()) -> dict[str, Tensor]:
-    """Pictures of the references of a run by name, (H, W, 3) uint8, a pixel or more for each cell of the latents.
+def origin(pictures: int, given: int) -> dict[str, str]:
+    """What a recording says of its pictures, of which some were ``given`` with the conditioning, and the others drawn."""
+    said = "" if pictures <= given else f"the one given to I²AM Mark Redux, or {DRAWN}" if given else DRAWN
+    return {"reference_pictures": said} if said else {}
+
+
+def named(shown: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """The pictures of references by the names under which a recording keeps them; None: that one has none."""
+    names = (NAME if i == 1 else f"{NAME} {i}" for i in range(1, len(shown) + 1))
+    return {name: picture for name, picture in zip(names, shown) if picture is not None}
+
+
+def drawn(model: Any, latents: Sequence[Tensor], parts: Parts = ()) -> list[Tensor]:
+    """Pictures of the references of a run, (H, W, 3) uint8, a pixel or more for each cell of the latents.
 
     Args:
         model: the host's model, whose latent format knows the colours; without colours there are no pictures.
@@ -34,8 +45,7 @@ def pictures_of(model: Any, latents: Sequence[Tensor], parts: Parts = ()) -> dic
                 whole[:, _between(top, bottom, 1, whole), _between(left, right, 2, whole)]
                 for left, top, right, bottom in own or [(0, 0, 1, 1)]
             ]
-    names = (NAME if i == 1 else f"{NAME} {i}" for i in range(1, len(found) + 1))
-    return {name: thumbnail(picture) for name, picture in zip(names, found)}
+    return [thumbnail(picture) for picture in found]
 
 
 def preview(form: Any, latent: Tensor) -> Tensor | None:

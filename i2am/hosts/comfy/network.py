@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from ...errors import LayoutError
 from ...geometry.layout import Layout
 from ...geometry.parts import Parts
 from ...interventions.plan import Cut
+from ...models.carried import carried_by
+from ...models.marked import Marked, marked_by
 from .adapters import Adapter
 from .call import Call
 from .cutting import CutCall
@@ -30,6 +32,8 @@ class Told:
         latent: (B, C, h, w) or (B, C, frames, h, w), the shape of the sampler's latent.
         model: the host's own model, which holds the network.
         noise_mask: of the sampler, (B, h, w), 1 = repainted; None: there is none.
+        options: the ``transformer_options`` of the model's calls.
+        marks: which tokens of the conditioning's text are a picture's.
     """
 
     layout: Layout | None
@@ -37,6 +41,33 @@ class Told:
     latent: tuple[int, ...]
     model: Any
     noise_mask: Tensor | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    marks: tuple[Marked, ...] = ()
+
+
+def told_of(
+    entry: Mapping[str, Any],
+    layout: Layout | None,
+    parts: Parts,
+    latent: tuple[int, ...],
+    model: Any,
+    noise_mask: Tensor | None,
+    options: Mapping[str, Any],
+) -> Told:
+    """What is known of a conditioning's references: what the options say, and what the conditioning carries.
+
+    Args:
+        entry: the host's own copy of the conditioning.
+        layout: what the options say; None: nothing.
+        parts, latent, model, noise_mask, options: see `Told`.
+
+    Raises:
+        LayoutError: see `carried_by` and `marked_by`.
+    """
+    carried, context = carried_by(entry), entry["model_conds"].get("c_crossattn")
+    marks = marked_by(entry, None if context is None else context.cond)
+    known = layout or (None if carried is None else carried.layout)
+    return Told(known, parts, latent, model, noise_mask, options, marks)
 
 
 class Network(Protocol):

@@ -13,7 +13,7 @@ from ...geometry.layout import Layout
 from ...models.carried import Carried, carried_by
 from .adapters import Adapter, with_adapters
 from .call import Notes, Rows
-from .network import Network, Told
+from .network import Network, Told, told_of
 from .options import Options
 from .taken import taken
 
@@ -40,6 +40,7 @@ class Conditionings:
         without: branches that the run asks for, but whose conditioning has no reference.
         missed: for a branch of which some calls were not recorded, why, as `why_not` found it.
         pictures: of the references, by name, (H, W, 3) uint8, where they can be drawn.
+        given_pictures: how many of them came with the conditioning.
         shares: for a branch whose prediction is not taken everywhere alike, the part that is, (1 or images, h, w).
     """
 
@@ -58,12 +59,14 @@ class Conditionings:
         self.without: set[str] = set()
         self.missed: dict[str, str] = {}
         self.pictures: dict[str, Tensor] = {}
+        self.given_pictures = 0
         self.shares: dict[str, Tensor] = {}
         self._rows: dict[Any, Rows] = {}  # by the host's uuid of a conditioning
         self._beside: dict[
             Any, tuple[str, str]
         ] = {}  # likewise, of another one of a branch to record, the branch and why it is not
         self._carried: dict[str, Carried] = {}
+        self._hosts: dict[str, Any] = {}
         self._seen: set[str] = set()
 
     @property
@@ -102,8 +105,9 @@ class Conditionings:
             LayoutError: a branch to record has no reference, or only one that is limited to an area.
             RecordingError: a conditioning of ours was made for another model or latent.
         """
+        self._hosts = model_options.get("transformer_options", {})
         if not self._rows and self._options.layout is None:
-            self.adapters = self._network.adapters(model_options.get("transformer_options", {}))
+            self.adapters = self._network.adapters(self._hosts)
         # a guider of two models runs the second one, its negative, through the first one's wrappers
         foreign = called is not getattr(self._guider, "inner_model", called)
         roles = {id(entries): BRANCH_OF.get(role, role) for role, entries in self._guider.conds.items()}
@@ -140,8 +144,8 @@ class Conditionings:
             context = entry["model_conds"].get("c_crossattn")
             tokens = 0 if context is None else int(context.cond.shape[1])
             lengths.append(tokens)
-            carried = carried_by(entry)
-            layout = with_adapters(self._network.layout_of(entry, self._told(carried)), self.adapters)
+            carried, told = carried_by(entry), self._told(entry)
+            layout = with_adapters(self._network.layout_of(entry, told), self.adapters)
             if layout is None or self._is_part(entry):
                 limited |= layout is not None
                 if layout is None:
@@ -158,8 +162,9 @@ class Conditionings:
                 share = taken(entry, entries, self._size)
                 self.shares |= {} if share is None else {branch: share}
                 if branch == "cond" or not self.pictures:
-                    self.pictures = self._network.pictures(entry, self._told(carried))
-            chosen = self._rows[entry["uuid"]] = Rows(branch, layout, tokens, layers)
+                    self.pictures = self._network.pictures(entry, told)
+                    self.given_pictures = sum(mark.thumbnail is not None for mark in told.marks)
+            chosen = self._rows[entry["uuid"]] = Rows(branch, layout, tokens, layers, told.marks)
             if carried is not None:
                 self._carried[branch] = carried
         if chosen is None and limited:
@@ -185,11 +190,11 @@ class Conditionings:
         entries = [one for role, own in self._guider.conds.items() if BRANCH_OF.get(role) == "uncond" for one in own]
         found = [(carried_by(one), one) for one in entries]
         kept = [(carried, one) for carried, one in found if carried is None or not carried.null]
-        return any(self._network.layout_of(one, self._told(carried)) is not None for carried, one in kept)
+        return any(self._network.layout_of(one, self._told(one)) is not None for _, one in kept)
 
-    def _told(self, carried: Carried | None) -> Told:
-        layout = self._options.layout or (None if carried is None else carried.layout)
-        return Told(layout, self._options.parts, self._latent, self._guider.model_patcher.model, self._noise_mask)
+    def _told(self, entry: dict[str, Any]) -> Told:
+        model, parts = self._guider.model_patcher.model, self._options.parts
+        return told_of(entry, self._options.layout, parts, self._latent, model, self._noise_mask, self._hosts)
 
     @property
     def _size(self) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from .blocks import Blocks
 from .call import Call, Notes
 from .compiled import NOTE, check_uncompiling, is_compiled, uncompiled
 from .default_layers import default_layers_of, default_notes
-from .latent_pictures import DRAWN
+from .latent_pictures import origin
 from .names import model_name, patched, sampler_name
 from .network import Network
 from .noise_mask import canvas_mask, noise_mask
@@ -289,7 +289,7 @@ class Run:
             extra={
                 "latent_hash": fingerprint(latent),
                 **({INPAINT_FROM: source} if (source := self._inpaint_mask[1]) not in ("", RECORD) else {}),
-                **(DRAWN if self._conditionings.pictures else {}),
+                **origin(len(self._conditionings.pictures), self._conditionings.given_pictures),
                 **({PATCHES: laid} if (laid := patched(self._guider.model_patcher)) else {}),
                 **{a.name: a.about for a in self._conditionings.adapters},
             },

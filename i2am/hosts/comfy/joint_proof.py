@@ -81,7 +81,7 @@ class Proof:
         if given.text.pictures:
             what = f"adds {added} tokens to the text" if added > 0 else "changes the text's tokens"
             raise LayoutError(
-                f"the text holds tokens of {given.text.pictures} pictures, and another node {what} before the first block, so "
+                f"the text holds a picture's tokens (of Redux or USO), and another node {what} before the first block, so "
                 f"their places are not known; switch that node off to record"
             )
         self._call.notes.add(f"another node adds {added} tokens to the text; they count as text")

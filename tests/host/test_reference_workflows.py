@@ -1,4 +1,4 @@
-"""Workflows 14 to 16: their graphs run in the host with a tiny random model of the real class, and are recorded.
+"""Workflows 14 to 16 and 23: their graphs run in the host with a tiny random model of the real class, and are recorded.
 
 What they load and nobody can have here, the text encoders and the autoencoders, is stood in for by linear ones. All that
 lies between is the host's own: how prompts and pictures become references, sizes, schedules, guiders and samplers.
@@ -35,8 +35,10 @@ CASES = {
     "14_qwen_image_edit_try_on": Case("qwen-2511", 2),
     "15_flux2_klein": Case("klein", 2),
     "16_flux_kontext": Case("kontext", 1),
+    "23_canvas": Case("fill", 1),
 }
 each_case = pytest.mark.parametrize("name", CASES)
+with_latents = pytest.mark.parametrize("name", [name for name in CASES if name != "23_canvas"])
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
@@ -90,6 +92,8 @@ def prepared(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     for key, node in twin.items():
         if node["class_type"] == "LoadImage":
             give[f"picture_{key}"] = torch.rand(1, 320, next(upright), 3, generator=source)
+            give[f"mask_{key}"] = torch.zeros(1, 320, 256)
+            give[f"mask_{key}"][:, 100:200, 60:200] = 1  # as painted
         if node["class_type"] in LOADERS:
             continue
         inputs = node["inputs"] = {field: _given(twin, value) for field, value in node["inputs"].items()}
@@ -105,7 +109,8 @@ def _given(twin: dict[str, Any], value: Any) -> Any:
     if not isinstance(value, list) or twin[value[0]]["class_type"] not in LOADERS:
         return value
     kind = twin[value[0]]["class_type"]
-    return [f"give_picture_{value[0]}" if kind == "LoadImage" else f"give_{kind}", 0]
+    loaded = ("picture", "mask")[value[1]]
+    return [f"give_{loaded}_{value[0]}" if kind == "LoadImage" else f"give_{kind}", 0]
 
 
 def the(graph: dict[str, Any], kind: str) -> str:
@@ -136,7 +141,17 @@ def test_it_runs_and_is_recorded(run_graph: Graphs, name: str) -> None:
     assert torch.equal(alone["latent"]["samples"], done["latent"]["samples"])
 
 
-@each_case
+def test_the_canvas_is_painted_on_the_left_and_refers_to_the_right(run_graph: Graphs) -> None:
+    graph, give = prepared("23_canvas")
+    maps = run_graph(graph, give=give, watch={"maps": (the(graph, "I2AM_Look"), 1)})["maps"]
+    (reference,) = maps.references
+    assert maps.generated_size == (16 * 8, 24 * 8)  # of the stand-in's cells
+    assert reference.grid.picture == (16 * 8, 12 * 8)
+    left, _, right, _ = maps.layers[0].grid.rect
+    assert 0 < left < right <= 0.5
+
+
+@with_latents
 def test_its_references_are_those_of_its_pictures_in_their_order(run_graph: Graphs, name: str) -> None:
     """The first picture gives the first reference, alone, and Look's `reference` and `reference_2` are in that order."""
     graph, give = prepared(name)

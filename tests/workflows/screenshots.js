@@ -6,7 +6,7 @@
 // (none: all). Needs playwright-core and a chromium: $CHROMIUM, else the one in $PATH.
 //
 //   --vue          the Vue renderer ("Nodes 2.0") instead of the canvas
-//   --draw         only loads and photographs, without a run: for 06 and 14 to 16, whose weights are not ours to bring
+//   --draw         only loads and photographs, without a run: for 06, 14 to 16 and 23, whose weights are not ours to bring
 //   --look FOLDER  pictures go there, nothing in the repository changes
 //
 // Each workflow is loaded, queued, waited for and photographed. Ends with status 1 if a node is missing, a run fails, a

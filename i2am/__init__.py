@@ -29,6 +29,7 @@ _ROOMS = {
     ),
     "geometry.layout": ("Layout", "Reference", "TokenGrid"),
     "geometry.sequence": ("Sequence",),
+    "geometry.words": ("Word", "words_of"),
     "maps.facts": ("LayerInfo", "RunInfo"),
     "maps.value": ("AttributionMaps",),
     "recording.recorder": ("Recorder",),
@@ -43,6 +44,7 @@ _ROOMS = {
     "levels.presets": ("PRESETS",),
     "levels.share": ("routes", "share", "which_reference"),
     "levels.sinks": ("sinks",),
+    "levels.word_maps": ("word_shares",),
     "levels.words": ("words",),
     "scores.imacs": ("Score", "imacs", "imacs_pair"),
     "pictures.look": ("Look",),
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     )
     from .geometry.layout import Layout, Reference, TokenGrid
     from .geometry.sequence import Sequence
+    from .geometry.words import Word, words_of
     from .hosts.diffusers.record import record
     from .levels.choice import Choice
     from .levels.difference import Difference, difference, patch_difference
@@ -82,6 +85,7 @@ if TYPE_CHECKING:
     from .levels.presets import PRESETS
     from .levels.share import routes, share, which_reference
     from .levels.sinks import sinks
+    from .levels.word_maps import word_shares
     from .levels.words import words
     from .maps.facts import LayerInfo, RunInfo
     from .maps.value import AttributionMaps
@@ -120,6 +124,7 @@ __all__ = [
     "UnavailableError",
     "UnsafePickleError",
     "WeightsFileError",
+    "Word",
     "common_grid",
     "difference",
     "first_look",
@@ -143,7 +148,9 @@ __all__ = [
     "tlam",
     "ulam",
     "which_reference",
+    "word_shares",
     "words",
+    "words_of",
     "write_report",
 ]
 

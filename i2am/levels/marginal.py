@@ -24,6 +24,8 @@ from .presets import preset_of
 from .selection import select
 from .share import SHARES, split_of
 from .steps import steps_label, time_groups, time_mean
+from .word_maps import SIDE as WORDS
+from .word_maps import word_shares
 
 CLAMPED = (
     "the authors clamp the map of each token at 0 as they resize it; here it is the mean over tokens, which differs a little"
@@ -35,6 +37,7 @@ ELSEWHERE = {
     "share": "share(maps) gives it for all references, the text and the picture together",
     "which reference": "which_reference(maps) gives it for all references together",
     "routes": "routes(maps) gives it for all references, the text and the picture together",
+    "words": "word_shares(maps) gives it for all words, the references and the picture together",
     "SRAM": "sram(maps, (row, column)) gives it for a generated patch",
     "mirror": "sram(maps, (row, column), 'generated') gives it for a patch of the reference, mirror_of_object(maps, mask) for "
     "an object",
@@ -287,19 +290,22 @@ def level_of(
     preset: str = "default",
     placed_only: bool = False,
     reference_mask: MaskLike | None = None,
+    word: str = "",
 ) -> Heat:
     """The maps of a level, given by name.
 
     Args:
         maps: a recording.
         level: "ULAM", "TLAM", "HLAM" or "LLAM".
-        side: see `ulam`; or "share", "which reference" or "routes", see `share.split_of`.
+        side: see `ulam`; or "share", "which reference" or "routes", see `share.split_of`; or "words",
+            see `word_maps.word_shares`.
         choice: what to take of the recording.
         groups: time groups of TLAM; other levels ignore it.
         preset: see `ulam`.
         placed_only: see `ulam`.
         reference_mask: MASK (1 or images, H, W), 1 = the object; the official preset multiplies G2R by it, the
             others ignore it.
+        word: of the side "words", which of them; empty: all. Other sides ignore it.
 
     Raises:
         UnavailableError: there is no such level; else as the level's own function.
@@ -307,6 +313,12 @@ def level_of(
     """
     if level not in LEVELS:
         raise UnavailableError(f"there is no level {level!r}; there are {', '.join(LEVELS)}")
+    if side == WORDS:
+        if level not in ("ULAM", "TLAM"):
+            raise UnavailableError(
+                f"words exist as ULAM and TLAM, got {level}: they are kept as their mean over layers and heads"
+            )
+        return word_shares(maps, choice, word=word, preset=preset, groups=groups if level == "TLAM" else 1)
     if side in SHARES:
         return split_of(maps, level, side, choice, groups=groups, preset=preset)
     if level == "TLAM":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnavailableError
+from ..geometry.words import Word
 from ..maps.facts import LayerInfo
 from ..maps.kinds import UNASKED
 from ..maps.value import AttributionMaps
@@ -27,12 +28,24 @@ class Words:
             theirs.
         handed_on: (references, T) what goes on to each reference, one hop; adds up to its mean "via text".
         keys: S, the tokens that a patch chooses among.
+        names: the words that the tokens make up, in order; empty: they are not known.
     """
 
     share: Tensor
     spread: Tensor
     handed_on: Tensor
     keys: int
+    names: tuple[Word, ...] = ()
+
+    def by_word(self) -> list[tuple[Word, float]]:
+        """Each word and what goes to all its tokens; a token whose word is not known is one by itself, "token 3".
+
+        The shares add up to that of the text.
+        """
+        known = {token for word in self.names for token in range(word.start, word.stop)}
+        loose = [Word(f"token {i}", i) for i in range(len(self.share)) if i not in known]
+        every = sorted((*self.names, *loose), key=lambda word: word.start)
+        return [(word, float(self.share[word.start : word.stop].sum())) for word in every]
 
 
 def words(maps: AttributionMaps, choice: Choice = EVERYTHING, *, preset: str = "default") -> Words:
@@ -59,6 +72,7 @@ def words(maps: AttributionMaps, choice: Choice = EVERYTHING, *, preset: str = "
         _mean(maps, "words_spread", layers, selection, 0),
         torch.stack([_mean(maps, "words_via_text", layers, selection, i) for i in range(len(maps.references))]),
         max(x.keys_of(0, selection.branch) for x in layers),
+        maps.words_of(selection.branch),
     )
 
 

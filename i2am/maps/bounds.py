@@ -21,6 +21,8 @@ MOST_SIDE = 16_384
 MOST_PIXELS = 2**26
 MOST_STRETCH = 16
 """The area of a grid's rectangle, in areas of its picture; padding makes it larger than 1."""
+MOST_PIECES = 8192
+"""Words of one text."""
 MOST_PICTURES = 4096
 """Small pictures kept with the maps."""
 MOST_NOTES = 40_000

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UnavailableError
 from ..geometry.layout import Reference, TokenGrid
 from ..geometry.pooling import pooled
+from ..geometry.words import Word
 
 Range = tuple[int, int]
 Key = tuple[str, str, str, int]
@@ -111,6 +112,8 @@ class Facts:
         null_branches: branches whose reference tokens stand for "no reference".
         active: for each reference, the steps in which it was attended to (an adapter may start late and end early); empty:
             all recorded steps.
+        words: (branch, the words of its text in their order) where they are known; see `geometry.words`.
+        word_layers: the layers that maps of words are the mean over; empty: there are none.
     """
 
     layers: tuple[LayerInfo, ...]
@@ -125,11 +128,17 @@ class Facts:
     notes: tuple[str, ...] = ()
     null_branches: tuple[str, ...] = ()
     active: tuple[tuple[int, ...], ...] = ()
+    words: tuple[tuple[str, tuple[Word, ...]], ...] = ()
+    word_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.active:
             object.__setattr__(self, "active", (self.recorded,) * len(self.references))
         object.__setattr__(self, "run", replace(self.run, extra=copy.deepcopy(dict(self.run.extra))))
+
+    def words_of(self, branch: str = "cond") -> tuple[Word, ...]:
+        """The words of a branch's text in their order; empty: they are not known."""
+        return dict(self.words).get(branch, ())
 
     @property
     def default_layers(self) -> tuple[LayerInfo, ...]:

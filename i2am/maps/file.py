@@ -25,7 +25,7 @@ from .tensors import save_tensors
 from .version1 import from_version_1
 
 FORMAT = "i2am-maps"
-VERSION = 4
+VERSION = 5
 _DTYPES = {"F32": "float32", "I32": "int32", "U8": "uint8"}
 
 
@@ -89,6 +89,8 @@ def _about(facts: Facts) -> dict[str, Any]:
         "generated_size": facts.generated_size,
         "notes": facts.notes,
         "null_branches": facts.null_branches,
+        "words": [(branch, [asdict(word) for word in own]) for branch, own in facts.words],
+        "word_layers": facts.word_layers,
     }
 
 

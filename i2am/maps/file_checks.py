@@ -48,7 +48,7 @@ def check_tensors(facts: Facts, names: Sequence[str], shape_of: Callable[[str], 
         _check_thumbnail(name[len(THUMBNAIL) :], shape_of(name))
     kinds, layers = tensor_kinds(), {x.name: x for x in facts.layers}
     if facts.layers:
-        layers[TOGETHER] = replace(facts.layers[0], name=TOGETHER)
+        layers[TOGETHER] = _all_layers(facts)
     for key in keys:
         expected, shape = _shapes(facts, kinds[key[0]], layers[key[1]], key), shape_of(name_of(key))
         if shape not in expected:
@@ -86,7 +86,7 @@ def _check_keys(facts: Facts, keys: Set[Key]) -> None:
     every = ((x.name, b, r) for x in facts.layers for b in facts.branches for r in range(len(facts.references)))
     # an adapter need not be in all layers; what every layer attends to is
     slots = {s for s in every if s in cells or not facts.references[s[2]].softmax}
-    layers = {x.name: x for x in facts.layers}
+    layers = {x.name: x for x in facts.layers} | ({TOGETHER: _all_layers(facts)} if facts.layers else {})
     needed = ((name, *s) for s in sorted(slots) for name in _needed(layers[s[0]], s[2]))
     missing: Key | None = next((key for key in needed if key not in keys), None)
     if missing or not slots:
@@ -104,6 +104,12 @@ def _check_keys(facts: Facts, keys: Set[Key]) -> None:
         raise ValueError(f"there is a tensor {name_of(unknown)!r:.60}, which is not described")
 
 
+def _all_layers(facts: Facts) -> LayerInfo:
+    """What maps of all layers together are of: layers of the same size, of which some may have no words."""
+    words = next((x.words for x in facts.layers if x.name in facts.word_layers), facts.layers[0].words)
+    return replace(facts.layers[0], name=TOGETHER, words=words)
+
+
 def _needed(layer: LayerInfo, reference: int) -> Iterator[str]:
     """The tensors that a layer must have of a reference."""
     # without leading tokens, a joint call's maps over placed tokens are those over all tokens
@@ -116,7 +122,8 @@ def _needed(layer: LayerInfo, reference: int) -> Iterator[str]:
 def _misplaced(key: Key, layers: Mapping[str, LayerInfo]) -> bool:
     """Whether something kept once per call is not of the first reference, or is no layer's, or of a text without queries."""
     kind = tensor_kinds()[key[0]]
-    if (kind.each == "call" and key[3] != 0) or (key[1] == TOGETHER and not kind.paired):
+    misplaced = not kind.of_all_layers if key[1] == TOGETHER else kind.together
+    if (kind.each == "call" and key[3] != 0) or misplaced:
         return True
     return kind.by_text and key[2] not in dict(layers[key[1]].words)
 
@@ -127,9 +134,17 @@ def _shapes(facts: Facts, kind: Kind, layer: LayerInfo, key: Key) -> list[Shape]
     seen = layer.paired() if kind.paired else layer
     n, s = seen.grid.placed, seen.references[reference].grid.tokens
     words = dict(layer.words).get(branch, 0)
-    last = {"queries": (n,), "tokens": (s,), "pairs": (n, s), "rest": (len(layer.rest), n), "words": (words,), "none": ()}
+    last = {
+        "queries": (n,),
+        "tokens": (s,),
+        "pairs": (n, s),
+        "rest": (len(layer.rest), n),
+        "words": (words,),
+        "words by queries": (words, n),
+    }
     ranges = len(facts.bins if kind.per == "step" else facts.groups)
-    return [Shape(kind.dtype, (facts.images, ranges, heads, *last[kind.along])) for heads in (1, layer.heads)]
+    counts = (1,) if kind.together else (1, layer.heads)
+    return [Shape(kind.dtype, (facts.images, ranges, heads, *last.get(kind.along, ()))) for heads in counts]
 
 
 def _check_mask(facts: Facts, shape: Shape) -> None:
@@ -168,6 +183,10 @@ def _check_facts(facts: Facts) -> None:
 
 
 def _wrong_layers(facts: Facts) -> Iterator[str]:
+    if len({branch for branch, _ in facts.words} & set(facts.branches)) != len(facts.words):
+        yield "words holds a branch that is not among branches, or one twice"
+    if not set(facts.word_layers) <= {x.name for x in facts.layers if x.words}:
+        yield "word_layers holds a layer that has no words"
     for i, layer in enumerate(facts.layers):
         if not layer.grid.placed or layer.grid.leading:
             yield f"layers.{i}.grid has generated tokens without a place"

@@ -15,6 +15,11 @@ UNASKED = (
     "than the route; mass gives the direct way"
 )
 
+NO_WORDS = (
+    "no maps of words were recorded: they are kept where they are asked for (detail 'pairwise and words' or 'marginals and "
+    "words' on I²AM Record, word_maps=True in Python), of models with joint attention whose text asks in the same calls"
+)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -67,7 +72,7 @@ class Kind:
         name: what its tensors are stored under.
         along: its axes: "queries" (N,), "tokens" (S,), or "pairs" (N, S) of generated and reference tokens; "rest" (P, N) of
             the P parts of the keys that are no reference's, such as the text (`LayerInfo.rest`); "words" (T,) of text tokens
-            (`LayerInfo.words`); "none": a number.
+            (`LayerInfo.words`), or "words by queries" (T, N); "none": a number.
         per: "step": kept per range of steps; "group": per time group.
         merge: what is kept of a range of steps: "mean"; "largest": the maximum; "place": where that maximum lies.
         placed: whether it is also kept over the reference's placed tokens alone, as ``name`` + "_placed".
@@ -77,6 +82,7 @@ class Kind:
         by_head: whether it may be kept per head; else only of the mean over heads.
         calls: which calls have it: "any", "cross" (attention to references alone), or "joint" (references, text and picture).
         by_text: whether it takes the queries of the text, which a joint call may lack.
+        together: whether it is kept as the mean over layers alone, under the layer name `facts.TOGETHER`.
         shown: the maps that readers see of it; empty: it only serves other maps.
     """
 
@@ -91,12 +97,18 @@ class Kind:
     by_head: bool = True
     calls: str = "any"
     by_text: bool = False
+    together: bool = False
     shown: tuple[Shown, ...] = ()
 
     @property
     def paired(self) -> bool:
         """Whether it is kept where pairwise maps are."""
         return self.along in ("pairs", "none")
+
+    @property
+    def of_all_layers(self) -> bool:
+        """Whether it may be kept under the layer name `facts.TOGETHER`."""
+        return self.paired or self.together
 
     @property
     def levels(self) -> bool:
@@ -292,6 +304,30 @@ _ROWS = (
     Kind("words", along="words", per="group", by_head=False, optional=True, each="call", calls="joint", by_text=True),
     Kind("words_spread", along="words", per="group", by_head=False, optional=True, each="call", calls="joint", by_text=True),
     Kind("words_via_text", along="words", per="group", by_head=False, optional=True, calls="joint", by_text=True),
+    Kind(
+        "word_maps",
+        along="words by queries",
+        per="group",
+        by_head=False,
+        optional=True,
+        each="call",
+        calls="joint",
+        by_text=True,
+        together=True,
+        shown=(
+            Shown(
+                "words",
+                "generated",
+                "What each generated patch's attention reads of each word of the prompt, beside the references, the rest of "
+                "the text and the generated picture itself: the shares add up to 1.",
+                scaled=False,
+                resize="bilinear",
+                unit="share",
+                lacking=NO_WORDS,
+                plain="Which words were read",
+            ),
+        ),
+    ),
     Kind("g2r_masked", along="tokens", optional=True),
     Kind("g2r_error", along="tokens", per="group", by_head=False, optional=True, calls="joint"),
     Kind("spread", along="none", per="group", optional=True, calls="joint"),

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, fi
 from pydantic_core import from_json
 
 from ..geometry.layout import Rect, Reference, TokenGrid
+from ..geometry.words import Word, check_words
 from .bounds import (
     DEEPEST,
     MOST_CELLS,
     MOST_HEADS,
     MOST_NOTES,
+    MOST_PIECES,
     MOST_PIXELS,
     MOST_PLAIN,
     MOST_SIDE,
@@ -132,6 +134,22 @@ class _Layer(_Part):
         )
 
 
+class _Word(_Part):
+    name: _Name
+    start: _Tokens
+    tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+    kind: Literal["word", "template", "special", "fill", "vision"] = "word"
+    grid: Annotated[list[_Cells], Field(min_length=2, max_length=2)] = [0, 0]
+    window: _Cells = 0
+
+    def value(self) -> Word:
+        """The library's own type."""
+        return Word(self.name, self.start, self.tokens, self.kind, (self.grid[0], self.grid[1]), self.window)
+
+
+_Text = Annotated[tuple[_Name, Annotated[list[_Word], Field(max_length=MOST_PIECES), FailFast()]], Field(strict=False)]
+
+
 class _Run(_Part):
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS)]
     timesteps: _PerStep[float] = []
@@ -183,6 +201,8 @@ class _Description(_Part):
     notes: _Few[str]
     null_branches: Annotated[list[_Name], Field(max_length=8)]
     active: _Few[_PerStep[_Step]] = []
+    words: Annotated[list[_Text], Field(max_length=8)] = []
+    word_layers: _Few[_Name] = []
 
     @field_validator("notes")
     @classmethod
@@ -226,6 +246,8 @@ def facts_of(about: Mapping[str, Any]) -> Facts:
         notes=tuple(found.notes),
         null_branches=tuple(found.null_branches),
         active=tuple(map(tuple, found.active)),
+        words=tuple((branch, check_words(x.value() for x in own)) for branch, own in found.words),
+        word_layers=tuple(found.word_layers),
     )
 
 

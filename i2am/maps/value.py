@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UnavailableError
+from ..errors import LayoutError, UnavailableError
+from ..geometry.words import Word, check_words
 from .facts import TOGETHER, Facts, Key, LayerInfo
 from .file import Stored, read_maps, write_maps
 from .kinds import tensor_kinds
@@ -85,6 +86,24 @@ class AttributionMaps(Facts):
         """The same maps with remarks for the reader added to their own."""
         out = copy.copy(self)
         object.__setattr__(out, "notes", (*self.notes, *notes))
+        return out
+
+    def with_words(self, words: Mapping[str, Sequence[Word]]) -> AttributionMaps:
+        """The same maps with the words of each branch's text; those of branches that were not recorded are left out.
+
+        Raises:
+            LayoutError: words overlap, or have tokens that the recorded text does not have.
+        """
+        out = copy.copy(self)
+        known = {branch: check_words(own) for branch, own in words.items() if branch in self.branches and own}
+        for branch, own in known.items():
+            counts = {dict(layer.words)[branch] for layer in self.layers if branch in dict(layer.words)}
+            if counts and own[-1].stop > max(counts):
+                raise LayoutError(
+                    f"the words of {branch} reach to token {own[-1].stop} of the text, but {max(counts)} tokens of text were "
+                    f"recorded; give one string for each token"
+                )
+        object.__setattr__(out, "words", tuple(known.items()))
         return out
 
     @property

@@ -37,7 +37,8 @@ class LayerCost:
 class Plan:
     """How a run is kept: step ranges of marginals and groups, heads kept or averaged, and which layers keep pairwise maps.
 
-    ``together``: pairwise maps are kept as their mean over these layers.
+    ``together``: pairwise maps are kept as their mean over these layers. ``words``: numbers of the maps of words of all layers
+    together, per group; 0: none are kept.
     """
 
     bins: Ranges
@@ -47,15 +48,18 @@ class Plan:
     pairwise_layers: frozenset[str]
     notes: tuple[str, ...]
     together: bool = False
+    words: int = 0
 
 
-def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | None, copies: int, budget: int) -> Plan:
+def plan(
+    costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | None, copies: int, budget: int, words: int = 0
+) -> Plan:
     """Choose the finest plan that stays within ``budget`` bytes.
 
     Marginal maps merge steps, down to one range per time group, then heads. Only then do pairwise maps go from per head
     to their mean over heads, to their mean over layers where all have the same shape, to one time group, and are dropped
-    layer by layer, the largest first. Finally, marginal maps merge steps across groups. Memory freed beyond need goes back
-    to the marginal maps: to heads, then to steps.
+    layer by layer, the largest first. Then maps of words go to one time group, and are dropped. Finally, marginal maps merge
+    steps across groups. Memory freed beyond need goes back to the marginal maps: to heads, then to steps.
 
     Args:
         costs: one entry per layer.
@@ -64,8 +68,10 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
         pairwise: None, "mean" or "heads".
         copies: branches x images.
         budget: bytes.
+        words: numbers of the maps of words of all layers together, per group, image and branch; 0: none are wanted.
     """
     keep = [c.name for c in costs] if pairwise else []
+    asked = words
     groups = min(groups, steps)
     stride, per_head, wanted = 1, True, (even_ranges(steps, groups), pairwise)
     longest = max(b - a for a, b in wanted[0])
@@ -81,6 +87,7 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
             frozenset(keep),
             (),
             together,
+            words,
         )
 
     def total(by_head: bool, span: int) -> int:
@@ -95,7 +102,7 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
             pairwise = "mean"
         elif len(keep) > 1 and not together and len({c.shape for c in costs}) == 1 and costs[0].shape:
             together = True
-        elif groups > 1 and keep:
+        elif groups > 1 and (keep or words):
             groups = 1
         elif keep and together:
             dropped, keep, together = keep, [], False
@@ -103,6 +110,8 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
             largest = max((c for c in costs if c.name in keep), key=lambda c: c.pairwise)
             keep.remove(largest.name)
             dropped.append(largest.name)
+        elif words:
+            words = 0
         elif stride < steps:
             stride = min(stride * 2, steps)
         else:
@@ -122,9 +131,12 @@ def plan(costs: list[LayerCost], *, steps: int, groups: int, pairwise: str | Non
             f"them layer by layer"
         )
     if groups != len(wanted[0]):
-        notes.append(f"{size} was short: pairwise maps are kept for one time group instead of {len(wanted[0])}")
+        kinds = " and ".join([*(["pairwise maps"] if wanted[1] else []), *(["maps of words"] if asked else [])])
+        notes.append(f"{size} was short: {kinds} are kept for one time group instead of {len(wanted[0])}")
     if dropped:
         notes.append(f"{size} was short: no pairwise maps of {', '.join(dropped)}")
+    if words < asked:
+        notes.append(f"{size} was short: no maps of words, which take {asked * FLOAT * copies / 1e6:.3g} MB")
     least = total(per_head, stride)
     if least > budget:
         notes.append(f"even the coarsest maps take {least / 1e6:.3g} MB, more than {size}")
@@ -140,7 +152,7 @@ def bytes_of(chosen: Plan, costs: list[LayerCost], copies: int) -> int:
         if c.name in chosen.pairwise_layers:
             own = len(chosen.groups) * (c.heads if chosen.pairwise == "heads" else 1) * c.pairwise
             pairs = own if chosen.together else pairs + own
-    return (floats + pairs) * FLOAT * copies
+    return (floats + pairs + len(chosen.groups) * chosen.words) * FLOAT * copies
 
 
 def joined(chosen: Plan, costs: list[LayerCost], name: str, *, pairwise: str | None, copies: int, budget: int) -> Plan:

@@ -46,6 +46,8 @@ class CallMaps:
             ``via_text``.
         words: (B, 1, T) the mean over the generated tokens and heads of A^r on each text token; with the first reference only.
         words_spread: (B, 1, T) its standard deviation over the generated tokens, of the mean over heads; as ``words``.
+        word_maps: (B, 1, T, N) what each generated token reads of each text token, the mean over heads; as ``words``, and only
+            if asked for.
     """
 
     r2g: Tensor
@@ -69,6 +71,7 @@ class CallMaps:
     words_via_text: Tensor | None = None
     words: Tensor | None = None
     words_spread: Tensor | None = None
+    word_maps: Tensor | None = None
 
     def average_heads(self) -> None:
         """Keep the mean over heads of a joint call's marginal maps."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral
+
 from torch import Tensor
 
 from ..errors import RecordingError
@@ -19,6 +22,41 @@ def grids_of(layer: LayerInfo) -> str:
 def tokens_of(layer: LayerInfo) -> str:
     """A layer's generated tokens, for errors."""
     return f"{layer.queries} tokens" if layer.queries else f"{layer.grid.rows} x {layer.grid.columns} tokens"
+
+
+def check_counts(counts: Mapping[str, int], cells: int) -> None:
+    """Refuse options of a recorder that are no numbers of something.
+
+    Args:
+        counts: by name, of what there is at least one.
+        cells: see `Recorder`.
+
+    Raises:
+        RecordingError: one is no whole number, or too small.
+    """
+    for name, value in {**counts, "cells": cells}.items():
+        if not isinstance(value, Integral):
+            raise RecordingError(f"{name} must be a whole number, got {value!r}")
+    for name, value in counts.items():
+        if value < 1:
+            raise RecordingError(f"{name} must be at least 1, got {value}")
+    if cells < 0:
+        raise RecordingError(f"cells must be at least 1, or 0 to keep every token apart, got {cells}")
+
+
+def check_call(layer: str, branch: str, step: int, steps: int, rows: int, images: int) -> None:
+    """Refuse a call in a step that the schedule does not have, or of another number of images.
+
+    Raises:
+        RecordingError: it is one.
+    """
+    if not 0 <= step < steps:
+        raise RecordingError(f"step {step} is outside of the schedule's {steps} steps; set `steps` to the run's number")
+    if rows != images:
+        raise RecordingError(
+            f"layer {layer!r} was called with {rows} rows for branch {branch!r}, expected one for each of {images} images; set "
+            f"`images` and the order of branches to match the run"
+        )
 
 
 def checked_mask(mask: MaskLike | None, images: int, size: Size) -> Tensor | None:

@@ -23,6 +23,7 @@ class Planning:
         copies: branches x images.
         budget: bytes.
         masked: whether an inpainting mask was given.
+        word_maps: whether maps of words are wanted.
     """
 
     steps: int
@@ -31,8 +32,10 @@ class Planning:
     copies: int
     budget: int
     masked: bool
+    word_maps: bool = False
     _plan: Plan | None = field(default=None, init=False)
     _costs: dict[str, LayerCost] = field(default_factory=dict, init=False)
+    _words: int = field(default=0, init=False)
 
     @property
     def begun(self) -> bool:
@@ -57,6 +60,9 @@ class Planning:
     def take_in(self, layer: LayerInfo, late: bool) -> None:
         """Add a layer to the plan; if ``late``, steps were kept already and only this layer can still be planned."""
         self._costs[layer.name] = cost_of(layer, self.masked)
+        if self.word_maps:
+            longest = max((count for _, count in layer.words), default=0)
+            self._words = max(self._words, longest * layer.grid.placed)
         costs = list(self._costs.values())
         if late:
             wanted = {"pairwise": self.pairwise, "copies": self.copies, "budget": self.budget}
@@ -69,6 +75,7 @@ class Planning:
                 pairwise=self.pairwise,
                 copies=self.copies,
                 budget=self.budget,
+                words=self._words,
             )
 
     def pairwise_of(self, layer: str) -> str | None:
@@ -80,7 +87,7 @@ def cost_of(layer: LayerInfo, masked: bool) -> LayerCost:
     """A layer's cost for one branch and image, from the table of kinds."""
     costs = {"step": 0, "group": 0, "mean": 0}
     for name, kind in tensor_kinds().items():
-        if not _has(layer, kind) or kind.paired or (name == "g2r_masked" and not masked):
+        if not _has(layer, kind) or kind.of_all_layers or (name == "g2r_masked" and not masked):
             continue
         costs[kind.per if kind.by_head else "mean"] += _length(name, kind, layer)
     seen = layer.paired()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..geometry.thinning import Kept, keep
 from ..maps.facts import TOGETHER, LayerInfo, RunInfo
 from ..maps.value import AttributionMaps
 from .call_maps import CallMaps
-from .checks import checked_mask, grids_of, tokens_of
+from .checks import check_call, check_counts, checked_mask, grids_of, tokens_of
 from .complete import Slot, complete
 from .evaluations import Evaluations
 from .joint_head import Parts
@@ -31,6 +30,7 @@ from .reduce_joint import reduce_joint
 from .scratch import Scratch
 from .sums import Sums
 from .together import Together
+from .word_maps import WordMaps
 
 BUDGET = 300_000_000
 STRIDE = 2
@@ -64,6 +64,9 @@ class Recorder:
             as tokens.
         via_text: whether the route via text is recorded of joint calls (see `text_route`), which takes a product of the text's
             queries with all keys.
+        word_maps: whether a map of each text token is kept of joint calls, as the mean over layers (see `word_maps`); needs
+            ``via_text``.
+        word_layers: the layers that these are the mean over; empty, or none of them among ``layers``: all recorded ones.
     """
 
     def __init__(
@@ -84,17 +87,13 @@ class Recorder:
         stride: int | None = None,
         cells: int | None = None,
         via_text: bool = True,
+        word_maps: bool = False,
+        word_layers: Sequence[str] = (),
     ) -> None:
         self._stride, self._cells = STRIDE if stride is None else stride, CELLS if cells is None else cells
-        counted = {"steps": steps, "images": images, "groups": groups, "budget": budget, "stride": self._stride}
-        for name, value in {**counted, "cells": self._cells}.items():
-            if not isinstance(value, Integral):
-                raise RecordingError(f"{name} must be a whole number, got {value!r}")
-        for name, value in counted.items():
-            if value < 1:
-                raise RecordingError(f"{name} must be at least 1, got {value}")
-        if self._cells < 0:
-            raise RecordingError(f"cells must be at least 1, or 0 to keep every token apart, got {cells}")
+        check_counts(
+            {"steps": steps, "images": images, "groups": groups, "budget": budget, "stride": self._stride}, self._cells
+        )
         if pairwise not in (None, "mean", "heads"):
             raise RecordingError(f"pairwise must be None, 'mean' or 'heads', got {pairwise!r}")
         if not branches:
@@ -108,7 +107,10 @@ class Recorder:
         self._chunk, self._generated_size = chunk_bytes, generated_size
         self._mask = checked_mask(inpaint_mask, images, generated_size)
         self._null = tuple(b for b in null_branches if b in self.branches)
-        self._planning = Planning(steps, groups, pairwise, len(self.branches) * images, budget, self._mask is not None)
+        if word_maps and not via_text:
+            raise RecordingError("maps of words come with the route via text; leave via_text on, or word_maps off")
+        copies, masked = len(self.branches) * images, self._mask is not None
+        self._planning = Planning(steps, groups, pairwise, copies, budget, masked, word_maps)
         self._layers: dict[str, LayerInfo] = {}
         self._keys: dict[tuple[str, str], int] = {}
         self._asked: dict[tuple[str, str], set[bool]] = {}
@@ -119,7 +121,7 @@ class Recorder:
         self._seen: dict[Slot, set[int]] = {}
         self._evaluations = Evaluations()
         self._sums = Sums()
-        self._together = Together()
+        self._together, self._words = Together(), WordMaps(tuple(filter(self.wants, word_layers)))
         self._finished = False
 
     def wants(self, layer: str) -> bool:
@@ -161,7 +163,7 @@ class Recorder:
             raise RecordingError("this recorder has finished; make a new one for another run")
         if not (self.wants(layer) and branch in self.branches):
             return
-        self._check_call(layer, step, branch, q)
+        check_call(layer, branch, step, self.steps, q.shape[0], self.images)
         whole, references = self._called(layer, layout)
         part = whole.part(softmax)
         part.check(layer, k.shape[2])
@@ -190,7 +192,8 @@ class Recorder:
         }
         with torch.no_grad():
             if part.rest:
-                calls = reduce_joint(q, k, kept=kept, cells=self._cells, text=text, **common)
+                words = self._words.wants(layer, self._planning.plan)
+                calls = reduce_joint(q, k, kept=kept, cells=self._cells, text=text, word_maps=words, **common)
                 self._name_rest(layer, calls[0], Parts.of(part).names)
             else:
                 calls = reduce_attention(q, k, v, queries=grid.placed, output=output, **common)
@@ -202,23 +205,14 @@ class Recorder:
         info, plan = self._layers[layer], self._planning.plan
         if self._evaluations.take(step, branch, layer, softmax):
             self._together.discard({branch})  # of an earlier one
+            self._words.discard({branch})
+        self._words.take(layer, branch, calls, info.heads)
         if plan.together:
             self._together.take(branch, calls, info.heads)
         if info.rest and self._seen and not plan.marginal_heads:  # no layer is still to come that changes the plan
             for call in calls:
                 call.average_heads()
         self._staged[slot] = calls
-
-    def _check_call(self, layer: str, step: int, branch: str, q: Tensor) -> None:
-        if not 0 <= step < self.steps:
-            raise RecordingError(
-                f"step {step} is outside of the schedule's {self.steps} steps; set `steps` to the run's number"
-            )
-        if q.shape[0] != self.images:
-            raise RecordingError(
-                f"layer {layer!r} was called with {q.shape[0]} rows for branch {branch!r}, expected one for each of "
-                f"{self.images} images; set `images` and the order of branches to match the run"
-            )
 
     def _called(self, layer: str, layout: Layout | None) -> tuple[Layout, tuple[Reference, ...]]:
         """What a call's keys are, and the layer's references, which all of its calls have."""
@@ -301,6 +295,7 @@ class Recorder:
         for slot in [slot for slot in self._staged if slot[1] in branches]:
             del self._staged[slot]
         self._together.discard(branches)
+        self._words.discard(branches)
 
     def end_step(self, step: int) -> None:
         """Add the step's last evaluation to the sums.
@@ -312,6 +307,7 @@ class Recorder:
         for (branch, reference), (pairs, spread) in self._together.end_step().items():
             with torch.inference_mode(False), torch.no_grad():
                 self._sums.add_together(branch, reference, pairs, spread, step, self._planning.plan)
+        self._words.end_step(self._sums, step, self._planning.plan)
         for layer, branch, softmax in list(self._staged):
             calls = self._staged.pop((layer, branch, softmax))  # freed before the next one's sums are made
             seen = self._seen.setdefault((layer, branch, softmax), set())
@@ -329,6 +325,7 @@ class Recorder:
         self._scratch = Scratch()
         self._staged.clear()
         self._together.clear()
+        self._words.discard(self.branches)
         self._sums.clear()
 
     def finish(
@@ -368,6 +365,7 @@ class Recorder:
         references = next(iter(layers.values())).references
         places = {(n, b, i) for n, b, softmax in found.slots for i in layers[n].indices(softmax)}
         self._sums.keep(places | {(TOGETHER, b, i) for b in branches for i in range(len(references))}, self._unasked)
+        word_layers, lost = self._words.finish(self._sums, branches, layers, self._unasked)
         evaluations = tuple(map(self._evaluations.of, range(self.steps)))
         return AttributionMaps(
             self._sums.means(plan, layers, found.steps),
@@ -383,8 +381,9 @@ class Recorder:
             recorded=tuple(sorted(set().union(*found.steps.values()))),
             active=tuple(tuple(sorted(found.steps.get(r.softmax, ()))) for r in references),
             generated_size=self._generated_size,
-            notes=(*self._cut_notes(layers), *notes, *found.notes, *plan.notes),
+            notes=(*self._cut_notes(layers), *notes, *found.notes, *plan.notes, *lost),
             null_branches=tuple(b for b in self._null if b in branches),
+            word_layers=word_layers,
         )
 
     def _with_keys(self, info: LayerInfo, branches: Collection[str]) -> LayerInfo:

@@ -41,6 +41,7 @@ def reduce_joint(
     mask: Tensor | None = None,
     query_weights: Tensor | None = None,
     text: TextRows | None = None,
+    word_maps: bool = False,
     scratch: Scratch | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> list[CallMaps]:
@@ -57,6 +58,7 @@ def reduce_joint(
         mask: the call's own mask, additive or boolean (True = may look), broadcastable to (B, H, N', S').
         query_weights: (n,) or (B, n) weight of each kept query for `CallMaps.g2r_masked`.
         text: the queries of the text, for the route via text; None: it is not taken.
+        word_maps: whether `CallMaps.word_maps` is taken, where there is a text.
         scratch: room to work in, for callers that reduce many calls one after the other.
         chunk_bytes: a tile of logits takes at most this on a GPU; see `ROOM` for the references' part.
 
@@ -82,7 +84,7 @@ def reduce_joint(
         weights = None if query_weights is None else _shares(query_weights, b, kept, q.device)
         tile = TILE_BYTES if q.device.type == "cpu" else chunk_bytes
         words = 0 if text is None else text.q.shape[2]
-        out = _Out.empty(parts.references, len(parts.names), kept, pairwise, cells, (b, h), q.device, words)
+        out = _Out.empty(parts.references, len(parts.names), kept, pairwise, cells, (b, h), q.device, words, word_maps)
         for i in range(b):
             route = None if text is None else TextRoute.of(text, k, i, layout, scale, len(kept.tokens), tile, scratch)
             for head in range(h):
@@ -104,7 +106,7 @@ def reduce_joint(
                 maps = by_tiles(work, parts, scratch, ROOM * chunk_bytes)
                 out.take(i, head, in_logs(work, parts, scratch) if maps is None else maps, route)
             if route is not None:
-                route.finish(out.calls, i, work.stands)
+                route.finish(out.calls, i, work.stands, out.back)
         return out.finished()
 
 
@@ -142,8 +144,9 @@ class _Out:
         size: tuple[int, int],
         device: torch.device,
         words: int,
+        word_maps: bool,
     ) -> _Out:
-        """Room for them; ``words``: text tokens."""
+        """Room for them; ``words``: text tokens; ``word_maps``: with a map for each."""
         (b, h), n = size, len(kept.tokens)
 
         def zeros(*shape: int) -> Tensor:
@@ -175,6 +178,7 @@ class _Out:
                 words_via_text=zeros(b, 1, words) if words else None,
                 words=zeros(b, 1, words) if words and i == 0 else None,
                 words_spread=zeros(b, 1, words) if words and i == 0 else None,
+                word_maps=zeros(b, 1, words, n) if words and word_maps and i == 0 else None,
             )
 
         return cls(

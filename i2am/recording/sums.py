@@ -13,7 +13,7 @@ from .arithmetic import of_call
 from .budget import Plan
 from .call_maps import CallMaps
 
-PADDED = {"rest": -2, "words": -1}
+PADDED = {"rest": -2, "words": -1, "words by queries": -2}
 """Axes that may be longer in one call than in another, by what kinds are along."""
 Where = tuple[str, str, int]
 """(layer name, branch, reference index)"""
@@ -49,6 +49,16 @@ class Sums:
         for name, value in (("pairwise", pairs.cpu()), ("spread", spread.cpu())):
             at = _range_of(step, plan.groups)
             self._sum((name, TOGETHER, branch, reference), value, len(plan.groups))[:, at] += value
+
+    def add_words(self, branch: str, maps: Tensor, step: int, plan: Plan) -> None:
+        """Add one step's maps of words of all layers together, (B, 1, T, N); see `word_maps`."""
+        key: Key = ("word_maps", TOGETHER, branch, 0)
+        value = self._padded(key, maps.cpu(), PADDED["words by queries"])
+        self._sum(key, value, len(plan.groups))[:, _range_of(step, plan.groups)] += value
+
+    def drop(self, key: Key) -> bool:
+        """Drop the sum under a key; returns whether there was one."""
+        return self._sums.pop(key, None) is not None
 
     def _add_peak(self, where: Where, call: CallMaps, group: int, plan: Plan) -> None:
         """Keep the largest single value of A^r over the group's steps, and its place."""

@@ -106,13 +106,14 @@ class TextRoute:
         self.read.add_(a, alpha=1 / heads)
         return a @ self.mass
 
-    def finish(self, calls: list[CallMaps], image: int, stands: Tensor | None) -> None:
+    def finish(self, calls: list[CallMaps], image: int, stands: Tensor | None, back: Tensor) -> None:
         """Put the image's maps that are means over heads into its calls.
 
         Args:
             calls: one for each reference.
             image: which one.
             stands: (n,) how much of a block of generated tokens each query stands for; None: all the same.
+            back: (n,) where each query of the calls is among those here, which are in the order of batches.
         """
         weights = self.read.new_ones(len(self.read)) if stands is None else stands
         weights = weights / weights.sum()
@@ -123,6 +124,8 @@ class TextRoute:
             _own(call.g2r_via_text)[image, 0] = values
             _own(call.words_via_text)[image, 0] = means * mass
         _own(calls[0].words)[image, 0], _own(calls[0].words_spread)[image, 0] = means, spread
+        if calls[0].word_maps is not None:
+            calls[0].word_maps[image, 0] = self.read.t()[:, back]
 
 
 def check_text(text: TextRows, q: Tensor, k: Tensor) -> None:

@@ -86,7 +86,7 @@ def test_the_file_is_one_safetensors_file_with_versioned_json(tmp_path: Path) ->
         about = json.loads(file.metadata()["i2am"])
         size = sum(file.get_tensor(name).nbytes for name in file.keys())  # noqa: SIM118 (not a dict)
     assert about["format"] == files.FORMAT
-    assert about["version"] == files.VERSION == 4
+    assert about["version"] == files.VERSION == 5
     assert size >= example().nbytes
 
 
@@ -149,10 +149,10 @@ def test_rewriting_alone_changes_nothing(good: Path) -> None:
     assert_equal(AttributionMaps.load(rewritten(good, lambda _about, _tensors: None)), example())
 
 
-@pytest.mark.parametrize("version", [5, 99])
+@pytest.mark.parametrize("version", [6, 99])
 def test_a_newer_file(good: Path, version: int) -> None:
     refused(
-        rewritten(good, lambda about, _: about.update(version=version)), f"version {version}", "reads versions 1 to 4", "update"
+        rewritten(good, lambda about, _: about.update(version=version)), f"version {version}", "reads versions 1 to 5", "update"
     )
 
 

@@ -22,6 +22,7 @@ from .redux import MarkRedux
 from .render import Animate, Grid, Overlay
 from .score import IMACS
 from .score_table import ScoreTable
+from .text import WatchText
 
 NODES: list[type[io.ComfyNode]] = [
     DemoModel,
@@ -32,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadTryOn,
     TryOnConditioning,
     MarkRedux,
+    WatchText,
     Record,
     Intervene,
     Effect,

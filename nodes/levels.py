@@ -13,6 +13,8 @@ from ..i2am.levels.heat import shown
 from ..i2am.levels.marginal import LEVELS, level_of
 from ..i2am.levels.presets import THRESHOLD
 from ..i2am.levels.share import SHARES
+from ..i2am.levels.word_maps import SIDE as WORDS
+from ..i2am.levels.word_maps import told_words
 from ..i2am.maps.kinds import level_sides
 from ..i2am.pictures.pointed import SRAM_AND_MIRROR, patch_heat
 from .base import Heat, Maps, check, field, pictures, schema
@@ -49,14 +51,15 @@ class Map(io.ComfyNode):
                 field(
                     io.Combo,
                     "side",
-                    options=[*level_sides(calls="any"), *SHARES, *level_sides(calls="joint")],
+                    options=[*level_sides(calls="any"), *SHARES, *level_sides(calls="joint"), WORDS],
                     default="R2G",
                     tooltip="Where it went, on the generated image: R2G (as in the paper; comparative, not causal), "
                     "R2G-balanced (each reference token splits one vote among all places), mass (what each place spends on "
                     "the reference). What was used, on the reference image: G2R. Which one, of several: share (what each place "
                     "spends on each reference, the text and the picture itself, a panel each), which reference (the shares "
                     "among the references). By which way: routes (each reference directly and via text), or one reference's "
-                    "via text and G2R via text.",
+                    "via text and G2R via text. Which words of the prompt were read: words (needs detail '… and words' on I²AM "
+                    "Record).",
                 ),
                 field(
                     io.Combo,
@@ -84,11 +87,19 @@ class Map(io.ComfyNode):
                     optional=True,
                     tooltip="On the reference image, 1 = the object. The preset official shows G2R times it; others ignore it.",
                 ),
+                field(
+                    io.String,
+                    "word",
+                    default="",
+                    optional=True,
+                    tooltip="Of the side words: which words or phrases of the prompt, such as dress; red shoes. Empty: all of "
+                    "them, beside the references and the rest. Other sides ignore it.",
+                ),
             ],
             outputs=[
                 Heat.Output("heat", tooltip=HEAT),
                 io.Mask.Output("mask", tooltip="Each panel min-maxed to 0–1 at picture size, (panels, height, width)."),
-                io.String.Output("labels", tooltip="The panels' labels, a line each."),
+                io.String.Output("labels", tooltip="The panels' labels, a line each; of words with their mean shares."),
             ],
         )
 
@@ -108,6 +119,7 @@ class Map(io.ComfyNode):
         batch_index: int = -1,
         placed_only: bool = False,
         reference_mask: Any = None,
+        word: str = "",
     ) -> io.NodeOutput:
         check(maps=maps)
         chosen = images_of(maps, batch_index)
@@ -122,11 +134,13 @@ class Map(io.ComfyNode):
                 preset=preset,
                 placed_only=placed_only,
                 reference_mask=reference_mask,
+                word=word,
             )
             for image in progress(chosen)
         ]
         heat = join(found, chosen)
-        return io.NodeOutput(heat, shown(heat), "\n".join(heat.labels))
+        labels = told_words(heat) if side == WORDS else heat.labels
+        return io.NodeOutput(heat, shown(heat), "\n".join(labels))
 
 
 class PatchMap(io.ComfyNode):

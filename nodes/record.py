@@ -14,7 +14,14 @@ from ..i2am.levels.choice import layers_of
 from .base import Maps, Recording, check, field, samples, schema
 from .fields import layout_by_hand, reference_parts, tokens_by_hand
 
-DETAIL = {"pairwise": "mean", "pairwise per head": "heads", "marginals": None}
+DETAIL: dict[str, tuple[str | None, bool]] = {
+    "pairwise": ("mean", False),
+    "pairwise per head": ("heads", False),
+    "marginals": (None, False),
+    "pairwise and words": ("mean", True),
+    "marginals and words": (None, True),
+}
+"""What pairwise maps are kept of, and whether maps of words are."""
 QUERIES = {"a quarter": None, "all": 1}
 BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
 
@@ -47,7 +54,8 @@ class Record(io.ComfyNode):
                     "detail",
                     options=list(DETAIL),
                     tooltip="'pairwise' allows patch maps; 'per head' keeps their heads too, where the memory budget allows; "
-                    "'marginals' is enough for levels.",
+                    "'marginals' is enough for levels. '… and words' keeps a map of each word of the prompt too "
+                    "(joint-attention models).",
                 ),
                 field(
                     io.String,
@@ -104,8 +112,10 @@ class Record(io.ComfyNode):
         reference_parts: str = "",
         queries: str = "a quarter",
     ) -> io.NodeOutput:
+        pairwise, words = DETAIL[detail]
         options = Options(
-            pairwise=DETAIL[detail],
+            pairwise=pairwise,
+            words=words,
             groups=groups,
             layers=layers_of(layers),
             branches=BRANCHES[branch],

@@ -101,8 +101,8 @@ FILES: dict[str, Case] = {
     ),
     "newer file": Case(
         "loaded a maps file written by a newer version of this pack",
-        "I2AM_LoadMaps", r"has version 5 of the maps format, this I2AM reads versions 1 to 4; update I2AM",
-        lambda b: _saved(b, _described(lambda about: about.update(version=5))),
+        "I2AM_LoadMaps", r"has version 6 of the maps format, this I2AM reads versions 1 to 5; update I2AM",
+        lambda b: _saved(b, _described(lambda about: about.update(version=6))),
     ),
     "file that says too much": Case(
         "loaded a maps file from a stranger that says it has a thousand million heads",

@@ -15,6 +15,7 @@ from host_tests.bad_maps import MAPS
 from host_tests.bad_pins import PINS
 from host_tests.bad_redux import REDUX
 from host_tests.bad_try_ons import TRY_ONS
+from host_tests.bad_words import NO_NAMES, WORDS
 from host_tests.maps_case import GENERATED, box
 
 LEFT = box(GENERATED, 0, 0, 1, 0.5)
@@ -25,6 +26,7 @@ CASES: dict[str, Case] = {
     **INTERVENTIONS,
     **EFFECTS,
     **MAPS,
+    **WORDS,
     **PINS,
     **COMPARISONS,
     **TRY_ONS,
@@ -50,4 +52,5 @@ NO_ERRORS: dict[str, Said] = {
         ),
     ),
     **SAID,
+    **NO_NAMES,
 }  # fmt: skip

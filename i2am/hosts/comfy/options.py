@@ -20,6 +20,7 @@ class Options:
         pairwise, groups, layers, branches, budget, inpaint_mask, stride, cells: as for `Recorder`.
         layout: what the keys are; None: what the conditioning carries.
         parts: the rectangles of pictures that are stitched into one reference.
+        words: whether a map of each word of the prompt is kept, see `Recorder`: word_maps.
     """
 
     pairwise: str | None = "mean"
@@ -32,6 +33,7 @@ class Options:
     parts: Parts = ()
     stride: int | None = None
     cells: int | None = None
+    words: bool = False
 
     @property
     def key(self) -> str:

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
+from ...geometry.words import Word
 from ...models.carried import Carried, carried_by
 from .adapters import Adapter, with_adapters
 from .call import Notes, Rows
 from .network import Network, Told, told_of
 from .options import Options
 from .taken import taken
+from .words import words_in
 
 BRANCH_OF = {"positive": "cond", "negative": "uncond"}
 SWAPPED = (
@@ -42,6 +44,7 @@ class Conditionings:
         pictures: of the references, by name, (H, W, 3) uint8, where they can be drawn.
         given_pictures: how many of them came with the conditioning.
         shares: for a branch whose prediction is not taken everywhere alike, the part that is, (1 or images, h, w).
+        words: of the text of each branch, where its conditioning carries them.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Conditionings:
         self.pictures: dict[str, Tensor] = {}
         self.given_pictures = 0
         self.shares: dict[str, Tensor] = {}
+        self.words: dict[str, tuple[Word, ...]] = {}
         self._rows: dict[Any, Rows] = {}  # by the host's uuid of a conditioning
         self._beside: dict[
             Any, tuple[str, str]
@@ -161,6 +165,9 @@ class Conditionings:
             if entry["uuid"] not in self._rows:
                 share = taken(entry, entries, self._size)
                 self.shares |= {} if share is None else {branch: share}
+                self.words[branch], why = words_in(entry)
+                if why and layout.rest:  # else no text is recorded
+                    self._notes.add(f"the words of {branch} have no names: {why}")
                 if branch == "cond" or not self.pictures:
                     self.pictures = self._network.pictures(entry, told)
                     self.given_pictures = sum(mark.thumbnail is not None for mark in told.marks)

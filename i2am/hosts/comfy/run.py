@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...errors import I2AMError, RecordingError
 from ...levels.kept import INPAINT_FROM, RECORD
 from ...maps.facts import PATCHES, RunInfo
+from ...maps.kinds import NO_WORDS
 from ...maps.value import AttributionMaps
 from ...recording.recorder import Recorder
 from ..attention import Attention
@@ -174,6 +175,8 @@ class Run:
                     inpaint_mask=self._inpaint_mask[0],
                     generated_size=size or self._size,
                     null_branches=self._conditionings.null_branches,
+                    word_maps=options.words,
+                    word_layers=default_layers_of(self._guider.model_patcher.model).names,
                 )
             return self._recorder
 
@@ -256,8 +259,10 @@ class Run:
         cond = self._conditionings.cond
         pictures = {**self._conditionings.pictures, **((cond and cond.thumbnails) or {})}
         maps = self._recorder.finish(self._info(latent), pictures, self._notes.all, why=self._conditionings.missed)
+        maps = maps.with_words(self._conditionings.words)
         why = default_layers_of(self._guider.model_patcher.model).why
-        said = [*notes_of(maps, self._conditionings.shares), *self._blocks.skipped(maps), *default_notes(maps, why)]
+        lacking = (NO_WORDS,) if self._options.words and not maps.word_layers else ()
+        said = [*notes_of(maps, self._conditionings.shares), *self._blocks.skipped(maps), *default_notes(maps, why), *lacking]
         return maps.with_notes(said)
 
     def fingerprints(self, latent: Tensor) -> set[str]:

@@ -12,11 +12,13 @@ import comfy.supported_models
 import torch
 
 from ....errors import WeightsFileError
+from ....geometry.words import Word
 from ....models.carried import Conditioning
 from ....models.edit.family import LATE, REFERENCE_METHOD, SHAPE, SHIFT, TEXT, TEXT_WIDTH, VECTOR, WEIGHTS, WHY_LATE
 from ....models.edit.model import CONTEXT, load_edit
 from ....models.tryon.checkpoint import check_weights
 from ..default_layers import DefaultLayers
+from ..words import carried_words
 from .demo import Latents, demo_vae
 
 PARAMETERS: dict[str, Any] = {**SHAPE, "image_model": "flux", "default_ref_method": REFERENCE_METHOD}
@@ -46,7 +48,9 @@ def load_edit_model(folder: Path = WEIGHTS) -> tuple[Any, Any, Conditioning]:
     """
     weights, _ = load_edit(folder)
     context = weights.pop(CONTEXT, torch.empty(TEXT, TEXT_WIDTH))
-    return _model(weights), demo_vae(), [[context[None], {"pooled_output": torch.zeros(1, VECTOR)}]]
+    named = [Word(f"learned token {i}", i - 1) for i in range(1, len(context) + 1)]
+    options = {"pooled_output": torch.zeros(1, VECTOR), **carried_words(context[None], named)}
+    return _model(weights), demo_vae(), [[context[None], options]]
 
 
 def _model(weights: dict[str, torch.Tensor]) -> Any:

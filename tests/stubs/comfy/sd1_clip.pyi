@@ -1,0 +1,4 @@
+import torch
+
+class SDClipModel(torch.nn.Module):
+    transformer: torch.nn.Module

@@ -79,13 +79,15 @@ WORDS: dict[str, Case] = {
 NO_NAMES: dict[str, Said] = {
     "words of a text that was cleared": Said(
         "put Conditioning Zero Out behind a text whose words are known",
-        "I2AM_Map", 0, r"the words of cond have no names: a node behind its text encoder joined, mixed, scaled or cleared its",
+        "I2AM_Map", 0, r"the words of cond have no names: a node behind its text encoder mixed, scaled or cleared its",
         lambda b: _before(b, "ConditioningZeroOut", conditioning=TEXT),
     ),
-    "words of two texts joined": Said(
-        "put Conditioning Concat behind a text whose words are known",
+    "words of two texts mixed": Said(
+        "put Conditioning Average behind a text whose words are known",
         "I2AM_Map", 0, r"the words have no names: put I²AM Watch Text behind the text encoder to have them",
-        lambda b: _before(b, "ConditioningConcat", conditioning_to=TEXT, conditioning_from=TEXT),
+        lambda b: _before(
+            b, "ConditioningAverage", conditioning_to=TEXT, conditioning_from=["model", 3], conditioning_to_strength=0.3
+        ),
     ),
     "words asked of a U-Net": Said(
         "recorded a U-Net with detail 'marginals and words'",

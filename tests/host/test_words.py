@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,7 +65,7 @@ CHANGES = {
     "FluxGuidance": ({"guidance": 2.0}, True),
     "ConditioningSetTimestepRange": ({"start": 0.0, "end": 1.0}, True),
     "ConditioningZeroOut": ({}, False),
-    "ConditioningConcat": ({"conditioning_to": ["model", 2], "conditioning_from": ["model", 2]}, False),
+    "ConditioningConcat": ({"conditioning_to": ["model", 2], "conditioning_from": ["cleared", 0]}, True),
     "ConditioningAverage": (
         {"conditioning_to": ["model", 2], "conditioning_from": ["cleared", 0], "conditioning_to_strength": 0.5}, False
     ),
@@ -127,7 +127,7 @@ def test_words_are_placed_where_the_models_text_proves_them(pack: ModuleType, ta
         ({"format": 2}, "another version of this pack"),
         ({"words": [{"name": "a"}]}, "another version of this pack"),
         ({"why": "it was so"}, "it was so"),
-        ({"of": "other"}, "joined, mixed, scaled or cleared"),
+        ({"of": "other"}, "mixed, scaled or cleared"),
     ],
 )
 def test_words_that_cannot_be_read_say_why(pack: ModuleType, change: dict[str, Any], why: str) -> None:
@@ -138,3 +138,16 @@ def test_words_that_cannot_be_read_say_why(pack: ModuleType, change: dict[str, A
     found, said = words.words_in({"cross_attn": own, "model_conds": {"c_crossattn": Entry(own)}, **carried})
     assert found == ()
     assert why in said
+
+
+def test_pictures_behind_the_words_leave_them_and_pictures_among_them_do_not(pack: ModuleType) -> None:
+    words, geometry = library(pack, "hosts.comfy.words"), library(pack, "geometry.words")
+    own, behind = torch.randn(1, 2, 5), torch.randn(1, 4, 5)
+    whole = torch.cat([own, behind], 1)
+    entry = {"cross_attn": whole, "model_conds": {"c_crossattn": Entry(whole)}}
+    entry |= words.carried_words(own, geometry.words_of(["▁red", "▁hat"]))
+    found, why = words.words_in(entry, [SimpleNamespace(start=2)])
+    assert ([word.start for word in found], why) == ([0, 1], "")
+    found, why = words.words_in(entry, [SimpleNamespace(start=1)])
+    assert found == ()
+    assert "the tokens of a picture are marked among those of the words" in why

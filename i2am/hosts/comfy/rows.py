@@ -165,7 +165,7 @@ class Conditionings:
             if entry["uuid"] not in self._rows:
                 share = taken(entry, entries, self._size)
                 self.shares |= {} if share is None else {branch: share}
-                self.words[branch], why = words_in(entry)
+                self.words[branch], why = words_in(entry, told.marks)
                 if why and layout.rest:  # else no text is recorded
                     self._notes.add(f"the words of {branch} have no names: {why}")
                 if branch == "cond" or not self.pictures:

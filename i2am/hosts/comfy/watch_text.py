@@ -25,7 +25,7 @@ REMEMBERED = 16
 """Texts of which a CLIP knows that it made tokens of them."""
 UNSEEN = "the text encoder's tokens were not seen: it is none of those that ComfyUI itself builds"
 ELSEWHERE = (
-    "the encoder's tokens are not found in the conditioning, which holds those of several encoders, or others than they gave, so "
+    "the tokens of the encoder are not found in the conditioning, which holds those of several, or others than they gave, so "
     "which token stands for which word cannot be proven"
 )
 

@@ -15,14 +15,16 @@ from torch import Tensor
 
 from ...errors import LayoutError
 from ...geometry.words import Word, check_words, moved
+from ...models.marked import Marked
 from ..registry import fingerprint
 
 KEY, FORMAT = "i2am_words", 1
 
 CHANGED = (
-    "a node behind its text encoder joined, mixed, scaled or cleared its tokens (as Conditioning Concat, Average, Multiply and "
-    "Zero Out do), so which token stands for which word cannot be proven"
+    "a node behind its text encoder mixed, scaled or cleared its tokens (Conditioning Average, Multiply or Zero Out), so "
+    "which token stands for which word cannot be proven"
 )
+MARKED = "the tokens of a picture are marked among those of the words"
 OTHERS = "the model gets other text tokens than the conditioning holds, so which token stands for which word cannot be proven"
 STRANGE = "they were written by another version of this pack; use one version of it"
 
@@ -33,19 +35,20 @@ def carried_words(context: Tensor, words: Sequence[Word]) -> dict[str, Any]:
         {"name": w.name, "start": w.start, "tokens": w.tokens, "kind": w.kind, "grid": list(w.grid), "window": w.window}
         for w in words
     ]
-    return {KEY: {"format": FORMAT, "of": fingerprint(context), "words": plain, "why": ""}}
+    return {KEY: {"format": FORMAT, "of": fingerprint(context), "count": context.shape[1], "words": plain, "why": ""}}
 
 
 def carried_reason(why: str) -> dict[str, Any]:
     """The same where the words could not be found out: why not, as a part of a sentence."""
-    return {KEY: {"format": FORMAT, "of": "", "words": [], "why": why}}
+    return {KEY: {"format": FORMAT, "of": "", "count": 0, "words": [], "why": why}}
 
 
-def words_in(entry: dict[str, Any]) -> tuple[tuple[Word, ...], str]:
+def words_in(entry: dict[str, Any], marks: Sequence[Marked] = ()) -> tuple[tuple[Word, ...], str]:
     """The words of the text that a model gets, counted from its first token; and why they are not known where some are carried.
 
     Args:
         entry: the host's own copy of one conditioning, with its ``model_conds``.
+        marks: of pictures among its tokens.
     """
     said = entry.get(KEY)
     if not isinstance(said, dict):
@@ -61,12 +64,17 @@ def words_in(entry: dict[str, Any]) -> tuple[tuple[Word, ...], str]:
         )
     except (LayoutError, KeyError, TypeError):
         return (), STRANGE
-    return _placed(words, said["of"], entry.get("cross_attn"), entry["model_conds"].get("c_crossattn"))
+    if any(mark.start < said["count"] for mark in marks):
+        return (), MARKED
+    return _placed(words, said["of"], said["count"], entry.get("cross_attn"), entry["model_conds"].get("c_crossattn"))
 
 
-def _placed(words: tuple[Word, ...], of: str, raw: Any, used: Any) -> tuple[tuple[Word, ...], str]:
-    """The words in the text that the model gets, ``used``, if they are those of the conditioning's own tokens, ``raw``."""
-    if not isinstance(raw, Tensor) or fingerprint(raw) != of:
+def _placed(words: tuple[Word, ...], of: str, count: int, raw: Any, used: Any) -> tuple[tuple[Word, ...], str]:
+    """The words in the text that the model gets, ``used``, if they are those of the conditioning's first tokens, ``raw``.
+
+    What nodes put behind these (a second text, a picture of Redux) has no names.
+    """
+    if not isinstance(raw, Tensor) or fingerprint(raw[:, :count]) != of:
         return (), CHANGED
     before = None if used is None else _before(raw, used.cond)
     if before is None:

@@ -10,8 +10,9 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ...errors import RecordingError
+from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout, layout_for
+from ...geometry.words import Word, words_of
 from ...interventions.plan import Cut
 from ...maps.value import AttributionMaps
 from .checks import check_options, facts_of, names_of, pictures_of
@@ -39,6 +40,7 @@ def record(
     thumbnails: Mapping[str, Tensor | Image.Image] | None = None,
     every: int = 1,
     cuts: Sequence[Cut] = (),
+    words: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     **options: Any,
 ) -> DiffusersRecording:
     """A context manager that records every attention to a reference while it is entered.
@@ -79,12 +81,15 @@ def record(
         every: record one step of every so many, evenly spread over the schedule, for that part of the cost; maps are then means
             over these steps. 1: all.
         cuts: what is cut in the run, which is then another one; its maps are those of the cut run. See `intervene`.
+        words: with joint attention, the strings of all tokens of the text, in their order, such as
+            ``tokenizer.convert_ids_to_tokens(ids)`` gives them; or those of each branch, {"cond": ..., "uncond": ...}. They
+            name the maps of words (``word_maps=True``, see `word_shares`).
         **options: of `Recorder`: layers, pairwise, groups, budget, inpaint_mask, null_branches, chunk_bytes; with joint
-            attention also stride and cells.
+            attention also stride, cells, via_text, word_maps and word_layers.
 
     Raises:
         RecordingError: ``model`` has no such U-Net or transformer, or a compiled one; or an option is unknown or cannot be.
-        LayoutError: ``layout`` is neither a layout nor a function.
+        LayoutError: ``layout`` is neither a layout nor a function, or ``words`` are no strings of tokens.
     """
     network = network_of(model)
     check_options(options)
@@ -104,8 +109,14 @@ def record(
         options=options,
         every=every,
         cuts=tuple(cuts),
+        words=_words_by_branch(words),
     )
     return DiffusersRecording(model, network, settings)
+
+
+def _words_by_branch(words: Sequence[str] | Mapping[str, Sequence[str]] | None) -> dict[str, tuple[Word, ...]]:
+    given = {} if words is None else words if isinstance(words, Mapping) else {"cond": words}
+    return {branch: words_of(tokens) for branch, tokens in given.items()}
 
 
 def intervene(
@@ -185,4 +196,12 @@ class DiffusersRecording:
             run.check_cuts()
             run.abandon()
             return
-        self._maps = run.finish()
+        self._maps = _named(run.finish(), self._settings.words)
+
+
+def _named(maps: AttributionMaps, words: Mapping[str, Sequence[Word]]) -> AttributionMaps:
+    """The maps with the words of their texts; with a note where they do not fit, since the run is over."""
+    try:
+        return maps.with_words(words)
+    except LayoutError as error:
+        return maps.with_notes([f"the words have no names: {error}"])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...errors import RecordingError
 from ...geometry.layout import Layout, layout_for
+from ...geometry.words import Word
 from ...interventions.plan import Cut
 from ...maps.facts import RunInfo
 from ...maps.value import AttributionMaps
@@ -45,6 +46,7 @@ class Settings:
     options: dict[str, Any] = field(default_factory=dict)
     every: int = 1
     cuts: tuple[Cut, ...] = ()
+    words: Mapping[str, tuple[Word, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.every, int) or self.every < 1:

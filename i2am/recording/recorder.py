@@ -307,7 +307,8 @@ class Recorder:
         for (branch, reference), (pairs, spread) in self._together.end_step().items():
             with torch.inference_mode(False), torch.no_grad():
                 self._sums.add_together(branch, reference, pairs, spread, step, self._planning.plan)
-        self._words.end_step(self._sums, step, self._planning.plan)
+        if self._planning.begun:
+            self._words.end_step(self._sums, step, self._planning.plan)
         for layer, branch, softmax in list(self._staged):
             calls = self._staged.pop((layer, branch, softmax))  # freed before the next one's sums are made
             seen = self._seen.setdefault((layer, branch, softmax), set())

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from i2am.errors import LayoutError, MapsFileError, RecordingError
 from i2am.geometry.words import Word, words_of
+from i2am.hosts.attention import Attention
 from i2am.maps.facts import TOGETHER, Facts
 from i2am.maps.value import AttributionMaps
 from i2am.recording.budget import LayerCost, bytes_of, plan
+from i2am.recording.recorder import Recorder
 
 
 def by_hand(run: JointRun, layers: tuple[str, ...], branch: str, step: int, stride: int = 1) -> Tensor:
@@ -67,9 +69,6 @@ def test_layers_that_are_named_are_those_that_they_are_the_mean_over() -> None:
 
 
 def test_several_evaluations_of_a_step_leave_the_last_one() -> None:
-    from i2am.hosts.attention import Attention
-    from i2am.recording.recorder import Recorder
-
     recorder = Recorder(None, steps=1, stride=1, cells=0, word_maps=True)
     for _ in range(2):
         q, k = torch.randn(1, 2, WHOLE.keys, 4), torch.randn(1, 2, WHOLE.keys, 4)
@@ -118,6 +117,13 @@ def test_a_run_whose_budget_is_too_short_has_none() -> None:
     assert maps.word_layers == ()
     assert not maps.has("word_maps", TOGETHER)
     assert any("no maps of words, which take" in note for note in maps.notes)
+
+
+def test_a_step_in_which_nothing_was_seen_ends_as_before() -> None:
+    recorder = Recorder(None, steps=1, word_maps=True)
+    recorder.end_step(0)
+    with pytest.raises(RecordingError, match="nothing was recorded: no cross-attention call"):
+        recorder.finish()
 
 
 def test_they_come_with_the_route_alone() -> None:

@@ -19,9 +19,11 @@ test: $(STAMP) playwright
 test-full: $(STAMP) playwright
 	$(BIN)/python -m pytest
 
-# every ComfyUI of this machine in both of its renderers; skipped where there is none, or no Chromium
+# every ComfyUI of this machine in both of its renderers; skipped where there is none, or no Chromium. What failed is tried once
+# more: on a busy machine a page can take longer than a script waits
+IN_BROWSER := tests/test_explorer_in_browser.py tests/test_explorer_whole.py tests/test_explorer_compare.py
 test-browser: $(STAMP) playwright
-	$(BIN)/python -m pytest -m slow tests/test_explorer_in_browser.py tests/test_explorer_whole.py tests/test_explorer_compare.py
+	$(BIN)/python -m pytest -m slow $(IN_BROWSER) || $(BIN)/python -m pytest -m slow --last-failed --last-failed-no-failures none $(IN_BROWSER)
 
 # what drives the browser of this machine; without it the tests say what they lack
 playwright:

@@ -15,6 +15,7 @@ from host_tests.bad_maps import MAPS
 from host_tests.bad_pins import PINS
 from host_tests.bad_redux import REDUX
 from host_tests.bad_try_ons import TRY_ONS
+from host_tests.bad_wan import WAN
 from host_tests.bad_words import NO_NAMES, WORDS
 from host_tests.maps_case import GENERATED, box
 
@@ -23,6 +24,7 @@ CASES: dict[str, Case] = {
     **GRAPHS,
     **JOINT,
     **REDUX,
+    **WAN,
     **INTERVENTIONS,
     **EFFECTS,
     **MAPS,

@@ -89,6 +89,9 @@ class JointKind:
     def fits(self, network: torch.nn.Module) -> bool:
         return isinstance(network, Joint)
 
+    def images(self, latent: tuple[int, ...]) -> int:
+        return latent[0]
+
     def layers(self, network: Joint) -> tuple[str, ...]:
         return tuple(f"block.{i}" for i in range(len(network.blocks)))
 

@@ -39,6 +39,10 @@ class Joint:
         """See `Network`."""
         return family_of(network) is not None and not brings_kernels(network)
 
+    def images(self, latent: Sequence[int]) -> int:
+        """See `Network`."""
+        return latent[0]
+
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """See `Network`."""
         family = family_of(network)

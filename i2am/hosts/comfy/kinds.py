@@ -9,8 +9,9 @@ from .blocks import UNSEEN, brings_kernels
 from .joint import Joint
 from .network import Network
 from .unet import UNet
+from .wan import Wan
 
-KINDS: tuple[Network, ...] = (UNet(), Joint())
+KINDS: tuple[Network, ...] = (UNet(), Joint(), Wan())
 """A new kind is one file beside `unet`, and one entry here."""
 
 
@@ -28,7 +29,7 @@ def network_of(model: Any) -> Network:
             return kind
     if brings_kernels(network):
         raise RecordingError(f"this MODEL is a {type(network).__name__} (of {type(network).__module__}): it {UNSEEN}")
-    known = " and ".join(kind.takes for kind in KINDS)
+    known = ", ".join(kind.takes for kind in KINDS)
     raise RecordingError(
         f"this MODEL is a {type(network).__name__}, which cannot be recorded here yet; what can: {known}. Connect one of "
         f"those, or record the same model with the diffusers library, where its pipeline is known (i2am.record)"

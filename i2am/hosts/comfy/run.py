@@ -56,6 +56,7 @@ class Run:
         self._options, self._network, self._guider = options, network, guider
         self._seed = given.get("seed")
         self._latent = tuple(given["noise"].shape)
+        self._images = network.images(self._latent)
         self._sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
         self._chosen = sampler_name(given["sampler"])
         self._inpainted = noise_mask(given.get("denoise_mask"))
@@ -164,7 +165,7 @@ class Run:
                 self._recorder = Recorder(
                     self._conditionings.layout_of,
                     steps=self._steps.total,
-                    images=self._latent[0],
+                    images=self._images,
                     branches=[b for b in options.branches if b not in self._conditionings.without],
                     layers=options.layers,
                     pairwise=options.pairwise,
@@ -188,7 +189,7 @@ class Run:
         cond = self._conditionings.cond
         carried = None if cond is None else cond.inpaint_mask
         for mask, name in ((carried, "I²AM Try-On Conditioning"), (self._inpainted, "the sampler's latent")):
-            if mask is not None and len(mask) in (1, self._latent[0]):
+            if mask is not None and len(mask) in (1, self._images):
                 return mask, name
         return None, ""
 

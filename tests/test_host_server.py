@@ -20,6 +20,8 @@ import pytest
 from test_hosts import each_host
 
 NAME = "ComfyUI-i2am-1.0_(copy)"  # no spaces: below such a folder the host finds nodes, but aiohttp serves no scripts
+FRONTEND = "I2AM_FRONTEND"
+"""The variable with the folder of another interface than the host's own: ``static`` of a comfyui-frontend-package."""
 PATIENCE = 300  # seconds until the server answers; 10 on an idle machine
 
 
@@ -34,6 +36,7 @@ def served(host: hosts.Host, base: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [str(host.python), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--disable-api-nodes"]
     folders = ["--base-directory", str(base), "--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"]
+    folders += ["--front-end-root", os.environ[FRONTEND]] if FRONTEND in os.environ else []
     log = base / "log.txt"
     with log.open("w") as out:
         environment = host.environment(base)

@@ -158,6 +158,6 @@ def test_the_page_shows_every_reference(
 @pytest.mark.parametrize(("name", "first"), [("I2AM_Look", "reference"), ("I2AM_Report", "reference_image")])
 def test_sockets_that_were_there_keep_their_place(pack_nodes: dict[str, Any], name: str, first: str) -> None:
     optional = list(pack_nodes[name].INPUT_TYPES()["optional"])
-    later = ["region_mask", "region_name", "sinks"] if name == "I2AM_Look" else []  # what came last stands last
+    later = {"I2AM_Look": ["region_mask", "region_name", "sinks"], "I2AM_Report": ["maps_2", "image_2"]}[name]  # what came last
     assert first in optional
     assert optional[-2 - len(later) :] == ["reference_2", "reference_3", *later]

@@ -81,7 +81,8 @@ def proof_sheet(
     said = [*answer, CAVEAT]
     if len(runs) > ROWS * MOST:
         said.append(f"Shown: the {ROWS * MOST} of {len(runs)} runs that changed the picture most; the table has all.")
-        runs = sorted(runs, key=lambda run: -run.effect.mean)[: ROWS * MOST]
+        least = sorted(run.effect.mean for run in runs)[-ROWS * MOST]
+        runs = [run for run in runs if run.effect.mean >= least][: ROWS * MOST]  # in their order
     heat = changes_heat(runs)
     base = tall(uncut, HEIGHT)
     own = [(base, "nothing cut")]
@@ -177,22 +178,11 @@ def _of_layers(changed: Sequence[Shown]) -> list[str]:
     if not changed:
         return []
     first, last = changed[0], changed[-1]
-    total = sum(run.effect.mean for run in changed)
-    said = [f"Of {len(changed)} cuts, {first.layers} changes the picture most: by {first.effect.mean:.3g} on average."]
+    said = f"Of {len(changed)} cuts, {first.layers} changes the picture most: by {first.effect.mean:.3g} on average."
     if last is not first:
         times = first.effect.mean / last.effect.mean
-        said[0] = said[0][:-1] + f", {times:.2g} times as much as {last.layers}, which changes it least."
-        half, sum_ = 0, 0.0
-        while sum_ < total / 2:
-            sum_ += changed[half].effect.mean
-            half += 1
-        said.append(f"Half of all that these cuts change comes from {_listed([run.layers for run in changed[:half]])}.")
+        said = f"{said[:-1]}, {times:.2g} times as much as {last.layers}, which changes it least."
     return [
-        *said,
+        said,
         "A layer can matter without pointing: it may place things, or carry a style. I²AM Rank Layers says which point.",
     ]
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

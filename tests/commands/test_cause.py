@@ -167,3 +167,20 @@ def test_a_plan_of_another_question_is_refused() -> None:
     with pytest.raises(I2AMError, match="the question is 'why'; choose one of 'does each reference matter"):
         Plan("why").runs(maps)
     assert len(Plan(CURVE, 1, fractions=(0.5, 1.0)).runs(maps)) == 4
+
+
+def test_a_sheet_of_many_runs_shows_those_that_changed_most_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    from i2am.outputs import proof_sheet
+
+    titles: list[str] = []
+    monkeypatch.setattr(
+        proof_sheet, "in_a_row", lambda items, *_: titles.extend(name for _, name in items) or Image.new("RGB", (9, 9))
+    )
+    monkeypatch.setattr(proof_sheet, "MOST", 1)
+    runs = []
+    for name, much in (("a", 0.3), ("b", 0.1), ("c", 0.5), ("d", 0.2), ("e", 0.4), ("f", 0.05)):
+        change = torch.full((8, 8), much)
+        change[0, 0] = 0
+        runs.append(proof_sheet.Shown(name, Image.new("RGB", (8, 8)), change, effect(change, None, {})))
+    proof_sheet.proof_sheet(Image.new("RGB", (8, 8)), runs, "which layers matter?", [])
+    assert [name for name in titles if len(name) == 1] == ["a", "c", "d", "e"]

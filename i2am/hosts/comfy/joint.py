@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import LayoutError, RecordingError
+from ...errors import LayoutError
 from ...geometry.layout import Layout
 from ...geometry.parts import Parts
 from ...geometry.sequence import Sequence as Tokens
@@ -25,7 +24,7 @@ from .joint_families import MODELS, family_of
 from .joint_proof import Proof
 from .joint_sequence import Given, sequence_of
 from .latent_pictures import drawn, named
-from .network import Told
+from .network import Told, check_named
 
 
 class Joint:
@@ -55,10 +54,7 @@ class Joint:
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """See `Network`."""
-        names = (*self.layers(network), *beside)
-        for pattern in patterns:
-            if not fnmatch.filter(names, pattern):
-                raise RecordingError(f"no layer of this MODEL matches {pattern!r}; it has: {', '.join(names)}")
+        check_named((*self.layers(network), *beside), patterns)
 
     def check_told(self, layout: Layout | None, _parts: Parts) -> None:
         """See `Network`."""

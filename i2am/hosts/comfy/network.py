@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ...errors import LayoutError
+from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
 from ...geometry.parts import Parts
 from ...interventions.plan import Cut
@@ -43,6 +44,17 @@ class Told:
     noise_mask: Tensor | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     marks: tuple[Marked, ...] = ()
+
+
+def check_named(names: Sequence[str], patterns: Sequence[str]) -> None:
+    """Refuse a name or glob that means none of a network's layers.
+
+    Raises:
+        RecordingError: names it, and the layers.
+    """
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise RecordingError(f"no layer of this MODEL matches {pattern!r}; it has: {', '.join(names)}")
 
 
 def told_of(

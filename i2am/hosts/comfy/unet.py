@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import LayoutError, RecordingError
+from ...errors import LayoutError
 from ...geometry.layout import Layout, suggest
 from ...geometry.parts import Parts
 from ...interventions.plan import Cut
@@ -22,7 +21,7 @@ from .call import Call
 from .cutting import SPARE, CutCall, notes_in, seen_in
 from .ipadapter import adapters_of, watched
 from .kernels import Kernels
-from .network import Told
+from .network import Told, check_named
 from .unet_cut import UNetCutter
 from .unet_places import Place, layer_name, own_keys
 
@@ -62,10 +61,7 @@ class UNet:
             layer_name({"block": (kind, 0 if kind == "middle" else block), "block_index": depth})
             for (kind, block, depth), _ in _layers(network)
         ]
-        names += beside if names else ()
-        for pattern in patterns:
-            if names and not fnmatch.filter(names, pattern):
-                raise RecordingError(f"no layer of this MODEL matches {pattern!r}; it has: {', '.join(names)}")
+        check_named([*names, *beside], patterns if names else ())
 
     def check_told(self, _layout: Layout | None, parts: Parts) -> None:
         """See `Network`."""

@@ -6,7 +6,6 @@ latent is an image of the recording.
 
 from __future__ import annotations
 
-import fnmatch
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import LayoutError, RecordingError
+from ...errors import LayoutError
 from ...geometry.layout import Layout, Reference, TokenGrid
 from ...geometry.parts import Parts
 from ...interventions.plan import Cut
@@ -23,7 +22,7 @@ from .adapters import Adapter
 from .arguments import OVERRIDE, Arguments, Observer, observed
 from .call import Call
 from .cutting import CutCall
-from .network import Told
+from .network import Told, check_named
 from .pixels import pixels_per_cell
 
 CLASS = ("comfy.ldm.wan.model", "WanModel")
@@ -65,10 +64,7 @@ class Wan:
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
         """See `Network`."""
-        names = (*self.layers(network), *beside)
-        for pattern in patterns:
-            if not fnmatch.filter(names, pattern):
-                raise RecordingError(f"no layer of this MODEL matches {pattern!r}; it has: {', '.join(names)}")
+        check_named((*self.layers(network), *beside), patterns)
 
     def check_told(self, layout: Layout | None, parts: Parts) -> None:
         """See `Network`."""

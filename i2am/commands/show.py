@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -16,6 +17,8 @@ from ..levels.heat import Heat
 from ..levels.marginal import LEVELS, level_of
 from ..levels.patch import asked_grid, sram
 from ..levels.share import SHARES
+from ..levels.word_maps import SIDE as WORDS
+from ..levels.word_maps import told_words
 from ..maps.kinds import level_sides
 from ..maps.value import AttributionMaps
 from ..options import number, whole
@@ -70,7 +73,14 @@ def add_show(commands: Commands) -> None:
     )
     parser.add_argument("maps", type=Path, metavar="MAPS", help="a .safetensors file written by I2AM")
     parser.add_argument("--level", required=True, choices=SHOWN)
-    parser.add_argument("--side", choices=(*level_sides(), *SHARES), help="which map (not for sram and mirror); default R2G")
+    sides = (*level_sides(), *SHARES, WORDS)
+    parser.add_argument("--side", choices=sides, help="which map (not for sram and mirror); default R2G")
+    parser.add_argument(
+        "--word",
+        metavar="WORDS",
+        help="of --side words: which words or phrases of the prompt, such as 'dress; red shoes' (default: all of them, beside "
+        "the references and the rest)",
+    )
     parser.add_argument("--groups", type=whole(1), default=5, help="time groups of tlam (default 5; at most one per step)")
     add_placed_only(parser)
     parser.add_argument(
@@ -142,8 +152,8 @@ def _told(heat: Heat) -> tuple[str, ...]:
     """What a heat is, in words: its level and side, and its one label or how many panels it has."""
     name = heat.side if heat.level == "SRAM" else f"{heat.level} {heat.side}"
     name += f" of {heat.of}" if heat.of else ""
-    if len(heat.labels) == 1:
-        return name, heat.labels[0]
+    if len(heat.labels) == 1 or (heat.side, heat.level) == (WORDS, "ULAM"):
+        return name, *heat.labels
     return name, f"{len(heat.labels)} panels", f"{heat.labels[0]} to {heat.labels[-1]}"
 
 
@@ -168,9 +178,11 @@ def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
     if args.at or args.pixel or args.region:
         raise I2AMError(f"--at, --pixel and --region choose a place for sram and mirror; {args.level} is of all places")
     side = args.side or "R2G"
+    if args.word is not None and side != WORDS:
+        raise I2AMError(f"--word chooses among the words of the prompt, but {side} is asked for: add --side words")
     if args.reference_mask is not None and (side, args.preset) != ("G2R", "official"):
         raise I2AMError("--reference-mask is what the official preset multiplies its G2R by: add --side G2R --preset official")
-    return level_of(
+    heat = level_of(
         maps,
         args.level.upper(),
         side,
@@ -179,13 +191,20 @@ def _heat(maps: AttributionMaps, args: argparse.Namespace) -> Heat:
         preset=preset,
         placed_only=args.placed_only,
         reference_mask=None if args.reference_mask is None else read_mask(args.reference_mask),
+        word=args.word or "",
     )
+    return replace(heat, labels=tuple(told_words(heat))) if side == WORDS else heat
 
 
 def _check_place(args: argparse.Namespace) -> None:
     """Refuse what only levels take."""
-    given = {"--side": args.side, "--placed-only": args.placed_only, "--reference-mask": args.reference_mask}
-    told = [name for name, value in given.items() if value]
+    given = {
+        "--side": args.side,
+        "--word": args.word,
+        "--placed-only": args.placed_only,
+        "--reference-mask": args.reference_mask,
+    }
+    told = [name for name, value in given.items() if value not in (None, False)]
     if told:
         raise I2AMError(f"{args.level} is one map, over placed tokens, without a mask: leave out {' and '.join(told)}")
 

@@ -33,6 +33,7 @@ from .suggestions import suggestions
 from .taken import taken
 from .thresholds import SHOWN
 from .wires import wires
+from .words_read import words_read
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ class _Run:
         if len(maps.references) > 1:
             yield "which reference was taken from", lambda: taken(maps, choice, inpaint_mask=inpaint)
         yield "what the text carried", lambda: carried_by_text(maps, choice)
+        yield "which words were read", lambda: words_read(maps, choice)
         if inpaint is not None and float(inpaint.min()) < 1:
             yield "what lies outside of the mask", lambda: outside(maps, inpaint, choice, reference_mask=object_)
         yield "how the maps came about", lambda: settled(maps, choice)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-TOPICS = ("wires", "branch", "region", "reach", "which", "routes", "outside", "time", "focus", "next")
+TOPICS = ("wires", "branch", "region", "reach", "which", "routes", "words", "outside", "time", "focus", "next")
 
 
 @dataclass(frozen=True)

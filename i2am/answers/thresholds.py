@@ -32,6 +32,10 @@ CARRIED = 0.25
 """The text carries much of a reference from this share of what goes to it, directly and via text, on,"""
 NOTICED = 0.02
 """if that is at least this share of all attention."""
+STANDS_OUT = 1.5
+"""A word stands out from this multiple of an even share among the prompt's words on."""
+GATHERED = 1.5
+"""A word is read at a place, rather than all over the picture, if it takes this multiple of its mean there."""
 PLAIN = 0.03
 """A region with less contrast than this has no structure that could be compared."""
 SHOWN = 0.5

@@ -35,6 +35,7 @@ POOLED = {"template": TEMPLATE, "special": SPECIAL, "fill": FILL}
 MOST = 48
 """Words that get a panel of their own; the others, those that take least, are one together."""
 FEW = "further words"
+NAMELESS = "the words have no names: put I²AM Watch Text behind the text encoder to have them"
 MEAN = "maps of words are kept as their mean over {}"
 
 
@@ -80,7 +81,7 @@ def word_shares(
         found = [own | _rest(maps, selection, layers, steps, choice) for own, steps in zip(found, ranges, strict=True)]
     about = [f" · {steps_label(maps, x)}" if groups > 1 else "" for x in ranges]
     grid, (_, said) = common_grid(maps, "generated"), shown_as(SIDE)
-    names = () if known else ("the words have no names: put I²AM Watch Text behind the text encoder to have them",)
+    names = () if known else (NAMELESS,)
     together = MEAN.format(f"the recorded layers ({len(layers)})" if len(layers) > 3 else ", ".join(x.name for x in layers))
     return Heat(
         values=torch.stack([value for own in found for value in own.values()]),
@@ -103,6 +104,21 @@ def word_shares(
 def has_word_maps(maps: AttributionMaps, branch: str = "cond") -> bool:
     """Whether a recording has maps of words."""
     return bool(maps.word_layers) and maps.has("word_maps", TOGETHER, branch)
+
+
+def reads_by_word(maps: AttributionMaps, choice: Choice = EVERYTHING) -> dict[Word, Tensor]:
+    """Each word of the text that has a name, of any kind, and what each generated patch reads of it, (h, w).
+
+    Raises:
+        UnavailableError: no maps of words were recorded, the choice does not exist, or the words have no names.
+    """
+    check_choice(choice)
+    selection = _selected(maps, choice)
+    known = maps.words_of(selection.branch)
+    if not known:
+        raise UnavailableError(f"words are unavailable: {NAMELESS}")
+    reads = _reads(maps, selection, selection.layers[0], selection.steps)
+    return {word: reads[word.start : word.stop].sum(0) for word in known}
 
 
 def told_words(heat: Heat) -> list[str]:

@@ -29,6 +29,8 @@ from ..pictures.which import paint_which, which_key
 from .look_details import HEAD
 from .route_bars import Routed
 from .sheet_parts import CAPTIONS, GAP, PRINT, TALL, WIDE, drawn, labelled, tall
+from .word_row import HEAD as WORDS_HEAD
+from .word_row import word_row
 
 BARS = 400
 """The width of the bars of shares."""
@@ -113,6 +115,10 @@ def joint_look(
     if strip is not None:
         rows.append(strip)
         heads.append(f"Over time, from noise to picture: {_over_time_what(maps)}, and the shares")
+    words = word_row(maps, picture, choice)
+    if words is not None:
+        rows.append(words)
+        heads.append(WORDS_HEAD)
     if last is not None:
         rows.append(last)
         heads.append(HEAD)

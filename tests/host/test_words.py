@@ -60,6 +60,20 @@ def test_a_word_is_asked_for_and_a_wrong_one_names_those_that_there_are(
     assert "words are unavailable: no maps of words were recorded" in str(unasked.error)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("detail", ["marginals and words", "marginals"])
+def test_look_says_and_shows_which_words_were_read_where_they_were_recorded(
+    run_graph: Any, pack_nodes: dict[str, Any], model: Any, detail: str
+) -> None:
+    look = {**defaults(pack_nodes["I2AM_Look"]), "latent": ["sampler", 0], "recording": ["record", 1], "image": ["decode", 0]}
+    edit = edit_graph(steps=2, record={"detail": detail, "queries": "a quarter"})
+    out = run_graph({**edit, "look": node("I2AM_Look", **look)}, watch={"answer": ("look", 4)})
+    lines = out["answer"].splitlines()
+    told = [line for line in lines if line.startswith("The words of the prompt take ") and "learned token" in line]
+    assert len(told) == (detail != "marginals")
+    assert any(line.startswith("words: direct attention") for line in lines) == bool(told)
+
+
 CHANGES = {
     "ReferenceLatent": (None, True),
     "FluxGuidance": ({"guidance": 2.0}, True),

@@ -8,7 +8,7 @@ left out, and then a note says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,7 @@ from ..errors import UnavailableError
 from ..geometry.layout import TokenGrid
 from ..geometry.pooling import cell_of_each
 from ..geometry.thinning import weights_of
+from ..geometry.words import Word
 from ..maps.facts import LayerInfo
 from ..maps.value import AttributionMaps
 from .choice import EVERYTHING, Choice
@@ -35,7 +36,9 @@ FAR = 20.0
 STEADY = 0.5
 """and the standard deviation of its share over the generated patches is at most this part of its mean."""
 MOST_TOLD = 6
-"""Tokens that are named one by one."""
+"""Tokens or words that are named one by one."""
+QUOTED = ("word", "template", "special")
+"""Kinds of words that are told as they stand in the text."""
 RULE = (
     f"a sink is a token that takes at least {LEAST:.0%} of all attention and {FAR:g} times an even share, and about the same "
     f"from every patch: the standard deviation is at most {STEADY:g} of the mean"
@@ -55,6 +58,7 @@ class Sink:
         handed_on: of a token of the text, what goes on through it to each reference, in order.
         layers: in which it is a sink; ``share`` and ``handed_on`` are those of these layers, as parts of the mean over all
             chosen ones, and ``variation`` is the largest.
+        word: of a token of the text, the word that it belongs to; None: its words have no names.
     """
 
     of: str
@@ -64,6 +68,7 @@ class Sink:
     variation: float
     handed_on: tuple[float, ...] = ()
     layers: tuple[str, ...] = ()
+    word: Word | None = None
 
     def in_all(self, weight: float) -> Sink:
         """A sink of one layer as its part of the mean over several."""
@@ -134,7 +139,8 @@ def _of_text(maps: AttributionMaps, choice: Choice, preset: str) -> Iterator[Sin
     for i in _far(text.share, text.keys):
         share, spread = float(text.share[i]), float(text.spread[i])
         if spread <= STEADY * share:
-            yield Sink("text", None, i, share, spread / share, tuple(text.handed_on[:, i].tolist()), _names(choice))
+            word = next((word for word in text.names if word.start <= i < word.stop), None)
+            yield Sink("text", None, i, share, spread / share, tuple(text.handed_on[:, i].tolist()), _names(choice), word)
 
 
 def _names(choice: Choice) -> tuple[str, ...]:
@@ -237,24 +243,47 @@ def without_sinks(heat: Heat, found: Sinks, reference: int, grid: TokenGrid) -> 
 
 
 def told(found: Sinks) -> str:
-    """What is said of a run's sinks, in a sentence.
+    """What is said of a run's sinks, in a sentence: those of the text by their words, with the share of each, where known.
 
     >>> told(Sinks((Sink("text", None, 3, 0.21, 0.1, (), ("a",)), Sink("text", None, 0, 0.2, 0.1, (), ("a",)))))
     'sinks take 41 % of the attention: tokens 0 and 3 of the text, in the layer a'
+    >>> told(Sinks((Sink("text", None, 0, 0.37, 0.1, (), ("a",), Word("<s>", 0, 1, "special")),)))
+    'sinks take 37 % of the attention: "<s>" (37 %) of the text, in the layer a'
     """
     if not found.found:
         return ""
     places = []
     for name, index in dict.fromkeys((sink.of, sink.reference) for sink in found.found):
-        own = sorted(sink.token for sink in found.found if (sink.of, sink.reference) == (name, index))
-        few = [str(token) for token in own[:MOST_TOLD]]
-        listed = few[0] if len(few) == 1 else f"{', '.join(few[:-1])} and {few[-1]}"
-        more = f" and {len(own) - MOST_TOLD} more" if len(own) > MOST_TOLD else ""
-        of = "the text" if index is None else name
-        places.append(f"token{'s' if len(own) > 1 else ''} {listed}{more} of {of}")
+        own = [sink for sink in found.found if (sink.of, sink.reference) == (name, index)]
+        listed = _by_word(own) if any(sink.word for sink in own) else _by_token(own)
+        places.append(f"{listed} of {'the text' if index is None else name}")
     layers = list(dict.fromkeys(layer for sink in found.found for layer in sink.layers))
     where = f"in the layer {layers[0]}" if len(layers) == 1 else f"in {len(layers)} layers"
     return f"sinks take {100 * found.share:.2g} % of the attention: {', '.join(places)}, {where}"
+
+
+def _by_token(own: Sequence[Sink]) -> str:
+    """Sinks by their numbers."""
+    tokens = sorted(sink.token for sink in own)
+    return f"token{'s' if len(own) > 1 else ''} {_few([str(token) for token in tokens])}"
+
+
+def _by_word(own: Sequence[Sink]) -> str:
+    """Sinks by the words that they belong to, each with what its sinks take, the largest first."""
+    shares: dict[str, float] = {}
+    for sink in own:
+        word = sink.word
+        name = f"token {sink.token}" if word is None else f'"{word.name}"' if word.kind in QUOTED else word.name
+        shares[name] = shares.get(name, 0.0) + sink.share
+    ordered = sorted(shares, key=lambda name: -shares[name])
+    return _few([f"{name} ({100 * shares[name]:.2g} %)" for name in ordered])
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    few, more = list(names[:MOST_TOLD]), len(names) - MOST_TOLD
+    listed = few[0] if len(few) == 1 else f"{', '.join(few[:-1])} and {few[-1]}"
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def left_out(found: Sinks) -> str:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from i2am.errors import UnavailableError
 from i2am.geometry.layout import TokenGrid
+from i2am.geometry.words import Word, words_of
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
 from i2am.levels.share import mean_shares, routes
-from i2am.levels.sinks import RULE, Sinks, shares_without, sinks, told, without_sinks
+from i2am.levels.sinks import MOST_TOLD, RULE, Sink, Sinks, shares_without, sinks, told, without_sinks
 from i2am.levels.words import words
 from i2am.maps.facts import Facts
 from i2am.maps.value import AttributionMaps
@@ -56,6 +57,26 @@ def test_several_are_told_the_largest_first() -> None:
     found = sinks(record({0: 5.0, 2: 5.5, FIRST + 13: 5.2}))
     assert [(sink.of, sink.token) for sink in found.found] == [("text", 2), ("shirt", 13), ("text", 0)]
     assert told(found).endswith("tokens 0 and 2 of the text, token 13 of shirt, in the layer only")
+
+
+def test_sinks_of_the_text_are_told_by_their_words_with_the_share_of_each() -> None:
+    maps = record({0: 5.2, 2: 5.5, 3: 5.4, FIRST + 13: 5.3}).with_words({"cond": words_of(["<s>", "▁a", "▁dr", "ess"])})
+    found = sinks(maps)
+    share = {(sink.of, sink.token): sink.share for sink in found.found}
+    dress, first = share["text", 2] + share["text", 3], share["text", 0]
+    assert told(found) == (
+        f'sinks take {100 * found.share:.2g} % of the attention: "dress" ({100 * dress:.2g} %) and "<s>" ({100 * first:.2g} %) '
+        f"of the text, token 13 of shirt, in the layer only"
+    )
+    assert shares_without(maps)[1] == f"left out: {told(found)}"
+
+
+def test_sinks_that_fill_the_text_up_or_have_no_name_are_told_as_such() -> None:
+    maps = record({1: 5.0, 2: 5.0, 3: 5.5}).with_words({"cond": (Word("<pad>", 0, 1, "special"), Word("fill", 1, 2, "fill"))})
+    assert " attention: fill (" in told(sinks(maps))
+    assert "and token 3 (" in told(sinks(maps))
+    many = tuple(Sink("text", None, i, 0.02, 0.1, (), ("a",), Word(f"w{i}", i)) for i in range(MOST_TOLD + 2))
+    assert f'"w{MOST_TOLD - 1}" (2 %) and 2 more of the text' in told(Sinks(many))
 
 
 def test_without_pairs_a_references_sinks_are_not_guessed() -> None:

@@ -62,20 +62,23 @@ class Places:
     keys: int
     queries: list[int]
     asked: int
+    others: dict[str, list[int]]
+    """Those of nobody, by their names."""
 
 
 def in_order(*parts: tuple[str, int], silent: str = "") -> Places:
-    """Parts that follow one another, "text", "generated" or "reference"; those named ``silent`` have no queries."""
+    """Parts that follow one another, "text", "generated", "reference" and names of nobody's; ``silent`` ones ask nothing."""
     found: dict[str, list[list[int]]] = {"text": [], "generated": [], "reference": []}
     queries: list[int] = []
     at = asked = 0
     for name, tokens in parts:
-        found[name].append(list(range(at, at + tokens)))
+        found.setdefault(name, []).append(list(range(at, at + tokens)))
         if name == "generated":
             queries = list(range(asked, asked + tokens))
         at += tokens
         asked += 0 if name in silent.split() else tokens
-    return Places(found["generated"][0], found["reference"], [*chain(*found["text"])], at, queries, asked)
+    (own,), references, text = (found.pop(role) for role in ("generated", "reference", "text"))
+    return Places(own, references, [*chain(*text)], at, queries, asked, {name: [*chain(*held)] for name, held in found.items()})
 
 
 Velocity = Callable[[Any, Inputs, Tensor, list[Tensor], Tensor, Tensor, dict[str, Any]], Tensor]
@@ -311,6 +314,68 @@ def _qwen21_places(inputs: Inputs, words: int) -> Places:
     return in_order(*parts, ("text", left), ("generated", count(inputs.generated)), silent="text reference")
 
 
+# ------------------------------------------------------------------------------------------------------------- Z-Image
+
+SEEN = (2, 3)
+"""(rows, columns) of a reference as the vision encoder sees it."""
+
+
+def _zimage() -> nn.Module:
+    model = diffusers.ZImageTransformer2DModel(
+        in_channels=4, dim=HEADS * WIDTH, n_layers=2, n_refiner_layers=1, n_heads=HEADS, n_kv_heads=HEADS, cap_feat_dim=8,
+        siglip_feat_dim=8, axes_dims=list(ROPE), axes_lens=[256, 16, 16],
+    )  # fmt: skip
+    for pad in (model.x_pad_token, model.cap_pad_token, model.siglip_pad_token):
+        nn.init.normal_(pad)
+    return model
+
+
+def pieces_of(words: int, references: int) -> tuple[int, ...]:
+    """Words of the texts before, between and behind the pictures: all but one each are the last reference's."""
+    return (*[1] * references, words - references - 1, 1) if references else (words,)
+
+
+def latent(tokens: Tensor, grid: Grid) -> Tensor:
+    """(channels, 1, rows, columns) of (tokens, 2 x 2 x channels)."""
+    rows, columns = grid
+    return tokens.unflatten(0, grid).unflatten(2, (2, 2, -1)).permute(4, 0, 2, 1, 3).reshape(-1, 1, 2 * rows, 2 * columns)
+
+
+def tokens_of(latent: Tensor) -> Tensor:
+    """The inverse of `latent`."""
+    return latent[:, 0].unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(1, 3, 2, 4, 0).flatten(2).flatten(0, 1)
+
+
+def zimage_given(inputs: Inputs, x: Tensor, references: list[Tensor], text: Tensor, time: Tensor) -> dict[str, Any]:
+    """The arguments of a call of Z-Image."""
+    grids, batch, views = (*inputs.references, inputs.generated), range(len(x)), [normal(9, *SEEN, 8) for _ in references]
+    pictures = (*references, x)
+    return {
+        "x": [[latent(t[i], grid) for t, grid in zip(pictures, grids, strict=True)] for i in batch],
+        "t": 1 - time,
+        "cap_feats": [list(text[i].split(pieces_of(text.shape[1], len(references)))) for i in batch],
+        "siglip_feats": [[*views, None] if references else None for _ in batch],
+        "image_noise_mask": [[*[0] * len(references), 1] for _ in batch],
+    }
+
+
+def _zimage_velocity(
+    model: Any, inputs: Inputs, x: Tensor, references: list[Tensor], text: Tensor, time: Tensor, _: Any
+) -> Tensor:
+    out: list[Tensor] = model(**zimage_given(inputs, x, references, text, time)).sample
+    return -torch.stack([tokens_of(one) for one in out])
+
+
+def zimage_places(inputs: Inputs, words: int, keys: int = 0) -> Places:
+    """Each part is filled up to 32 tokens, and what the vision encoder sees of the generated picture is nothing but filling."""
+    parts = [("text", part) for part in pieces_of(words, len(inputs.references))]
+    parts += [("reference", count(grid)) for grid in inputs.references]
+    parts += [("generated", count(inputs.generated)), *[("vision tokens", count(SEEN))] * len(inputs.references)]
+    filled = [one for name, tokens in parts for one in ((name, tokens), ("other", -tokens % 32))]
+    filled.append(("other", 32))
+    return in_order(*filled, ("other", max(0, keys - sum(tokens for _, tokens in filled))))
+
+
 _BOTH = ("transformer_blocks.0", "single_transformer_blocks.0")
 _TWO = ("transformer_blocks.0", "transformer_blocks.1")
 CASES = {
@@ -326,6 +391,7 @@ CASES = {
         _qwen21, _qwen21_velocity, _qwen21_places, _TWO,
         sizes={"generated": (2, 6), "references": ((6, 2), (2, 4)), "words": (7, 5)},
     ),
+    "Z-Image": Case(_zimage, _zimage_velocity, zimage_places, ("layers.0", "layers.1"), sizes={"words": (7, 5)}),
 }  # fmt: skip
 
 

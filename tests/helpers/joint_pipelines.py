@@ -11,9 +11,10 @@ from typing import Any
 import diffusers
 import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as qwen
-from joint_models import CASES, Grid, Inputs, normal
+from joint_models import CASES, Grid, Inputs, normal, pieces_of
 from PIL import Image
 from torch import Tensor
+from transformers import Siglip2ImageProcessor, Siglip2VisionConfig, Siglip2VisionModel
 
 SIZE = (32, 48)
 """(H, W) of the generated picture: 2 x 3 tokens."""
@@ -52,8 +53,25 @@ def _qwen_vae() -> Any:
     ).eval()
 
 
+@functools.cache
+def _zimage_vae() -> Any:
+    return copy.deepcopy(_flux_vae()).to(torch.bfloat16)  # its pipeline gives it no other
+
+
+@functools.cache
+def _siglip() -> Any:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_patches": 16}
+    return Siglip2VisionModel(Siglip2VisionConfig(**sizes)).eval()
+
+
 def _text(words: int) -> Tensor:
     return normal(words, 1, words, 8)
+
+
+def pieces(words: int, references: int = 2) -> list[list[Tensor]]:
+    """Z-Image's texts around its references, for one image."""
+    return [list(_text(words)[0].split(pieces_of(words, references)))]
 
 
 @dataclass(frozen=True)
@@ -131,6 +149,11 @@ PIPES = {
         diffusers.QwenImageEditPlusPipeline, "Qwen-Image-Edit", _qwen_vae, {"processor": None},
         {"prompt_embeds_mask": torch.ones(1, WORDS[0]).bool(), "negative_prompt_embeds_mask": torch.ones(1, WORDS[1]).bool()},
         ((4, 6), (6, 4)), negative={**_NEGATIVE, "true_cfg_scale": 3.0},
+    ),
+    "ZImageOmniPipeline": Pipe(
+        diffusers.ZImageOmniPipeline, "Z-Image", _zimage_vae,
+        {"siglip": _siglip(), "siglip_processor": Siglip2ImageProcessor(max_num_patches=16)},
+        {"prompt_embeds": pieces(7)}, negative={"negative_prompt_embeds": pieces(5), "guidance_scale": 2.0}, words=(7, 5),
     ),
 }  # fmt: skip
 

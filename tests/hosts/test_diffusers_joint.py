@@ -12,6 +12,7 @@ from joint_models import BRANCHES, CASES, HEADS, Asked, Case, Inputs, Places, co
 from torch import Tensor
 
 from i2am.hosts.diffusers.families.family import KEPT
+from i2am.hosts.diffusers.families.z_image import LOOKING
 from i2am.hosts.diffusers.record import record
 from i2am.hosts.diffusers.rows import ASSUMED
 from i2am.levels.choice import Choice
@@ -63,8 +64,9 @@ def test_maps_are_those_of_a_float64_softmax_and_the_output_is_the_same_to_the_l
     branches = BRANCHES[: 1 + guided]
     assert (maps.branches, maps.recorded, maps.null_branches) == (branches, (0, 1), ())
     assert tuple(layer.name for layer in maps.layers) == case.layers
-    expected = {*((KEPT,) if "kept keys" in name or (guided and "2.1" in name) else ()), *((ASSUMED,) if guided else ())}
-    assert set(maps.notes) == expected
+    kept = "kept keys" in name or (guided and "2.1" in name)
+    expected = [(LOOKING, name == "Z-Image"), (KEPT, kept), (ASSUMED, guided)]
+    assert set(maps.notes) == {note for note, is_said in expected if is_said}
     assert len(events) == len(inputs.times) * len(case.layers) * len(branches)
     for branch, kind in enumerate(branches):
         places = places_of(case, inputs, branch)
@@ -138,6 +140,7 @@ def test_shares_of_references_text_and_picture_add_up_to_1(name: str, monkeypatc
         parts = dict(
             zip(("reference 1", "reference 2", "text", "generated"), (*places.references, places.text, places.generated))
         )
+        parts |= places.others
         for index, layer in enumerate(case.layers):
             seen = [asked.joint(places, 2 * step + branch)[index] for step in range(len(inputs.times))]
             blocks = [statement.logits(s.q[:, :, places.queries], s.k, s.q.shape[-1] ** -0.5, s.mask) for s in seen]
@@ -155,6 +158,8 @@ def test_a_changed_cell_changes_its_own_key_alone(name: str, monkeypatch: pytest
     """In the first block that is joint: each token of a picture, and of the text, is where the layout says."""
     case = CASES[name]
     model, inputs = case.model(), case.inputs(times=(0.9,))
+    for refiner in ("noise_refiner", "context_refiner", "siglip_refiner") if name == "Z-Image" else ():
+        setattr(model, refiner, torch.nn.ModuleList())
     for blocks in (*getattr(model, "mode_blocks", {}).values(), getattr(model, "txt_mode_blocks", ())):
         for block in blocks:  # FLUX 3's own blocks mix a picture's tokens before the joint ones see them
             torch.nn.init.zeros_(block.attn.to_out[0].weight)
@@ -203,7 +208,8 @@ class Plant:
 
     def begin(self, _model: Any, _args: Any, given: dict[str, Any], words: int) -> None:
         self.branch = self.inputs.words.index(words)
-        self.step, self.layer = self.inputs.times.index(round(float(given["timestep"].flatten()[0]), 3)), 0
+        time = given["timestep"] if "timestep" in given else 1 - given["t"]
+        self.step, self.layer = self.inputs.times.index(round(float(time.flatten()[0]), 3)), 0
 
     def targets(self, step: int, layer: int, head: int, branch: int, image: int, reference: int) -> Tensor:
         """(N,): the token of the reference that each query looks at."""
@@ -243,7 +249,7 @@ def test_planted_displacements_are_recovered(name: str, monkeypatch: pytest.Monk
 
     def begin(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         given = {**dict(zip(signature, args, strict=False)), **kwargs}
-        words = given["encoder_hidden_states"].shape[1]
+        words = sum(map(len, given["cap_feats"][0])) if "cap_feats" in given else given["encoder_hidden_states"].shape[1]
         if "2.1" in name:
             words -= sum(count(grid) // 4 for grid in inputs.references)
         plant.begin(module, args, given, words)

@@ -52,7 +52,7 @@ def test_a_pipeline_is_recorded_with_all_its_references(name: str, tmp_path: Pat
     assert AttributionMaps.load(maps.save(tmp_path / "maps.safetensors")) == maps
 
 
-@pytest.mark.parametrize("name", PIPES)
+@pytest.mark.parametrize("name", [name for name in PIPES if name != "ZImageOmniPipeline"])  # which has a file of its own
 def test_a_changed_patch_of_a_reference_changes_its_own_key_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = PIPES[name]
     pipeline, places = pipe.build(), CASES[pipe.case].places(pipe.inputs, pipe.words[0])

@@ -110,7 +110,7 @@ def test_a_transformer_of_no_known_family_is_named() -> None:
         sample_size=4, num_layers=1, num_attention_heads=1, attention_head_dim=8, caption_projection_dim=8,
         joint_attention_dim=8, pooled_projection_dim=8,
     )  # fmt: skip
-    text = r"expected a diffusers UNet2DConditionModel or .*\(FLUX\.1 Kontext, FLUX\.2, .*Krea-2\).*, got SD3Transformer2DModel"
+    text = r"expected a diffusers UNet2DConditionModel or .*\(FLUX\.1 Kontext, .*Z-Image with.*\).*, got SD3Transformer2DModel"
     with pytest.raises(RecordingError, match=text):
         record(model)
     pipeline = type("Pipe", (), {"transformer": model})()

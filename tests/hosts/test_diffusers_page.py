@@ -41,7 +41,8 @@ def prompted(name: str) -> Any:
     case = PIPES[name]
     pipe = case.build()
     kind = type(pipe)
-    always = kind is diffusers.Flux2KleinPipeline  # it is guided unless told otherwise, and makes its own negative
+    # these are guided unless told otherwise, and make their own negative
+    always = kind in (diffusers.Flux2KleinPipeline, diffusers.ZImageOmniPipeline)
 
     class Prompted(kind):  # type: ignore[misc, valid-type]
         def __call__(self, *, prompt: str, negative_prompt: str | None = None, **given: Any) -> Any:
@@ -51,7 +52,7 @@ def prompted(name: str) -> Any:
             size |= {"max_area": 96 * 96} if "max_area" in own else {}
             words = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(5))
             with torch.inference_mode():
-                return kind.__call__(self, prompt_embeds=words, **{**own, **size, **given})
+                return kind.__call__(self, **{"prompt_embeds": words, **own, **size, **given})
 
     pipe.__class__ = Prompted
     return pipe
@@ -72,7 +73,7 @@ def test_every_snippet_is_run_here() -> None:
     assert PAGE.read_text(encoding="utf-8").count("```python") == sum(len(snippets(heading)) for heading in run)
 
 
-@pytest.mark.parametrize("name", ["FluxKontextPipeline", *SEVERAL])
+@pytest.mark.parametrize("name", ["FluxKontextPipeline", *SEVERAL, "ZImageOmniPipeline"])
 def test_a_pipeline_with_reference_pictures(name: str, tmp_path: Path) -> None:
     names = execute("A pipeline with reference pictures", pipeline=prompted(name), person=PERSON)
     assert names["maps"].run.steps == 20
@@ -164,7 +165,7 @@ def test_these_pipelines_squash_so_that_masks_fit(name: str, call: dict[str, Any
     assert off(picture, model) < 0.02
 
 
-@pytest.mark.parametrize("name", SEVERAL[:2])
+@pytest.mark.parametrize("name", [*SEVERAL[:2], "ZImageOmniPipeline"])
 def test_flux2_cuts_the_middle_out_as_the_page_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = marked(111, 79)
     model = seen(name, picture, monkeypatch)

@@ -28,7 +28,7 @@ class Cutting:
     Attributes:
         cuts: those that are made at its step.
         rows: of the batch, by branch.
-        sequence: of a joint-attention network.
+        sequences: of a joint-attention network, by branch; empty: it is none.
         layout: of a U-Net's layers, by name.
         nulls: branches whose tokens stand for "no reference".
         picture: (H, W) of the generated picture.
@@ -37,7 +37,7 @@ class Cutting:
 
     cuts: tuple[Cut, ...]
     rows: Mapping[str, slice]
-    sequence: Sequence | None
+    sequences: Mapping[str, Sequence]
     layout: Callable[[str], Layout] | None
     nulls: frozenset[str]
     picture: tuple[int, int]
@@ -57,8 +57,8 @@ class Cutting:
             found = None
             if branch not in cut.in_branches:
                 continue
-            if self.sequence is not None:
-                found = of_sequence(cut, self.sequence)
+            if self.sequences:
+                found = of_sequence(cut, self.sequences[branch])
             elif self.layout is not None and (softmax or branch not in self.nulls or cut.what == "text"):
                 layout = self.layout(layer)
                 if not softmax and layout.indices(0):
@@ -80,9 +80,10 @@ class Cutting:
         found = self.groups(layer, softmax, branch, q, keys, grid)
         if found is None:
             return None
-        rows = slice(None) if self.sequence is None else self.sequence.recorded_queries
+        sequence = self.sequences.get(branch)
+        rows = slice(None) if sequence is None else sequence.recorded_queries
         left = seen_by(found, q.shape[2], q.shape[1], keys, lambda every: every[rows])
-        if left.shape[2] > 1 and self.sequence is not None:
+        if left.shape[2] > 1 and sequence is not None:
             whole = left.new_ones(1, left.shape[1], q.shape[2], keys)
             whole[:, :, rows] = left
             left = whole
@@ -105,7 +106,7 @@ class Cutting:
             RecordingError: the attention is of a kind that is not cut.
         """
         q, k, v, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
-        if self.sequence is not None and (q.shape[-2], k.shape[-2]) != (self._asked, self.sequence.keys):
+        if self.sequences and (q.shape[-2], k.shape[-2]) != self._size:
             return None  # a block may attend elsewhere as well
         if q.ndim != 4 or given.get("is_causal"):
             raise RecordingError(
@@ -145,10 +146,13 @@ class Cutting:
 
     def _check_text(self, layer: str) -> None:
         """Refuse to cut something from all where a text reads the references in calls of its own, which are not cut."""
-        if self.sequence is None or not self.sequence.queries:
-            return
-        texts = [span for span in self.sequence.rest if span.role == "text" and span.grid.tokens]
-        silent = [s for s in texts if not any(a <= s.start and s.stop <= b for a, b in self.sequence.queries)]
+        silent = [
+            span
+            for sequence in self.sequences.values()
+            for span in sequence.rest
+            if span.role == "text" and span.grid.tokens and sequence.queries
+            if not any(start <= span.start and span.stop <= stop for start, stop in sequence.queries)
+        ]
         if silent and any(cut.route == "all" for cut in self._in(layer)):
             raise RecordingError(
                 f"the route is 'all', but in this model the text ({silent[0].name}) reads the references in calls of its own, "
@@ -156,9 +160,10 @@ class Cutting:
             )
 
     @property
-    def _asked(self) -> int:
-        assert self.sequence is not None
-        return sum(stop - start for start, stop in self.sequence.queries) or self.sequence.keys
+    def _size(self) -> tuple[int, int]:
+        """(queries, keys) of a joint call, which are the same in all its rows."""
+        sequence = next(iter(self.sequences.values()))
+        return sum(stop - start for start, stop in sequence.queries) or sequence.keys, sequence.keys
 
     def _with_stand_in(self, layer: str, branch: str, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a branch with those of the negative's tokens behind them."""

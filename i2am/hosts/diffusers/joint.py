@@ -26,12 +26,15 @@ from .families.flux3 import Flux3
 from .families.krea2 import Krea2
 from .families.qwen_image import QwenImage
 from .families.qwen_image21 import QwenImage21
+from .families.z_image import ZImage
 from .network import Evaluation, Given, JointTokens, Network, Observe
 from .remedies import backend_of, remedy_for
 from .watching import Call, watch_attention
 
-FAMILIES: tuple[type[Family], ...] = (Flux, Flux2, Flux3, QwenImage, QwenImage21, Krea2)
+FAMILIES: tuple[type[Family], ...] = (Flux, Flux2, Flux3, QwenImage, QwenImage21, Krea2, ZImage)
 """A new family is one file in `families`, and one entry here."""
+NAMES = ("attn", "attention")
+"""What blocks call their attention, the first that there is."""
 
 
 class Joint:
@@ -77,13 +80,13 @@ class Joint:
             LayoutError: the arguments do not say what the tokens are, or say it wrongly.
         """
         given = self._signature.bind(self.module, *args, **kwargs).arguments
-        time = given["timestep"]
-        now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)
         said = self._family.read(given, self._pixels)
+        time = given["timestep"] if said.time is None else said.time
+        now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)
         self._now = now, said.references
         pixels = self._pixels or self._family.patch * self._family.factor
         picture = said.grid[0] * pixels, said.grid[1] * pixels
-        return Given(said.generated, now, said.grid, given, JointTokens(said.sequence, picture, said.notes))
+        return Given(said.generated, now, said.grid, given, JointTokens(said.sequence, picture, said.notes, said.rows))
 
     def _prove(self) -> None:
         """References stay as they are from step to step; what changes is a picture that is generated.
@@ -109,13 +112,14 @@ class Joint:
     def watch(self, observe: Observe, stack: ExitStack, cutting: Callable[[], Cutting | None] = lambda: None) -> None:
         """See `Network`."""
         blocks = {f"{name}.{i}": b for name in self._family.blocks for i, b in enumerate(getattr(self.module, name, ()))}
-        found = {layer: getattr(block, "attn", None) for layer, block in blocks.items()}
+        found = {layer: _attention_of(block) for layer, block in blocks.items()}
         modules = {attn: partial(self._pass_on, observe, layer) for layer, attn in found.items() if isinstance(attn, nn.Module)}
         if not found or len(modules) < len(found):
             without = next((f"{layer!r}, {type(blocks[layer]).__name__}," for layer, attn in found.items() if attn is None), "")
             raise RecordingError(
                 f"this {type(self.module).__name__} has no attention that can be watched: expected blocks in "
-                f"{' and '.join(self._family.blocks)} with a module `attn`{f', but {without} has none' if without else ''}; "
+                f"{' and '.join(self._family.blocks)} with a module `{'` or `'.join(NAMES)}`"
+                f"{f', but {without} has none' if without else ''}; "
                 f"record diffusers' own {self._family.network} (quantised ones of other makers, such as Nunchaku's, compute "
                 f"attention in kernels of their own)"
             )
@@ -134,14 +138,12 @@ class Joint:
 
     def _attentions(self, layer: str, call: Call, evaluation: Evaluation) -> Iterator[Attention]:
         """The attention of a block's generated tokens, branch by branch."""
-        sequence = evaluation.sequence
-        assert sequence is not None
         self._prove()
-        attended = self._joint(layer, call, sequence, evaluation.batch)
+        attended = self._joint(layer, call, next(iter(evaluation.sequences.values())), evaluation.batch)
         mask = mask_by_rows(layer, attended, evaluation.batch)
         for branch, rows in evaluation.rows.items():
             own = mask if mask is None or len(mask) == 1 else mask[rows]
-            cut = evaluation.cutting
+            cut, sequence = evaluation.cutting, evaluation.sequences[branch]
             left = None if cut is None else cut.seen(layer, 0, branch, attended.q, sequence.keys, _no_grid)
             yield Attention.joint(
                 layer,
@@ -182,6 +184,10 @@ class Joint:
             f"cannot be watched (attention backend {backend_of(call.module)!r}); {remedy_for(call.module)}, or leave the layer "
             f"out with `layers`"
         )
+
+
+def _attention_of(block: nn.Module) -> nn.Module | None:
+    return next((found for name in NAMES if (found := getattr(block, name, None)) is not None), None)
 
 
 def _no_grid() -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from ...errors import LayoutError
 from ...geometry.layout import Layout
 from ...geometry.sequence import Sequence
 from ..attention import Attention
@@ -26,11 +27,32 @@ class JointTokens:
         sequence: of its attention calls; None: there is no reference.
         picture: (H, W) of the generated picture in pixels.
         notes: remarks for the reader of the maps.
+        rows: each row's own sequence, where a call may have the rows of both branches; empty: all have ``sequence``.
     """
 
     sequence: Sequence | None
     picture: tuple[int, int]
     notes: tuple[str, ...] = ()
+    rows: tuple[Sequence, ...] = ()
+
+    def of(self, rows: Mapping[str, slice]) -> dict[str, Sequence]:
+        """The sequence of each branch, whose rows of the batch these are; empty: there is no reference.
+
+        Raises:
+            LayoutError: the rows of one branch differ.
+        """
+        found: dict[str, Sequence] = {}
+        if self.sequence is None:
+            return found
+        for branch, own in rows.items():
+            kinds = set(self.rows[own]) or {self.sequence}
+            if len(kinds) > 1:
+                raise LayoutError(
+                    f"the images of one batch have other tokens than each other ({'; '.join(sorted(map(str, kinds)))}), as "
+                    f"prompts of other lengths make them; record them one by one"
+                )
+            found[branch] = kinds.pop()
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +60,7 @@ class Given:
     """The input of one evaluation: (rows of the batch, ...), its timestep, the latent's (rows, columns), and the rest.
 
     ``joint`` is given by networks with joint attention, which evaluate each branch of guidance in a call of its own, cond
-    first, and take timesteps divided by `TIMES`.
+    first (or both in one, where `JointTokens.rows` say so), and take timesteps divided by `TIMES`.
     """
 
     sample: Tensor
@@ -52,14 +74,14 @@ class Given:
 class Evaluation:
     """One evaluation of the network: its step, (rows, columns) of its latent, its batch, and the rows of that by branch.
 
-    ``sequence`` is what the tokens of its joint attention are, ``cutting`` what is cut; None: nothing.
+    ``sequences`` are what the tokens of its joint attention are, by branch; ``cutting`` is what is cut; None: nothing.
     """
 
     step: int
     latent: tuple[int, int]
     batch: int
     rows: Mapping[str, slice]
-    sequence: Sequence | None = None
+    sequences: Mapping[str, Sequence] = field(default_factory=dict)
     cutting: Cutting | None = None
 
 

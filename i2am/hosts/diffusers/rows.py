@@ -27,11 +27,15 @@ class Branches:
         images: images in the batch.
         last: whether the last of several evaluations at one place counts; else the first.
         apart: whether each branch has a call of its own, in the order of `APART`, where the caller does not say otherwise.
+        together: whether a pipeline has all of them in one call instead, in that order, and cond alone where it guides no more.
     """
 
-    def __init__(self, model: Any, names: tuple[str, ...] | None, images: int, last: bool, apart: bool = False) -> None:
+    def __init__(
+        self, model: Any, names: tuple[str, ...] | None, images: int, last: bool, apart: bool = False, together: bool = False
+    ) -> None:
         self._model, self._told, self._images, self._last = model, names, images, last
         self._apart = apart and names is None
+        self._together = self._apart and together and _is_pipeline(model)
         self._calls, self._complete = 0, False
         self._notes: dict[str, None] = {}
         self._bare: dict[str, None] = {}
@@ -66,7 +70,7 @@ class Branches:
         if self._complete and not self._last:
             self._notes["a second pass of the model within a step was left out (self-attention guidance makes one)"] = None
             return {}
-        if rows == n * len(names) and not self._apart:
+        if rows == n * len(names) and (self._together or not self._apart):
             self._complete = True
             self._took(names, references)
             if PERTURBED in names:
@@ -75,7 +79,7 @@ class Branches:
         if rows == n and self._apart and not references:
             self._took(names[1:], references)
             return {}
-        if rows == n and separate:
+        if rows == n and separate and (self.evaluated or not self._together):
             branch = names[self._calls % len(names)]
             self._calls += 1
             self._complete = self._calls == len(names)
@@ -83,8 +87,11 @@ class Branches:
             if self._apart and self._complete and not _is_pipeline(self._model):
                 self._notes[ASSUMED] = None
             return {branch: slice(0, n)}
-        together = f"{n * len(names)} ({n} images x branches {', '.join(names)})"
-        expected = f"{n} (images) a call" if self._apart else f"{together}{f' or {n} a call' if separate else ''}"
+        expected = f"{n * len(names)} ({n} images x branches {', '.join(names)})"
+        if self._apart and not self._together:
+            expected = f"{n} (images) a call"
+        elif separate and not self._together:
+            expected += f" or {n} a call"
         raise RecordingError(
             f"the model was called with {rows} rows, expected {expected}; set `images` and `branches` to what the pipeline does"
         )
@@ -97,7 +104,7 @@ class Branches:
     def _names(self) -> tuple[str, ...]:
         if self._told is not None:
             return self._told
-        if self._apart:
+        if self._apart and not self._together:
             return APART
         if not _is_pipeline(self._model):
             return PLAIN
@@ -107,7 +114,7 @@ class Branches:
                 f"this {type(self._model).__name__} does not say whether it uses classifier-free guidance; say it with "
                 f"`branches`: ('uncond', 'cond') with guidance, ('cond',) without"
             )
-        names = PLAIN if guided else ("cond",)
+        names = (APART if self._together else PLAIN) if guided else ("cond",)
         return (*names, PERTURBED) if getattr(self._model, "do_perturbed_attention_guidance", False) else names
 
 

@@ -121,14 +121,14 @@ class Run:
             return
         if given.joint is None:
             if rows:
-                self._evaluation = Evaluation(place.step, given.latent, given.sample.shape[0], rows, None, self.cutting)
+                self._evaluation = Evaluation(place.step, given.latent, given.sample.shape[0], rows, {}, self.cutting)
         elif given.joint.sequence is None:
             self._notes["calls of the model without references were left out"] = None
         elif rows:
             self._attributed.add(place.step)
             self._notes |= dict.fromkeys(given.joint.notes)
             batch = given.sample.shape[0]
-            self._evaluation = Evaluation(place.step, given.latent, batch, rows, given.joint.sequence, self.cutting)
+            self._evaluation = Evaluation(place.step, given.latent, batch, rows, given.joint.of(rows), self.cutting)
 
     def _end(self) -> None:
         """Another run begins: one recording holds one.
@@ -151,9 +151,9 @@ class Run:
                 "there; switch that off"
             )
         nulls = () if given.joint is not None else self._settings.options.get("null_branches", ("uncond",))
-        sequence = None if given.joint is None else given.joint.sequence
+        sequences = {} if given.joint is None else given.joint.of(rows)
         size = self._settings.generated_size or (given.joint.picture if given.joint else self._picture_size(given.latent))
-        return Cutting(due, rows, sequence, self._layout, frozenset(nulls), size, self._touched)
+        return Cutting(due, rows, sequences, self._layout, frozenset(nulls), size, self._touched)
 
     def _scheduler_now(self) -> Any:
         own = self._settings.scheduler
@@ -171,7 +171,8 @@ class Run:
         self._steps = steps_of(self._scheduler, settings.timesteps, settings.steps, DIVIDED if joint else TOLERANCE)
         self._kept = frozenset(spread(self._steps.steps, settings.every))
         last = isinstance(self._steps, Counted)  # where evaluations are not told apart, the last one counts
-        self._branches = Branches(self._model, settings.branches, settings.images, last, joint is not None)
+        apart, together = joint is not None, joint is not None and bool(joint.rows)
+        self._branches = Branches(self._model, settings.branches, settings.images, last, apart, together)
         self._input = fingerprint(given.sample)
         self._recorder = Recorder(
             self._layout,

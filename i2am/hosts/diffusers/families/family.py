@@ -24,8 +24,11 @@ class Said:
         sequence: of its joint attention calls; None: there is no reference.
         generated: (rows of the batch, N, channels), the generated picture's tokens as the transformer is given them.
         grid: of those.
-        references: (rows of the batch, tokens, channels), the references' tokens; None: they are kept from an earlier step.
+        references: the references' tokens or latents, in a tensor of any shape; None: they are kept from an earlier step.
         notes: remarks for the reader of the maps.
+        rows: each row's own sequence, for networks that are called with both branches at once, whose texts differ; empty: all
+            rows have ``sequence``.
+        time: the share of noise, 1 to 0, where no argument ``timestep`` says it.
     """
 
     sequence: Sequence | None
@@ -33,6 +36,8 @@ class Said:
     grid: Grid
     references: Tensor | None = None
     notes: tuple[str, ...] = ()
+    rows: tuple[Sequence, ...] = ()
+    time: float | None = None
 
 
 class Family(Protocol):
@@ -43,7 +48,7 @@ class Family(Protocol):
     network: ClassVar[str]
     """The name of its class in diffusers."""
     blocks: ClassVar[tuple[str, ...]]
-    """Its lists of blocks whose attention ``attn`` is over the whole sequence."""
+    """Its lists of blocks whose attention is over the whole sequence."""
     patch: ClassVar[int]
     """Latent cells per token, along each side."""
     factor: ClassVar[int]
@@ -53,7 +58,7 @@ class Family(Protocol):
         """What the arguments of a call of the transformer's ``forward``, by name, say.
 
         Args:
-            given: the arguments.
+            given: the arguments; ``self`` is the transformer.
             pixels: of a token, along each side; None: unknown.
 
         Raises:

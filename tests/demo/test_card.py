@@ -339,9 +339,9 @@ def _edit_figures() -> Figures:
 
 def test_the_edit_models_card_tells_its_figures_and_its_missed_aims() -> None:
     figures = _edit_figures()
-    card = edit_card(figures, {}, {})
+    card = edit_card(figures, {}, {}, {}, {})
     assert "**1,728 of 150,000 samples; training goes on**" in card
-    assert "training goes on" not in edit_card({**figures, "setup": {**figures["setup"], "samples": 150000}}, {}, {})
+    assert "training goes on" not in edit_card({**figures, "setup": {**figures["setup"], "samples": 150000}}, {}, {}, {}, {})
     assert "Maps are made from `single.1`, `single.2`, `single.3` unless others are chosen" in card
     assert "0.25 (`double.0`), 0.25 (`double.1`), 0.25 (`single.0`)" in card
     assert "on 6 other pairs: of the last 1 to 6 blocks the last 2 had" in card
@@ -355,9 +355,34 @@ def test_the_edit_models_card_tells_its_figures_and_its_missed_aims() -> None:
     assert "| cut: generated→garment | 0.125 | 0.062 | – | 0.94 | 12.2 | 12.2 | 1.00 |" in card
     assert "changes the garment's area 85% as much as hiding" in card
     assert "How far can a map be trusted" not in card
+    assert "Without the attention loss" not in card
     trust = load(TRUST["edit"])
     for sha256, is_said in ((trust["setup"]["sha256"], False), ("other", True)):
         of = {**figures, "setup": {**figures["setup"], "sha256": sha256}}
-        said = edit_card(of, trust, {}).partition("## How far can a map be trusted?")[2]
+        said = edit_card(of, trust, {}, {}, {}).partition("## How far can a map be trusted?")[2]
         assert "G2R" in said
         assert ("This section is of earlier weights, after" in said) == is_said
+
+
+def test_the_edit_models_card_sets_its_sibling_beside_it_at_an_equal_count() -> None:
+    figures = _edit_figures()
+    equal = {**figures, "setup": {**figures["setup"], "samples": 60000}}
+    blocks = {name: {"roc": 0.5, "iou": 0.25} for name in figures["share"]["by_block"]} | {
+        "double.1": {"roc": 0.75, "iou": 0.5}
+    }
+    plain = {**equal, "share": {**equal["share"], "by_block": blocks}}
+    said = edit_card(figures, {}, {}, equal, plain).partition("## Without the attention loss")[2].partition("## ")[0]
+    assert "by the flow alone, for 60,000 samples" in said
+    assert "on the same 7 pairs, 25 steps" in said
+    assert "| this model after 60,000 samples: the last three blocks | 0.995 |" in said
+    assert "| without attention loss, 60,000 samples: best block, `double.1` | 0.750 | 0.500 | 0.50 | 0.50 |" in said
+    assert "| without attention loss, 60,000 samples | 12.2 | 12.2 |" in said
+    assert "Without the attention loss" not in edit_card(figures, {}, {}, equal, {})
+
+
+def test_the_edit_models_card_tells_what_its_weights_note() -> None:
+    figures = _edit_figures()
+    about = {**figures["setup"]["about"], "note": "in two stretches"}
+    assert "samples; training goes on** (in two stretches). Each" in edit_card(
+        {**figures, "setup": {**figures["setup"], "about": about}}, {}, {}, {}, {}
+    )

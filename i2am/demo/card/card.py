@@ -20,6 +20,8 @@ from .sources import (
     COMPARED,
     CUTS,
     EDIT,
+    EDIT_EQUAL,
+    EDIT_PLAIN,
     EQUAL,
     EVALUATED,
     EVALUATION,
@@ -32,6 +34,7 @@ from .sources import (
     ROUTES,
     TRUST,
     VERDICTS,
+    Figures,
     load,
 )
 
@@ -57,7 +60,7 @@ def build(readme: str, cost: str) -> dict[Path, str]:
     readme = replace(readme, "trust", trust_paragraph({model: load(path) for model, path in TRUST.items()}))
     edit = load(EDIT)
     return {
-        **({EDIT_CARD: edit_card(edit, load(TRUST["edit"]), load(ROUTES))} if edit else {}),
+        **({EDIT_CARD: _edit_card(edit)} if edit else {}),
         CARD: model_card(figures, plain, load(EQUAL), load(GUIDANCE), load(REGULARISERS), load(VERDICTS), load(TRUST["tryon"])),
         README: readme,
         COST: replace(
@@ -67,6 +70,10 @@ def build(readme: str, cost: str) -> dict[Path, str]:
             f"{evaluation_text(load(EVALUATED))}\n",
         ),
     }
+
+
+def _edit_card(figures: Figures) -> str:
+    return edit_card(figures, load(TRUST["edit"]), load(ROUTES), load(EDIT_EQUAL), load(EDIT_PLAIN))
 
 
 def main(argv: list[str] | None = None) -> int:

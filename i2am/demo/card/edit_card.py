@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .edit_plain import plain_text
 from .edit_tables import aims_table, change_table, edit_picture_table, edit_pointing_table, share_table
 from .routes_text import routes_text
 from .sources import Figures
@@ -30,7 +31,7 @@ that this repository draws (`i2am/drawn/groups.py`): for each pixel it is known 
 """
 TRAINING = """\
 **Training.** `make train-edit` trains it by rectified flow (resumable; groups below 2,500,000, which evaluation never draws, asserted). These weights have seen
-**{samples:,} of {planned:,} samples{goes_on}**. Each reference was left out in a tenth of the samples.
+**{samples:,} of {planned:,} samples{goes_on}**{note}. Each reference was left out in a tenth of the samples.
 
 **Attention.** In the first half of the training, an auxiliary loss teaches two of the six blocks ({taught}) to look at the true place of either
 reference. The others are never taught and are reported apart.
@@ -63,14 +64,23 @@ TRUST = "\n## How far can a map be trusted?\n\n"
 DIRECT = "Cutting the direct way to the garment alone changes the garment's area {share:.0%} as much as hiding the garment from everything."
 
 
-def edit_card(figures: Figures, trust: Figures, routes: Figures) -> str:
-    """The whole card, from the edit model's evaluation and the studies of trust and of routes; without figures, no section."""
+def edit_card(figures: Figures, trust: Figures, routes: Figures, equal: Figures, plain: Figures) -> str:
+    """The whole card; without figures of a study, no section.
+
+    Args:
+        figures: the edit model's evaluation.
+        trust: the study of trust.
+        routes: that of routes.
+        equal: the model's evaluation after as many samples as its sibling.
+        plain: that of the sibling without attention loss.
+    """
     setup = figures["setup"]
     planned = setup["about"]["recipe"]["samples"]
     text = HEAD + TRAINING.format(
         samples=setup["samples"],
         planned=planned,
         goes_on="; training goes on" if setup["samples"] < planned else "",
+        note=f" ({setup['about']['note']})" if "note" in setup["about"] else "",
         taught=_names(setup["blocks"]["taught"]),
     )
     text += _late(figures) + FIGURES.format(**setup)
@@ -79,6 +89,7 @@ def edit_card(figures: Figures, trust: Figures, routes: Figures) -> str:
     return (
         text
         + "\n".join(tables)
+        + plain_text(equal, plain)
         + CHANGES.format(
             changed=setup["changed_pairs"],
             few=setup["few"],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence as Items
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from ..errors import LayoutError
 from .layout import WHOLE, Rect, TokenGrid
-from .sequence import Span
+from .sequence import Sequence, Span
 
 Parts = tuple[tuple[Rect, ...], ...]
 """For each reference the rectangles of its pictures, (left, top, right, bottom) in fractions of it; none: it is one picture."""
@@ -74,6 +75,23 @@ def _check_apart(rects: Items[Rect]) -> None:
                 f"the rectangles {list(a)} and {list(b)} in reference_parts (numbers {i + 1} and {j + 1}) overlap; "
                 f"give each picture of the stitched reference a place of its own"
             )
+
+
+def apart(sequence: Sequence, parts: Parts) -> Sequence:
+    """A sequence whose stitched references are one for each of their pictures, numbered anew.
+
+    Args:
+        sequence: of a call.
+        parts: of its references, in order; those that it has none for are one picture.
+
+    Raises:
+        LayoutError: a rectangle holds no whole token.
+    """
+    rects = (*parts, *[()] * (len(sequence.references) - len(parts)))
+    found = [
+        part for span, own in zip(sequence.references, rects, strict=True) for part in (cut(span, own) if own else (span,))
+    ]
+    return replace(sequence, spans=(*sequence.rest, *found)).numbered()
 
 
 def cut(span: Span, rects: Items[Rect]) -> tuple[Span, ...]:

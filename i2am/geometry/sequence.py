@@ -198,6 +198,14 @@ class Sequence:
         where = torch.arange(sum(b - a for a, b in self.queries) or self.keys)
         return torch.cat([where[self.generated_queries], where[texts]])
 
+    def numbered(self) -> Sequence:
+        """The same with a number in each reference's name, if there are several."""
+        own = self.references
+        if len(own) < 2:
+            return self
+        named = (replace(span, name=f"reference {i}") for i, span in enumerate(own, 1))
+        return replace(self, spans=(*self.rest, *named))
+
     def _apart(self) -> bool:
         """Whether no two spans share a token, and none lies beyond the keys."""
         taken = torch.zeros(max(self.keys, *(span.stop for span in self.spans)), dtype=torch.int32)

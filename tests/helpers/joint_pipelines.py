@@ -36,17 +36,17 @@ def _blocks(kind: Any, **other: Any) -> Any:
 
 
 @functools.cache
-def _flux_vae() -> Any:
+def flux_vae() -> Any:
     return _blocks(diffusers.AutoencoderKL, shift_factor=0.1, scaling_factor=0.3)
 
 
 @functools.cache
-def _flux2_vae() -> Any:
+def flux2_vae() -> Any:
     return _blocks(diffusers.AutoencoderKLFlux2, patch_size=(2, 2))
 
 
 @functools.cache
-def _qwen_vae() -> Any:
+def qwen_vae() -> Any:
     torch.manual_seed(0)
     return diffusers.AutoencoderKLQwenImage(
         base_dim=8, z_dim=4, dim_mult=[1] * 4, num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
@@ -55,7 +55,7 @@ def _qwen_vae() -> Any:
 
 @functools.cache
 def _zimage_vae() -> Any:
-    return copy.deepcopy(_flux_vae()).to(torch.bfloat16)  # its pipeline gives it no other
+    return copy.deepcopy(flux_vae()).to(torch.bfloat16)  # its pipeline gives it no other
 
 
 @functools.cache
@@ -65,13 +65,13 @@ def _siglip() -> Any:
     return Siglip2VisionModel(Siglip2VisionConfig(**sizes)).eval()
 
 
-def _text(words: int) -> Tensor:
+def text(words: int) -> Tensor:
     return normal(words, 1, words, 8)
 
 
 def pieces(words: int, references: int = 2) -> list[list[Tensor]]:
     """Z-Image's texts around its references, for one image."""
-    return [list(_text(words)[0].split(pieces_of(words, references)))]
+    return [list(text(words)[0].split(pieces_of(words, references)))]
 
 
 @dataclass(frozen=True)
@@ -120,16 +120,16 @@ class Pipe:
             "num_inference_steps": STEPS,
             "generator": torch.Generator().manual_seed(3),
             "output_type": "latent",
-            "prompt_embeds": _text(WORDS[0]),
+            "prompt_embeds": text(WORDS[0]),
         }
         out: Tensor = pipe(**{**given, **self.call, **self.negative, **other}).images
         return out
 
 
-_NEGATIVE = {"negative_prompt_embeds": _text(WORDS[1])}
+_NEGATIVE = {"negative_prompt_embeds": text(WORDS[1])}
 PIPES = {
     "FluxKontextPipeline": Pipe(
-        diffusers.FluxKontextPipeline, "FLUX.1", _flux_vae, {"text_encoder_2": None, "tokenizer_2": None},
+        diffusers.FluxKontextPipeline, "FLUX.1", flux_vae, {"text_encoder_2": None, "tokenizer_2": None},
         {"pooled_prompt_embeds": torch.ones(1, 4), "max_area": SIZE[0] * SIZE[1], "_auto_resize": False},
         ((5, 7),), (PERSON,),
         {
@@ -138,15 +138,15 @@ PIPES = {
         },
         (WORDS[0], WORDS[0]),
     ),
-    "Flux2Pipeline": Pipe(diffusers.Flux2Pipeline, "FLUX.2", _flux2_vae, {}, {}, cells=1),
+    "Flux2Pipeline": Pipe(diffusers.Flux2Pipeline, "FLUX.2", flux2_vae, {}, {}, cells=1),
     "Flux2KleinPipeline": Pipe(
-        diffusers.Flux2KleinPipeline, "FLUX.2", _flux2_vae, {}, {}, negative={**_NEGATIVE, "guidance_scale": 3.0}, cells=1
+        diffusers.Flux2KleinPipeline, "FLUX.2", flux2_vae, {}, {}, negative={**_NEGATIVE, "guidance_scale": 3.0}, cells=1
     ),
     "Flux2KleinKVPipeline": Pipe(
-        diffusers.Flux2KleinKVPipeline, "FLUX.2 with kept keys", _flux2_vae, {}, {}, cells=1
+        diffusers.Flux2KleinKVPipeline, "FLUX.2 with kept keys", flux2_vae, {}, {}, cells=1
     ),
     "QwenImageEditPlusPipeline": Pipe(
-        diffusers.QwenImageEditPlusPipeline, "Qwen-Image-Edit", _qwen_vae, {"processor": None},
+        diffusers.QwenImageEditPlusPipeline, "Qwen-Image-Edit", qwen_vae, {"processor": None},
         {"prompt_embeds_mask": torch.ones(1, WORDS[0]).bool(), "negative_prompt_embeds_mask": torch.ones(1, WORDS[1]).bool()},
         ((4, 6), (6, 4)), negative={**_NEGATIVE, "true_cfg_scale": 3.0},
     ),

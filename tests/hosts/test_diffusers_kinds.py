@@ -57,7 +57,7 @@ class JointKind:
     def of(cls, model: Any) -> JointKind | None:
         return cls(model) if isinstance(model, Joint) else None
 
-    def given(self, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Given:
+    def given(self, args: tuple[Any, ...], _kwargs: dict[str, Any], _stitched: object = None) -> Given:
         picture, timestep, text, _, grid = args
         self.text = text.shape[1]
         return Given(picture, timestep, grid)

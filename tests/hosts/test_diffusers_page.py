@@ -6,18 +6,21 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
 import numpy as np
 import pytest
 import torch
+from canvas_pipelines import build, canvas, masked, run
 from joint_pipelines import GARMENT, PERSON, PIPES, small_references
 from PIL import Image
 from planted import CONTEXT, LATENT, tiny_unet
 
 PAGE = Path(__file__).parents[2] / "web" / "docs" / "diffusers.md"
 HEADS = re.findall(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+HELD = ("transformer", "scheduler", "vae_scale_factor")
 SEVERAL = ["Flux2Pipeline", "Flux2KleinPipeline", "QwenImageEditPlusPipeline"]
 
 
@@ -68,7 +71,7 @@ def execute(heading: str, **names: Any) -> dict[str, Any]:
 
 def test_every_snippet_is_run_here() -> None:
     run = {"A pipeline with reference pictures", "Several references", "Guidance, batches, detail and memory"}
-    run |= {"A U-Net, and a loop of your own", "Masks and pictures must be those that the model saw"}
+    run |= {"Several pictures in one", "A U-Net, and a loop of your own", "Masks and pictures must be those that the model saw"}
     assert {heading for heading in HEADS if snippets(heading)} == run
     assert PAGE.read_text(encoding="utf-8").count("```python") == sum(len(snippets(heading)) for heading in run)
 
@@ -86,6 +89,23 @@ def test_several_references(name: str, tmp_path: Path) -> None:
     assert len(names["maps"].references) == 2
     torch.testing.assert_close(names["parts"].values.sum(0), torch.ones(names["parts"].values.shape[1:]))
     assert (tmp_path / "report.html").exists()
+
+
+def test_several_pictures_in_one(tmp_path: Path) -> None:
+    pipe = build("fill")
+
+    def fill(*, prompt: str, image: Image.Image, mask_image: Image.Image, num_inference_steps: int) -> Any:
+        """Called as the real pipeline, whose tiny components take embeddings for the prompt."""
+        assert prompt
+        run("fill", pipe, image=image, mask_image=mask_image, num_inference_steps=num_inference_steps)
+        return SimpleNamespace(images=[image])
+
+    fill.transformer, fill.scheduler, fill.vae_scale_factor = (getattr(pipe, name) for name in HELD)  # type: ignore[attr-defined]
+    stitched = Image.new("RGB", (96, 64), (30, 200, 10))
+    given = {"side_by_side": stitched, "canvas": canvas(), "mask": masked(), "fill": fill}
+    names = execute("Several pictures in one", pipeline=prompted("FluxKontextPipeline"), **given)
+    assert names["recording"].maps.references[0].grid.columns == 3
+    assert len([*tmp_path.glob("*.png")]) == 3
 
 
 def test_guidance_batches_detail_and_memory(tmp_path: Path) -> None:

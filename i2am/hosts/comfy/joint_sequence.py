@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import LayoutError
+from ...geometry.canvas import Canvas, arrange
 from ...geometry.layout import TokenGrid
-from ...geometry.parts import Parts, cut
+from ...geometry.parts import Parts, apart
 from ...geometry.sequence import Sequence, Span, generated, reference
 from ...models.marked import Marked
-from .joint_canvas import Canvas, arrange, mask_of
+from .joint_canvas import mask_of
 from .joint_families import Family, family_of
 from .joint_text import Text
 from .pixels import pixels_per_cell
@@ -109,7 +110,7 @@ class Given:
         """What the parts of the latent are, if some are a reference and some are made; None: it is one picture.
 
         Raises:
-            LayoutError: see `joint_canvas.arrange`, or the parts are of several references.
+            LayoutError: see `geometry.canvas.arrange`, or the parts are of several references.
         """
         if self.mask is None:
             return None
@@ -134,7 +135,7 @@ def sequence_of(given: Given) -> Sequence:
     """
     canvas = given.canvas
     if canvas is not None:
-        return _numbered(canvas.sequence)
+        return canvas.sequence.numbered()
     if len(given.parts) > len(given.references):
         raise LayoutError(
             f"reference_parts on I²AM Record has lists for {len(given.parts)} references, but the conditioning has "
@@ -145,18 +146,7 @@ def sequence_of(given: Given) -> Sequence:
         raise LayoutError(
             "reference_parts are given, but this model takes one picture, beside the generated one on a canvas; leave them out"
         )
-    rects = (*[()] * given.text.pictures, *given.parts, *[()] * len(whole.references))
-    found = [part for span, own in zip(whole.references, rects) for part in (cut(span, own) if own else (span,))]
-    return _numbered(Sequence((*whole.rest, *found), whole.keys))
-
-
-def _numbered(sequence: Sequence) -> Sequence:
-    """The sequence with a number in each reference's name, if there are several."""
-    own = sequence.references
-    if len(own) < 2:
-        return sequence
-    numbered = (replace(span, name=f"reference {i}") for i, span in enumerate(own, 1))
-    return replace(sequence, spans=(*sequence.rest, *numbered))
+    return apart(whole, (*[()] * given.text.pictures, *given.parts))
 
 
 def _cells(shape: Shape, patch: int) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from .families.qwen_image21 import QwenImage21
 from .families.z_image import ZImage
 from .network import Evaluation, Given, JointTokens, Network, Observe
 from .remedies import backend_of, remedy_for
+from .stitched import SINGLE, Stitched
 from .watching import Call, watch_attention
 
 FAMILIES: tuple[type[Family], ...] = (Flux, Flux2, Flux3, QwenImage, QwenImage21, Krea2, ZImage)
@@ -73,14 +74,14 @@ class Joint:
         factor = getattr(model, "vae_scale_factor", None)
         return cls(transformer, family(), None if factor is None else int(factor))
 
-    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
+    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any], stitched: Stitched = SINGLE) -> Given:
         """See `Network`.
 
         Raises:
-            LayoutError: the arguments do not say what the tokens are, or say it wrongly.
+            LayoutError: the arguments do not say what the tokens are, or say it wrongly, or ``stitched`` does not fit them.
         """
         given = self._signature.bind(self.module, *args, **kwargs).arguments
-        said = self._family.read(given, self._pixels)
+        said = stitched.told(self._family.read(given, self._pixels))
         time = given["timestep"] if said.time is None else said.time
         now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)
         self._now = now, said.references

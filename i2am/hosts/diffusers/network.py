@@ -14,6 +14,7 @@ from ...geometry.layout import Layout
 from ...geometry.sequence import Sequence
 from ..attention import Attention
 from .cutting import Cutting
+from .stitched import SINGLE, Stitched
 
 TIMES = 1000
 """A scheduler's timestep for each unit of the time that a network with joint attention takes."""
@@ -103,8 +104,8 @@ class Network(Protocol):
     def of(cls, model: Any) -> Network | None:
         """The network of a model or pipeline; None if it has none of this kind."""
 
-    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
-        """The input of an evaluation, from the arguments of ``module``'s ``forward``."""
+    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any], stitched: Stitched = SINGLE) -> Given:
+        """The input of an evaluation, from the arguments of ``module``'s ``forward``, and from what a person says of it."""
 
     def layout(self, given: Given) -> Layout | None:
         """What the keys of its calls are, where the network and its input prove it; None: the caller has to give it."""

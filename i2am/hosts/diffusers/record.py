@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout, layout_for
+from ...geometry.masks import MaskLike
 from ...geometry.words import Word, words_of
 from ...interventions.plan import Cut
 from ...maps.value import AttributionMaps
@@ -19,6 +20,7 @@ from .checks import check_options, facts_of, names_of, pictures_of
 from .kinds import network_of
 from .network import Attentions, Network
 from .run import Run, Settings
+from .stitched import Stitched
 from .watching import watch_calls
 
 NO_LAYERS: tuple[str, ...] = ("",)
@@ -41,6 +43,8 @@ def record(
     every: int = 1,
     cuts: Sequence[Cut] = (),
     words: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    reference_parts: str | Sequence[Any] = (),
+    canvas_mask: MaskLike | None = None,
     **options: Any,
 ) -> DiffusersRecording:
     """A context manager that records every attention to a reference while it is entered.
@@ -84,12 +88,19 @@ def record(
         words: with joint attention, the strings of all tokens of the text, in their order, such as
             ``tokenizer.convert_ids_to_tokens(ids)`` gives them; or those of each branch, {"cond": ..., "uncond": ...}. They
             name the maps of words (``word_maps=True``, see `word_shares`).
+        reference_parts: with joint attention, where several pictures are stitched into one reference: the rectangle of each,
+            (left, top, right, bottom) in fractions of the stitched picture; of several references a list for each. Without
+            references, where reference and result lie on one canvas: the parts of it that are references.
+        canvas_mask: of such a canvas, what is made, 1 or white inside: the ``mask_image`` of an inpainting pipeline. FLUX.1
+            Fill is given a mask of its own and takes none.
         **options: of `Recorder`: layers, pairwise, groups, budget, inpaint_mask, null_branches, chunk_bytes; with joint
             attention also stride, cells, via_text, word_maps and word_layers.
 
     Raises:
         RecordingError: ``model`` has no such U-Net or transformer, or a compiled one; or an option is unknown or cannot be.
-        LayoutError: ``layout`` is neither a layout nor a function, or ``words`` are no strings of tokens.
+        LayoutError: ``layout`` is neither a layout nor a function, ``words`` are no strings of tokens, or ``reference_parts``
+            no rectangles.
+        MaskError: ``canvas_mask`` is no mask.
     """
     network = network_of(model)
     check_options(options)
@@ -110,6 +121,7 @@ def record(
         every=every,
         cuts=tuple(cuts),
         words=_words_by_branch(words),
+        stitched=Stitched.of(reference_parts, canvas_mask),
     )
     return DiffusersRecording(model, network, settings)
 
@@ -135,7 +147,7 @@ def intervene(
         model: see `record`.
         cuts: what is cut.
         layout: see `record`.
-        **given: of `record`: steps, branches, images, timesteps, scheduler.
+        **given: of `record`: steps, branches, images, timesteps, scheduler, reference_parts, canvas_mask.
 
     Raises:
         RecordingError: the model cannot be watched; on leaving: nothing was cut.

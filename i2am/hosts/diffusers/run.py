@@ -22,10 +22,12 @@ from .families.family import KEPT
 from .network import TIMES, Attentions, Evaluation, Given, JointTokens, Network
 from .rows import PLAIN, Branches
 from .steps import BEFORE, DIVIDED, TOLERANCE, Counted, Scheduled, sigmas_at, spread, steps_of
+from .stitched import SINGLE, Stitched
 
 NO_REFERENCE = (
     "the model was called without a reference, with the generated picture and text alone, so there is nothing to attribute; "
-    "give the pipeline its `image` (models that take it in channels, as FLUX.1 Fill does, attend to none)"
+    "give the pipeline its `image`; models that take it in channels, as FLUX.1 Fill does, attend to none, unless a part of the "
+    "picture is a reference: then say which, with reference_parts"
 )
 
 
@@ -47,6 +49,7 @@ class Settings:
     every: int = 1
     cuts: tuple[Cut, ...] = ()
     words: Mapping[str, tuple[Word, ...]] = field(default_factory=dict)
+    stitched: Stitched = SINGLE
 
     def __post_init__(self) -> None:
         if not isinstance(self.every, int) or self.every < 1:
@@ -95,7 +98,7 @@ class Run:
             self._elsewhere = True
             return
         self._evaluation = self.cutting = None
-        given = self._network.given(args, kwargs)
+        given = self._network.given(args, kwargs, self._settings.stitched)
         if self._recorder is None:
             self._begin(given)
         assert self._steps is not None

@@ -19,6 +19,7 @@ from .compiled import inside, refuse_compiled
 from .cutting import Cutting
 from .ipadapter import adapters_of, softmaxes_of
 from .network import Evaluation, Given, Network, Observe
+from .stitched import SINGLE, Stitched
 from .watching import Call, Grids, watch_attention, watch_grids
 
 log = logging.getLogger("i2am")
@@ -47,8 +48,14 @@ class UNet:
         refuse_compiled(unet, "pipeline.unet")
         return cls(unet)
 
-    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
-        """See `Network`."""
+    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any], stitched: Stitched = SINGLE) -> Given:
+        """See `Network`.
+
+        Raises:
+            LayoutError: ``stitched`` has parts.
+        """
+        if stitched.parts:
+            raise LayoutError("reference_parts are for models with joint attention, but this is a U-Net; leave them out")
         sample = args[0] if args else kwargs["sample"]
         time = args[1] if len(args) > 1 else kwargs["timestep"]
         now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -14,6 +14,21 @@ from ....geometry.sequence import Range, Sequence, Span, generated, reference, t
 KEPT = "the references' keys of the first step are kept: later steps attend to those"
 Grid = tuple[int, int]
 """(rows, columns) of tokens."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """One picture behind a text, without references beside it: a canvas, where some of it is a reference.
+
+    Attributes:
+        texts: the text before it.
+        whole: the picture.
+        mask: what is made of it, 1 inside, (pixels of its rows, of its columns); None: the arguments do not say it.
+    """
+
+    texts: tuple[Span, ...]
+    whole: Span
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +44,7 @@ class Said:
         rows: each row's own sequence, for networks that are called with both branches at once, whose texts differ; empty: all
             rows have ``sequence``.
         time: the share of noise, 1 to 0, where no argument ``timestep`` says it.
+        alone: the picture, where there is no reference and the family's order with a canvas is known.
     """
 
     sequence: Sequence | None
@@ -38,6 +54,7 @@ class Said:
     notes: tuple[str, ...] = ()
     rows: tuple[Sequence, ...] = ()
     time: float | None = None
+    alone: Alone | None = None
 
 
 class Family(Protocol):
@@ -88,3 +105,11 @@ def text_first(words: int, pictures: list[Grid], pixels: int | None, queries: tu
         *reference_spans(pictures[1:], pixels),
         queries=queries,
     )
+
+
+def alone(words: int, pictures: list[Grid], pixels: int | None, mask: Tensor | None = None) -> Alone | None:
+    """[text, picture]; None: there are references."""
+    if len(pictures) != 1:
+        return None
+    texts = (text(words),) if words else ()
+    return Alone(texts, replace(generated(picture_grid(pictures[0], pixels)), start=words), mask)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ....errors import LayoutError
-from .family import Grid, Said, text_first
+from .family import Grid, Said, alone, text_first
 
 
 class QwenImage:
@@ -24,8 +24,9 @@ class QwenImage:
             raise LayoutError("this model generates several layers at once (as Qwen-Image-Layered does), which is not recorded")
         pictures = shapes_of(given["img_shapes"])
         tokens, own = given["hidden_states"], pictures[0][0] * pictures[0][1]
-        sequence = text_first(given["encoder_hidden_states"].shape[1], pictures, pixels)
-        return Said(sequence, tokens[:, :own], pictures[0], tokens[:, own:])
+        words = given["encoder_hidden_states"].shape[1]
+        sequence, one = text_first(words, pictures, pixels), alone(words, pictures, pixels)
+        return Said(sequence, tokens[:, :own], pictures[0], tokens[:, own:], alone=one)
 
 
 def shapes_of(img_shapes: Sequence[Any]) -> list[Grid]:

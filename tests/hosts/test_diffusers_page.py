@@ -17,6 +17,7 @@ from canvas_pipelines import build, canvas, masked, run
 from joint_pipelines import GARMENT, PERSON, PIPES, small_references
 from PIL import Image
 from planted import CONTEXT, LATENT, tiny_unet
+from wan_pipeline import pipeline as wan_pipeline
 
 PAGE = Path(__file__).parents[2] / "web" / "docs" / "diffusers.md"
 HEADS = re.findall(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
@@ -70,8 +71,9 @@ def execute(heading: str, **names: Any) -> dict[str, Any]:
 
 
 def test_every_snippet_is_run_here() -> None:
-    run = {"A pipeline with reference pictures", "Several references", "Guidance, batches, detail and memory"}
-    run |= {"Several pictures in one", "A U-Net, and a loop of your own", "Masks and pictures must be those that the model saw"}
+    run = {"A pipeline with reference pictures", "Several references", "Several pictures in one", "A video"}
+    run |= {"Guidance, batches, detail and memory", "A U-Net, and a loop of your own"}
+    run |= {"Masks and pictures must be those that the model saw"}
     assert {heading for heading in HEADS if snippets(heading)} == run
     assert PAGE.read_text(encoding="utf-8").count("```python") == sum(len(snippets(heading)) for heading in run)
 
@@ -106,6 +108,19 @@ def test_several_pictures_in_one(tmp_path: Path) -> None:
     names = execute("Several pictures in one", pipeline=prompted("FluxKontextPipeline"), **given)
     assert names["recording"].maps.references[0].grid.columns == 3
     assert len([*tmp_path.glob("*.png")]) == 3
+
+
+def test_a_video(tmp_path: Path) -> None:
+    def embedded(_pipe: Any, *, prompt: str, **given: Any) -> Any:
+        assert prompt
+        words = {name: torch.randn(1, 512, 8) for name in ("prompt_embeds", "negative_prompt_embeds")}
+        return diffusers.WanImageToVideoPipeline.__call__(_pipe, height=48, width=80, **words, **given)
+
+    pipe = wan_pipeline()
+    pipe.__class__ = type("Prompted", (diffusers.WanImageToVideoPipeline,), {"__call__": embedded})
+    names = execute("A video", pipeline=pipe, person=PERSON)
+    assert (names["maps"].images, len(names["video"])) == (3, 9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"frame_{i}.png" for i in range(3)] + ["used_last.png"]
 
 
 def test_guidance_batches_detail_and_memory(tmp_path: Path) -> None:

@@ -144,6 +144,16 @@ def test_one_reference_and_no_guidance() -> None:
     ]
 
 
+def test_parts_of_a_reference_are_told_apart_in_both_branches() -> None:
+    pipeline = PIPE.build()
+    _, whole = recorded(pipeline, keep=BRANCHES)
+    _, maps = recorded(pipeline, keep=BRANCHES, reference_parts=[[], [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]])
+    assert [(r.grid.rows, r.grid.columns) for r in maps.references] == [(5, 7), (6, 2), (6, 2)]
+    for branch in BRANCHES:
+        pairs = whole.pairwise("layers.1", branch, 1).unflatten(-1, (6, 4))
+        torch.testing.assert_close(maps.pairwise("layers.1", branch, 2), pairs[..., 2:].flatten(-2))
+
+
 # --------------------------------------------------------------------------------------------------------- what is refused
 
 

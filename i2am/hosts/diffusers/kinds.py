@@ -10,8 +10,9 @@ from ...errors import RecordingError
 from .joint import Joint
 from .network import Network
 from .unet import UNet
+from .wan import Wan
 
-KINDS: tuple[type[Network], ...] = (UNet, Joint)
+KINDS: tuple[type[Network], ...] = (UNet, Joint, Wan)
 """A new kind is one file beside `unet`, and one entry here."""
 
 

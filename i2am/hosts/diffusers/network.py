@@ -62,6 +62,9 @@ class Given:
 
     ``joint`` is given by networks with joint attention, which evaluate each branch of guidance in a call of its own, cond
     first (or both in one, where `JointTokens.rows` say so), and take timesteps divided by `TIMES`.
+
+    ``frames`` are those of a video's latent, each of which is an image of the maps; None: these are pictures. Such networks
+    evaluate each branch in a call of its own too, and give the references in each. ``notes`` are remarks for the maps' reader.
     """
 
     sample: Tensor
@@ -69,6 +72,13 @@ class Given:
     latent: tuple[int, int]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     joint: JointTokens | None = None
+    frames: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def says_all(self) -> bool:
+        """Whether the network says itself what its keys are, and has each branch in a call of its own, cond first."""
+        return self.joint is not None or self.frames is not None
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ class Run:
             return
         if given.joint is None:
             if rows:
+                self._notes |= dict.fromkeys(given.notes)
                 self._evaluation = Evaluation(place.step, given.latent, given.sample.shape[0], rows, {}, self.cutting)
         elif given.joint.sequence is None:
             self._notes["calls of the model without references were left out"] = None
@@ -153,7 +154,7 @@ class Run:
                 "the model is called a second time within a step, as self-attention guidance does, and a cut cannot be made "
                 "there; switch that off"
             )
-        nulls = () if given.joint is not None else self._settings.options.get("null_branches", ("uncond",))
+        nulls = () if given.says_all else self._settings.options.get("null_branches", ("uncond",))
         sequences = {} if given.joint is None else given.joint.of(rows)
         size = self._settings.generated_size or (given.joint.picture if given.joint else self._picture_size(given.latent))
         return Cutting(due, rows, sequences, self._layout, frozenset(nulls), size, self._touched)
@@ -167,23 +168,25 @@ class Run:
         self._network.of(self._model)  # refuses one that was compiled since
         settings, self._scheduler = self._settings, self._scheduler_now()
         joint = given.joint
+        if given.says_all and settings.layout is not None:
+            raise RecordingError("this model says itself what the keys of its attention are; leave `layout` out")
         if joint is None:
             self._layout = self._told_layout(given)
         else:
-            _check_joint(joint, settings.layout, may_follow=not hasattr(self._model, "scheduler") and KEPT not in joint.notes)
+            _check_joint(joint, may_follow=not hasattr(self._model, "scheduler") and KEPT not in joint.notes)
         self._steps = steps_of(self._scheduler, settings.timesteps, settings.steps, DIVIDED if joint else TOLERANCE)
         self._kept = frozenset(spread(self._steps.steps, settings.every))
         last = isinstance(self._steps, Counted)  # where evaluations are not told apart, the last one counts
-        apart, together = joint is not None, joint is not None and bool(joint.rows)
-        self._branches = Branches(self._model, settings.branches, settings.images, last, apart, together)
+        together = joint is not None and bool(joint.rows)
+        self._branches = Branches(self._model, settings.branches, settings.images, last, given.says_all, together)
         self._input = fingerprint(given.sample)
         self._recorder = Recorder(
             self._layout,
             steps=self._steps.steps,
-            images=settings.images,
+            images=settings.images * (given.frames or 1),
             branches=settings.keep,
             generated_size=settings.generated_size or (joint.picture if joint else self._picture_size(given.latent)),
-            **({} if joint is None else {"null_branches": ()}) | settings.options,
+            **({"null_branches": ()} if given.says_all else {}) | settings.options,
         )
 
     def _told_layout(self, given: Given) -> Callable[[str], Layout]:
@@ -305,12 +308,10 @@ class Run:
         return RunInfo(**{**facts, **told, "extra": extra, "steps": self._steps.steps, "timesteps": times, "host": "diffusers"})
 
 
-def _check_joint(joint: JointTokens, given: Callable[[str], Layout] | None, may_follow: bool) -> None:
-    """Refuse a layout for a network that says itself what its tokens are, and a run without references.
+def _check_joint(joint: JointTokens, may_follow: bool) -> None:
+    """Refuse a run without references.
 
     They ``may_follow`` in a later call of a loop of the caller's own, unless the keys of the first are kept.
     """
-    if given is not None:
-        raise RecordingError("this model says itself what the keys of its attention are; leave `layout` out")
     if joint.sequence is None and not may_follow:
         raise RecordingError(NO_REFERENCE)

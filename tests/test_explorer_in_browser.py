@@ -68,3 +68,25 @@ def test_a_person_points_pins_undoes_and_reloads(host: hosts.Host, vue: bool, tm
     assert (found["removed"], found["undone"], found["reloaded"]) == (3, 4, 4)
     assert found["dialog"] > 300
     assert found["closed"]
+
+
+@pytest.mark.parametrize(("host", "vue"), WAYS)
+def test_a_patch_shows_its_words_and_a_word_its_map(host: hosts.Host, vue: bool, tmp_path: Path) -> None:
+    with served(host, tmp_path) as address:
+        found = browsers.run("explorer_words.js", ["--vue"] if vue else [], address, LONGEST)
+    assert found["problems"] == []
+    assert found["vue"] == vue
+    for name in ("whole", "patch"):
+        words, shares = ([float(share) for share in found[name][key].split(",")] for key in ("words", "shares"))
+        assert len(words) == 4
+        assert sum(words) == pytest.approx(shares[2], abs=1e-3)  # both references, text, generated
+    assert found["whole"]["words"] != found["patch"]["words"]
+    names = [f"learned token {i}" for i in range(1, 5)]
+    assert sorted(row.rstrip("0123456789. %") for row in found["patch"]["rows"]) == ["learned token"] * 4
+    order = sorted(range(4), key=lambda i: -float(found["patch"]["words"].split(",")[i]))
+    assert found["patch"]["pressed"] == ""
+    for way, rank in (("keyboard", 0), ("pointer", 1)):  # of the most read words
+        chosen = names[order[rank]]
+        assert found[way]["pressed"] == f"word: {chosen}"
+        assert found[way]["level"].startswith(f'Where it read "{chosen}"')
+        assert found[way]["query"] == found["patch"]["query"]

@@ -75,14 +75,12 @@ def word_shares(
         parts = _asked(known or _numbered(tokens), word)
         found = [{name: panel[own].sum(0) for name, own in parts.items()} for panel in reads]
     else:
-        parts = _parts(known or _numbered(tokens), tokens, torch.stack([panel.mean((1, 2)) for panel in reads]).sum(0))
-        named = dict(zip(repeated(tuple(parts), _others(maps, layers, choice)), parts.values()))
+        named = _named_parts(maps, selection, choice, reads)
         found = [{name: panel[own].sum(0) for name, own in named.items()} for panel in reads]
         found = [own | _rest(maps, selection, layers, steps, choice) for own, steps in zip(found, ranges, strict=True)]
     about = [f" · {steps_label(maps, x)}" if groups > 1 else "" for x in ranges]
     grid, (_, said) = common_grid(maps, "generated"), shown_as(SIDE)
     names = () if known else (NAMELESS,)
-    together = MEAN.format(f"the recorded layers ({len(layers)})" if len(layers) > 3 else ", ".join(x.name for x in layers))
     return Heat(
         values=torch.stack([value for own in found for value in own.values()]),
         side=SIDE,
@@ -92,7 +90,7 @@ def word_shares(
         size=picture_size(grid),
         sized=is_sized(grid),
         rect=grid.rect,
-        notes=(*said.notes, DIRECT, together, *names, *few, *maps.notes),
+        notes=(*said.notes, DIRECT, together(maps), *names, *few, *maps.notes),
         colours=rules.colours,
         threshold=rules.threshold,
         order=rules.order,
@@ -119,6 +117,33 @@ def reads_by_word(maps: AttributionMaps, choice: Choice = EVERYTHING) -> dict[Wo
         raise UnavailableError(f"words are unavailable: {NAMELESS}")
     reads = _reads(maps, selection, selection.layers[0], selection.steps)
     return {word: reads[word.start : word.stop].sum(0) for word in known}
+
+
+def reads_by_part(maps: AttributionMaps, choice: Choice, ranges: Sequence[Range]) -> dict[str, Tensor]:
+    """What is read of each part of the text, as `word_shares` names them, without references and the rest.
+
+    Args:
+        maps: a recording with maps of words.
+        choice: what to take of the recording.
+        ranges: of steps, each a union of time groups.
+
+    Returns:
+        (ranges, h, w) of each part, on the common grid.
+
+    Raises:
+        UnavailableError: as `word_shares`.
+    """
+    check_choice(choice)
+    selection = _selected(maps, choice)
+    reads = [_reads(maps, selection, selection.layers[0], steps) for steps in ranges]
+    named = _named_parts(maps, selection, choice, reads)
+    return {name: torch.stack([panel[own].sum(0) for panel in reads]) for name, own in named.items()}
+
+
+def together(maps: AttributionMaps) -> str:
+    """The note on the layers that maps of words are the mean over."""
+    names = maps.word_layers
+    return MEAN.format(f"the recorded layers ({len(names)})" if len(names) > 3 else ", ".join(names))
 
 
 def told_words(heat: Heat) -> list[str]:
@@ -191,6 +216,14 @@ def _others(maps: AttributionMaps, layers: Sequence[LayerInfo], choice: Choice) 
 def _numbered(tokens: int) -> tuple[Word, ...]:
     """What tokens are called whose strings are not known, counted from 0 as sinks are."""
     return tuple(Word(f"token {i}", i) for i in range(tokens))
+
+
+def _named_parts(maps: AttributionMaps, selection: Selection, choice: Choice, reads: Sequence[Tensor]) -> dict[str, list[int]]:
+    """The tokens of each part of the text by its name, which no part of the rest has."""
+    tokens = dict(selection.layers[0].words)[selection.branch]
+    words = maps.words_of(selection.branch) or _numbered(tokens)
+    parts = _parts(words, tokens, torch.stack([panel.mean((1, 2)) for panel in reads]).sum(0))
+    return dict(zip(repeated(tuple(parts), _others(maps, selection.layers, choice)), parts.values()))
 
 
 def _parts(words: Sequence[Word], tokens: int, taken: Tensor) -> dict[str, list[int]]:

@@ -24,6 +24,7 @@ from ..levels.steps import steps_label
 from ..maps.facts import LayerInfo, Range
 from ..maps.kinds import Kind, Shown, all_shown
 from ..maps.value import AttributionMaps
+from .embedded_words import EmbeddedWords
 from .packing import pack
 
 FINE = 6_000_000
@@ -47,7 +48,10 @@ class Embedded:
         self.shown = [i for i, group in enumerate(maps.groups) if maps.steps_seen(group)]
         self.steps = [maps.steps_seen(maps.groups[i]) for i in self.shown]
         self._every_head = self._every_group = True
-        self.rest = self._embed_levels(most // 3)
+        self.words = EmbeddedWords(maps, branch, image, [maps.groups[i] for i in self.shown], most // 6)
+        self.rest = self._embed_levels(most // 3 - self.words.size)
+        self.marginals += self.words.marginals
+        self.notes += [sentence(note) for note in self.words.notes]
         bits = self._embed_pairwise(fine, most)
         self.quantisation = (
             "The numbers shown here are rounded: each row of a map is stored as integers with a scale of its own, "

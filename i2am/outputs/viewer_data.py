@@ -92,7 +92,11 @@ def viewer_data(
         "title": title,
         "threshold": THRESHOLD,
         "diffuse": DIFFUSE,
-        "kinds": [*(_kind(shown) for kind, shown in all_shown() if embedded.has(kind)), *_shares(maps, embedded)],
+        "kinds": [
+            *(_kind(shown) for kind, shown in all_shown() if embedded.has(kind)),
+            *_shares(maps, embedded),
+            *embedded.words.kinds,
+        ],
         "generated": _picture(generated) | _grid(common) | {"edge": list(common.edge)},
         "references": [
             _picture(picture)
@@ -110,6 +114,7 @@ def viewer_data(
         ],
         "layers": [_layer(x) | {"default": x in maps.default_layers} for x in maps.layers],
         "rest": embedded.rest,
+        "words": embedded.words.words,
         "groups": embedded.groups(),
         "marginals": embedded.marginals,
         "pairwise": embedded.pairwise,
@@ -128,7 +133,7 @@ def viewer_data(
     return data | _with_second(data, maps, references, generated, second, own)
 
 
-OF_SECOND = ("generated", "references", "layers", "rest", "groups", "marginals", "pairwise", "run")
+OF_SECOND = ("generated", "references", "layers", "rest", "words", "groups", "marginals", "pairwise", "run")
 """What of a second run's data stands in the block of its own; all else is the first's, or of both."""
 
 

@@ -58,6 +58,11 @@ export function isRegion({ rows = 1, columns = 1 }) {
   return rows * columns > 1;
 }
 
+/** Whether two are the same patches. */
+export function same(a, b) {
+  return Boolean(a && b) && ["row", "column", "rows", "columns"].every((key) => (a[key] ?? 1) === (b[key] ?? 1));
+}
+
 /** The whole pixel [x, y] in the middle of a patch of a picture, as `pixel_of` of i2am/geometry/cells.py has it. */
 export function pixelOf({ row, column }, { width, height, grid, rect }) {
   const [left, top, right, bottom] = rect ?? [0, 0, 1, 1];

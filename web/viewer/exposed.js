@@ -3,12 +3,13 @@
 import { OTHER, asWritten } from "./dom.js";
 import { statistics } from "./maths.js";
 
-const OWN = ["query", "on", "peak", "ratio", "entropy", "unplaced", "pinned", "shares", "peaks"];
+const OWN = ["query", "on", "peak", "ratio", "entropy", "unplaced", "pinned", "shares", "words", "peaks"];
 
 /** Of the first run, or of the only one: the patch pointed at, where it looks, how sharply, and its shares. */
-export function expose(dataset, { query, pinned }, maps, found, shares, peaks) {
+export function expose(dataset, { query, pinned }, maps, found, shares, peaks, words) {
   for (const key of OWN) delete dataset[key];
   if (shares) dataset.shares = written(shares);
+  if (words) dataset.words = written(words);
   if (!query) return;
   if (peaks && query.picture === "generated") {
     dataset.peaks = peaks.map((peak) => (peak ? `${peak.row},${peak.column}` : "")).join(" ");

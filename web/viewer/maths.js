@@ -57,6 +57,7 @@ export class Maps {
   hasSide(side, reference) {
     if (side === WHICH) return this.data.references.length > 1 && this.sharesKnown();
     if (side === "object") return Boolean(this.data.references[reference].object);
+    if (this.isWord(side)) return true;
     return this.data.layers.some((_, layer) => this.marginal(side, reference, layer));
   }
 
@@ -113,6 +114,7 @@ export class Maps {
   level(side, state, kind = this.kinds.get(side)) {
     if (side === "object") return this.mirrorOfObject(state);
     if (side === WHICH) return this.whichReference(state);
+    if (this.isWord(side)) return this.wordMap(side, state);
     const recorded = (i) => this.marginal(side, state.reference, i);
     const layers = this.layersWith(recorded, state);
     if (!layers.length) return null;
@@ -166,6 +168,13 @@ export class Maps {
    * at the edge that hold fewer tokens count less, as in `mean_shares` of i2am/levels/share.py.
    */
   sharesAt(state, query) {
+    const mean = this.meanOver(query);
+    const parts = this.partsOf(state);
+    return parts && parts.map(({ name, colour, values }) => ({ name, colour, share: mean(values) }));
+  }
+
+  /** The mean of a map's values over the patches of a query, or over the whole picture. */
+  meanOver(query) {
     const [rows, columns] = this.grid;
     const { row, column, rows: down = 1, columns: across = 1 } = query ?? { row: 0, column: 0, rows, columns };
     const [lastRow, lastColumn] = this.data.generated.edge ?? [1, 1];
@@ -174,9 +183,37 @@ export class Maps {
       (y === rows - 1 ? lastRow : 1) * (x === columns - 1 ? lastColumn : 1),
     ]);
     const whole = sum(patches.map(([, weight]) => weight));
-    const parts = this.partsOf(state);
-    return parts && parts.map(({ name, colour, values }) =>
-      ({ name, colour, share: sum(patches.map(([patch, weight]) => weight * values[patch])) / whole }));
+    return (values) => sum(patches.map(([patch, weight]) => weight * values[patch])) / whole;
+  }
+
+  /** Whether a side is what was read of a part of the text. */
+  isWord(side) {
+    return Boolean(this.data.words?.some((word) => word.side === side));
+  }
+
+  /** What was read of a part of the text, see `level`; null for single layers and heads, as words are kept as the mean over these. */
+  wordMap(side, { layer, head, group }) {
+    const array = this.marginal(side, 0, -1);
+    if (!array || layer >= 0 || head >= 0) return null;
+    const values = new Float32Array(cells(this.grid));
+    const steps = this.data.groups.map((one) => one.steps);
+    const [count] = array.shape;
+    if (group >= 0 && count < steps.length) return null;
+    for (let i = 0; i < count; i++) {
+      if (group < 0 || i === group) array.addRow(values, i, group < 0 && count > 1 ? steps[i] / sum(steps) : 1);
+    }
+    return { values, grid: this.grid, layers: [], unplaced: 0 };
+  }
+
+  /** What a query, or the whole picture, reads of each part of the text: [{side, name, apart, share}]; null where it is not kept. */
+  wordsAt(state, query) {
+    const choice = JSON.stringify([state.group, state.layer, state.head]);
+    if (this.words?.choice !== choice) {
+      const found = this.data.words?.map((word) => ({ ...word, map: this.wordMap(word.side, state) })) ?? [];
+      this.words = { choice, found: found.length && found.every((word) => word.map) ? found : null };
+    }
+    const mean = this.meanOver(query);
+    return this.words.found?.map(({ map, ...word }) => ({ ...word, share: mean(map.values) })) ?? null;
   }
 
   /** Which reference: the largest share among references at each patch, with the shares of each in `panels`; or null. */

@@ -4,6 +4,8 @@ import { layerNames } from "./controls.js";
 import { isRegion } from "./dom.js";
 import { Maps } from "./maths.js";
 
+const NO_WORD = "Maps of words are kept as their mean over layers and heads. Choose all layers, the mean of heads, or all of the time.";
+
 export class Run {
   /** @param data the viewer's data object (see viewer.js), or that of its second run (see difference.js) */
   constructor(data) {
@@ -40,6 +42,7 @@ export class Run {
     const references = this.data.references.map((_, i) => onReference(i));
     let generated = null;
     if (!query) generated = of(state.side, maps.level(state.side, state));
+    else if (query.picture === "generated" && maps.isWord(state.side)) generated = of(state.side, maps.level(state.side, state));
     else if (query.picture === "reference") generated = of("mirror", maps.mirror(state, ...at));
     return { generated, reference: references[state.reference], references };
   }
@@ -55,6 +58,7 @@ export class Run {
 
   whyMissing(side, reference, { layer }) {
     if (side === "object" && !this.data.references[reference].object) return "No mask of this reference was given.";
+    if (this.maps.isWord(side)) return NO_WORD;
     const where = layer < 0 ? "" : ` of layer ${this.data.layers[layer].name}`;
     return `No ${this.kind(side).title}${where} was kept for this choice. Choose another layer, time or head.`;
   }

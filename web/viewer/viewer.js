@@ -18,16 +18,17 @@
  *   layers      [{name, grid, heads, middle, default, references: [{grid, leading}]}] in network order; default: whether
  *               it is of the run's default layers, which are shown as their mean where none is chosen
  *   rest        names of the parts of a sequence that are no reference's, such as "text"; empty: shares are unknown
+ *   words       parts of the text that maps were kept of: [{side, name, apart}]; apart: no word, but special tokens and the like
  *   groups      [{start, stop, steps, label}] time groups: half-open step range, how many of its steps were recorded
  *   marginals   [{side, reference, layer, values}]  values: packed (groups or 1, heads or 1, cells), see decode.js;
- *               of a part of rest the side is "rest: " and its name, the reference 0
+ *               of a part of rest the side is "rest: " and its name, the reference 0; of a word "word: " …, the layer -1
  *   pairwise    [{reference, layer, grids: {generated, reference, leading}, values}]   layer -1: the mean over all layers;
  *               values: packed (groups, heads or 1, queries, leading + cells) on these grids, which may be coarser than a layer's
  *   truth       null, or per patch of generated.grid null or [x, y] on reference 0, as fractions of that picture
  *   scores      null or the content of scores.json;  pictures [{name, src, width, height}]
  *   run, notes, quantisation    what was run, sentences to show, how exact the embedded numbers are
  *   name        what the run is called beside another; second: null, or another run to compare with: {name, generated,
- *               references, layers, rest, groups, marginals, pairwise, run}, on the same grids of patches
+ *               references, layers, rest, words, groups, marginals, pairwise, run}, on the same grids of patches
  *
  * Options: state (any part of `viewer.state`), theme ("light" | "dark", else the system's), onChange(state),
  * details (false: neither scores nor notes), pins (a list as in pins.js, else there are none) and onPins(pins).
@@ -39,7 +40,7 @@ import { gradient } from "./colours.js";
 import { createControls } from "./controls.js";
 import { VERSION } from "./decode.js";
 import { dataOfSecond, differenceOf, onOneScale, stateOfSecond } from "./difference.js";
-import { OTHER, adding, el, isRegion } from "./dom.js";
+import { OTHER, adding, el, isRegion, same } from "./dom.js";
 import { expose, exposeSecond } from "./exposed.js";
 import { statistics } from "./maths.js";
 import { createPanel, tell } from "./panel.js";
@@ -51,11 +52,7 @@ import { Stage } from "./stage.js";
 import { checked, initialState } from "./state.js";
 import { createNotes, createPictures, createScores } from "./tables.js";
 import { createViews } from "./views.js";
-
-/** Whether two are the same patches. */
-function same(a, b) {
-  return Boolean(a && b) && ["row", "column", "rows", "columns"].every((key) => (a[key] ?? 1) === (b[key] ?? 1));
-}
+import { createWords } from "./words.js";
 
 const ALONE = "Point at a reference to see where that part went in each run.";
 
@@ -83,6 +80,7 @@ class Viewer {
     });
     this.readout = createReadout(Boolean(data.truth));
     this.shares = createShares();
+    this.words = createWords(this.names[0], (side) => this.set({ side: side ?? this.maps.firstSide("generated") }));
     this.both = this.runs[1] && createBoth(this.names);
     this.views = this.runs[1] && createViews(this.names, (part) => this.set(part));
     this.pins = options.pins ?? null;
@@ -99,7 +97,7 @@ class Viewer {
         "div",
         { class: this.several || this.both ? "i2am-explore i2am-several" : "i2am-explore" },
         this.pictures(),
-        el("div", { class: "i2am-side" }, this.list?.root, this.readout.root, this.both?.root ?? this.shares.root, this.controls.root),
+        el("div", { class: "i2am-side" }, this.list?.root, this.readout.root, this.both?.root ?? this.shares.root, this.words.root, this.controls.root),
       ),
     );
     if (options.details !== false) {
@@ -355,8 +353,10 @@ class Viewer {
     const on = this.places.find((at) => this.isMarked(at))?.picture;
     this.readout.show({ data, state, maps, found, truth, second: also?.maps });
     this.shares.show(shares[0], percents[0], query, on);
+    const words = shares[0] && this.maps.wordsAt(state, query);
+    this.words.show(words, state.side, query, on);
     this.both?.show({ pairs: compared.map((one) => ({ ...one, name: this.titleOf(one) })), shares, query, picture: on });
-    expose(this.root.dataset, state, maps, found, shares[0], this.several ? peaks : null);
+    expose(this.root.dataset, state, maps, found, shares[0], this.several ? peaks : null, words);
     if (also) exposeSecond(this.root.dataset, state, also.maps, shares[1], compared);
   }
 

@@ -135,6 +135,16 @@ def test_steps_in_which_guidance_is_off_are_conds() -> None:
     assert maps.notes == (LOOKING, "the branch 'uncond' was left out: it was evaluated in 2 of 4 steps (guidance changed)")
 
 
+def test_every_step_is_told_in_bfloat16() -> None:
+    pipeline, given = PIPE.build().to(torch.bfloat16), {**GUIDED, "num_inference_steps": 28}
+    for name in ("prompt_embeds", "negative_prompt_embeds"):
+        given[name] = [[piece.bfloat16() for piece in row] for row in GUIDED[name]]
+    plain = PIPE.run(pipeline, **given)
+    out, maps = recorded(pipeline, given=given)
+    assert torch.equal(out, plain)
+    assert (maps.recorded, set(maps.run.evaluations)) == (tuple(range(28)), {1})
+
+
 def test_one_reference_and_no_guidance() -> None:
     pipeline, given = PIPE.build(), {"image": PERSON, "prompt_embeds": pieces(6, 1), "guidance_scale": 0.0}
     out, maps = recorded(pipeline, given=given)

@@ -65,15 +65,15 @@ def record(
 
     Args:
         model: a `UNet2DConditionModel`, or a pipeline that has one as ``unet``; or a transformer of a family of `FAMILIES` in
-            `i2am.hosts.diffusers.joint`, or a pipeline that has one as ``transformer``.
+            `i2am.hosts.diffusers.joint`, or Wan 2.1's for image-to-video, or a pipeline that has one as ``transformer``.
         layout: of a U-Net, what the keys of a call are; or a function from layer name to that. None: what IP-Adapters attend
-            to, each with a softmax of its own. Transformers with joint attention take none.
+            to, each with a softmax of its own. Transformers take none.
         steps: T, the number of steps of the whole schedule; None: the scheduler's.
         branches: the order of the rows of a batch (branch-major) or, where the halves of classifier-free
             guidance are separate calls, of the calls of a step; ``("cond",)`` without guidance. None: as the pipeline has
             them at each call; ``("uncond", "cond")`` for a bare U-Net; with joint attention a call for each, cond first (a loop
             of your own that evaluates uncond first has to say so), where a call without references is not cond's.
-        images: images in the batch.
+        images: images in the batch; of videos, how many there are, each frame of whose latent is then an image of the maps.
         keep: the branches to record.
         timesteps: the timesteps of a loop of your own, as the model is given them; lets steps keep their number in runs that
             start late. Without them and without a scheduler a new timestep is a new step.

@@ -24,6 +24,12 @@ SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Z/_]+\]")
 """How tokenizers write special tokens, such as <pad> or [INST]."""
 LONGEST = 60
 """Characters of a name."""
+UNKNOWN = frozenset({"<unk>", "[UNK]"})
+"""Tokens for letters that a tokenizer does not know: T5 has none for emoji, nor for Chinese, and for Russian only some."""
+_NO_LETTER = "\ufffd"
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
+_APART_BY = re.compile("[\\s\u200b-\u200d\ufeff]+")
+"""What stands between words, also with no width."""
 _APART = set(',.;:!?()[]{}"“”„«»…')
 
 
@@ -101,7 +107,7 @@ def words_of(
     *,
     kinds: Sequence[str] | None = None,
     style: str | None = None,
-    prompt: str | None = None,
+    prompt: str | Sequence[str] | None = None,
 ) -> tuple[Word, ...]:
     """Join the tokens of a text to the words that people wrote.
 
@@ -110,7 +116,9 @@ def words_of(
         kinds: of each token, "word", "special" or "fill"; None: what looks like a special token is one, and of those that the
             text ends with all but the first fill it up.
         style: one of `STYLES`; None: as the tokens look.
-        prompt: what the person wrote; words around it are the template's. None, or not found: all are words.
+        prompt: what the person wrote, or several ways in which it may stand among the tokens, of which the first that is found
+            counts; words around it are the template's, and of an empty one all. None, or not found: all are words. Letters that
+            the tokenizer does not know are taken from it.
 
     Raises:
         LayoutError: tokens are no strings, there are none, or ``kinds`` or ``style`` are others.
@@ -133,8 +141,16 @@ def words_of(
     style = style_of(tokens) if style is None else style
     if style not in STYLES:
         raise LayoutError(f"the style of tokens is one of {', '.join(STYLES)}, got {style!r:.40}")
-    texts = plain(tokens, kinds, style)
-    outside = _around(texts, kinds, prompt)
+    unknown = [i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if token in UNKNOWN and kind != "fill"]
+    kinds = ["word" if i in unknown else kind for i, kind in enumerate(kinds)]
+    texts = plain([_NO_LETTER if i in unknown else token for i, token in enumerate(tokens)], kinds, style)
+    outside = [False] * len(texts)
+    for wanted in () if prompt is None else (prompt,) if isinstance(prompt, str) else prompt:
+        known = _with_letters(texts, kinds, wanted) if unknown and style == "sentencepiece" else texts
+        around = _around(known, kinds, wanted, style)
+        if around is not None:
+            texts, outside = known, around
+            break
     starts: list[int] = []
     own = ["template" if outside[i] and kind == "word" else kind for i, kind in enumerate(kinds)]
     for i, kind in enumerate(own):
@@ -166,8 +182,12 @@ def plain(tokens: Sequence[str], kinds: Sequence[str], style: str) -> list[str]:
         return list(tokens)
     if style == "end of word":  # of bytes as well
         ends = [token.endswith("</w>") and kind == "word" for token, kind in zip(tokens, kinds, strict=True)]
-        cut = [token[:-4] if end else token for token, end in zip(tokens, ends, strict=True)]
-        return [text + " " * end for text, end in zip(_decoded(cut, kinds), ends, strict=True)]
+        found = _decoded([token[:-4] if end else token for token, end in zip(tokens, ends, strict=True)], kinds)
+        for i in (i for i, end in enumerate(ends) if end):
+            while i and not found[i]:  # of a character that several tokens share, the first has the space behind it too
+                i -= 1
+            found[i] += " "
+        return found
     return _decoded(tokens, kinds)
 
 
@@ -223,9 +243,13 @@ def _goes_on(texts: Sequence[str], i: int, style: str) -> bool:
     text, before = texts[i], next((texts[j] for j in range(i - 1, -1, -1) if texts[j]), "")
     if not text:  # a further part of the character that the token before began
         return True
-    if not before or text[0].isspace() or _stands_alone(text):
+    if not before or text[0].isspace():
         return False
-    if before == " ":  # where a word begins, as a token of its own
+    if before == " " and style == "sentencepiece":  # the mark of where a word begins, by itself
+        return True
+    if _stands_alone(text):
+        return False
+    if before == " ":
         return True
     return not before[-1].isspace() and not _stands_alone(before)
 
@@ -235,28 +259,79 @@ def _stands_alone(text: str) -> bool:
     text = text.strip()
     if all(c in _APART for c in text):
         return True
-    return any("\u2e80" <= c <= "\ud7ff" or unicodedata.category(c) == "So" for c in text)
+    return any("\u2e80" <= c <= "\ud7ff" or (c != _NO_LETTER and unicodedata.category(c) == "So") for c in text)
 
 
-def _around(texts: Sequence[str], kinds: Sequence[str], prompt: str | None) -> list[bool]:
-    """Which tokens stand outside of the last place where the prompt is, without regard to spaces and capitals."""
-    inside = [True] * len(texts)
-    wanted = _bare(prompt or "")
+def _around(texts: Sequence[str], kinds: Sequence[str], prompt: str, style: str) -> list[bool] | None:
+    """Which tokens stand outside of the last place where the prompt is, without regard to spaces and capitals; None: nowhere."""
+    wanted = _bare(prompt)
     if not wanted:
-        return [not x for x in inside]
+        return [True] * len(texts)
     letters: list[tuple[str, int]] = [
         (c, i) for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)) if kind != "fill" for c in _bare(text)
     ]
     at = "".join(c for c, _ in letters).rfind(wanted)
     if at < 0:
-        return [False] * len(texts)
+        return None
     own = {i for _, i in letters[at : at + len(wanted)]}
     first, last = min(own), max(own)
+    ahead = "" if style != "sentencepiece" else " "  # which writes a mark before the first word, at times by itself
+    ahead, behind = (prompt[: len(prompt) - len(prompt.lstrip())] or ahead), prompt[len(prompt.rstrip()) :]
+    while first and kinds[first - 1] == "word" and texts[first - 1] and texts[first - 1] in ahead:
+        first -= 1
+    while last + 1 < len(texts) and kinds[last + 1] == "word" and texts[last + 1] in behind:  # or a further part of a character
+        last += 1
     return [not first <= i <= last for i in range(len(texts))]
 
 
+def _with_letters(texts: Sequence[str], kinds: Sequence[str], prompt: str) -> list[str]:
+    """The same texts of sentencepiece, where a token for what it does not know has the letters that stand there in the prompt.
+
+    Words are told apart by spaces; a word that does not fit its tokens stays unknown.
+    """
+    found, groups = list(texts), [[]]  # type: tuple[list[str], list[list[int]]]
+    for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
+        if kind == "word":
+            if text[:1] == " " and groups[-1]:
+                groups.append([])
+            groups[-1].append(i)
+    written = [word for word in _APART_BY.split(prompt) if word]
+    if len(groups) != len(written):
+        return found
+    for group, word in zip(groups, written, strict=True):
+        if any(texts[i] == _NO_LETTER for i in group):
+            for i, letters in _letters_of([(i, texts[i]) for i in group], word):
+                found[i] = letters
+    return found
+
+
+def _letters_of(tokens: Sequence[tuple[int, str]], word: str) -> list[tuple[int, str]]:
+    """The letters of a word that stand where its tokens are unknown; empty if the others do not fit.
+
+    No letter of such a token is one that the tokenizer knows, so that it ends where the next token begins.
+    """
+    letters = [(c, i) for i, written in enumerate(word) for c in _bare(written)]
+    whole, found, at, pending = "".join(c for c, _ in letters), [], 0, -1
+    for i, text in [*((i, text) for i, text in tokens if _bare(text)), (-1, "")]:
+        if text == _NO_LETTER and pending < 0:
+            pending = i
+            continue
+        if i < 0:
+            start = len(whole)
+        else:
+            start = whole.find(_bare(text), at + (pending >= 0))
+        if start < 0 or (pending < 0 and start != at) or (pending >= 0 and start == at):
+            return []
+        if pending >= 0:
+            found.append((pending, word[letters[at][1] : letters[start - 1][1] + 1]))
+        at, pending = start + len(_bare(text)), -1
+    return found
+
+
 def _bare(text: str) -> str:
-    return "".join(c for c in text.lower() if not c.isspace())
+    """A text as far as it is compared: accents and ligatures in one way of writing, without capitals and spaces."""
+    written = unicodedata.normalize("NFKD", text.translate(_QUOTES)).lower()
+    return _APART_BY.sub("", written)
 
 
 def find(words: Sequence[Word], wanted: str) -> list[tuple[int, ...]]:

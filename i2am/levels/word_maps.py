@@ -7,7 +7,7 @@ that a word's map can be held against a reference's: no map of a word is stretch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,7 +17,7 @@ from ..errors import UnavailableError, shown
 from ..geometry.resample import bilinear
 from ..geometry.words import Word, find, repeated
 from ..maps.facts import TOGETHER, LayerInfo, Range
-from ..maps.kinds import NO_WORDS, shown_as
+from ..maps.kinds import NO_NAMES, NO_WORDS, shown_as
 from ..maps.value import AttributionMaps
 from .available import refuse_heads
 from .choice import EVERYTHING, Choice, check_choice
@@ -35,7 +35,8 @@ POOLED = {"template": TEMPLATE, "special": SPECIAL, "fill": FILL}
 MOST = 48
 """Words that get a panel of their own; the others, those that take least, are one together."""
 FEW = "further words"
-NAMELESS = "the words have no names: put I²AM Watch Text behind the text encoder to have them"
+WATCH = "put I²AM Watch Text behind the text encoder to have them"
+NAMELESS = f"the words have no names: {WATCH}"
 MEAN = "maps of words are kept as their mean over {}"
 
 
@@ -72,15 +73,16 @@ def word_shares(
         ranges, few = time_groups(maps, selection, groups, choice.steps is not None)
     reads = [_reads(maps, selection, layers[0], steps) for steps in ranges]
     if word.strip():
-        parts = _asked(known or _numbered(tokens), word)
+        named = _named(known or _numbered(tokens), _others(maps, layers, choice))
+        parts = _asked(known, named, tokens, word, _why_nameless(maps, selection.branch))
         found = [{name: panel[own].sum(0) for name, own in parts.items()} for panel in reads]
     else:
-        named = _named_parts(maps, selection, choice, reads)
-        found = [{name: panel[own].sum(0) for name, own in named.items()} for panel in reads]
+        parts = _named_parts(maps, selection, choice, reads)
+        found = [{name: panel[own].sum(0) for name, own in parts.items()} for panel in reads]
         found = [own | _rest(maps, selection, layers, steps, choice) for own, steps in zip(found, ranges, strict=True)]
     about = [f" · {steps_label(maps, x)}" if groups > 1 else "" for x in ranges]
     grid, (_, said) = common_grid(maps, "generated"), shown_as(SIDE)
-    names = () if known else (NAMELESS,)
+    names = () if known or _why_nameless(maps, selection.branch) else (NAMELESS,)
     return Heat(
         values=torch.stack([value for own in found for value in own.values()]),
         side=SIDE,
@@ -221,56 +223,87 @@ def _numbered(tokens: int) -> tuple[Word, ...]:
 def _named_parts(maps: AttributionMaps, selection: Selection, choice: Choice, reads: Sequence[Tensor]) -> dict[str, list[int]]:
     """The tokens of each part of the text by its name, which no part of the rest has."""
     tokens = dict(selection.layers[0].words)[selection.branch]
-    words = maps.words_of(selection.branch) or _numbered(tokens)
-    parts = _parts(words, tokens, torch.stack([panel.mean((1, 2)) for panel in reads]).sum(0))
-    return dict(zip(repeated(tuple(parts), _others(maps, selection.layers, choice)), parts.values()))
+    words, others = maps.words_of(selection.branch) or _numbered(tokens), _others(maps, selection.layers, choice)
+    parts = _parts(words, _named(words, others), tokens, torch.stack([panel.mean((1, 2)) for panel in reads]).sum(0))
+    return dict(zip(repeated(tuple(parts), others), parts.values()))
 
 
-def _parts(words: Sequence[Word], tokens: int, taken: Tensor) -> dict[str, list[int]]:
-    """The tokens of each part that is shown, ``taken`` (T,) being what they take; two words of one name have two parts."""
+def _named(words: Sequence[Word], others: Iterable[str]) -> dict[str, Word]:
+    """The words that may have a panel of their own, by what it is called: none has the name of another part, ``others`` too."""
     own = [word for word in words if word.kind not in POOLED]
-    share = {id(word): float(taken[word.start : word.stop].sum()) for word in own}
-    large = {id(word) for word in sorted(own, key=lambda word: -share[id(word)])[:MOST]}
-    shown_apart = [word for word in own if id(word) in large]
-    found = dict(
-        zip(repeated([word.name for word in shown_apart], (*POOLED.values(), FEW, UNNAMED)), map(_tokens, shown_apart))
-    )
-    further = [token for word in own if id(word) not in large for token in _tokens(word)]
+    return dict(zip(repeated([word.name for word in own], (*POOLED.values(), FEW, UNNAMED, *others)), own))
+
+
+def _parts(words: Sequence[Word], named: Mapping[str, Word], tokens: int, taken: Tensor) -> dict[str, list[int]]:
+    """The tokens of each part that is shown, ``taken`` (T,) being what they take; two words of one name have two parts."""
+    share = {name: float(taken[word.start : word.stop].sum()) for name, word in named.items()}
+    large = set(sorted(named, key=lambda name: -share[name])[:MOST])
+    apart = {name: _tokens(word) for name, word in named.items() if name in large}
+    further = [token for name, word in named.items() if name not in large for token in _tokens(word)]
     pooled = {name: [t for word in words if word.kind == kind for t in _tokens(word)] for kind, name in POOLED.items()}
-    named = {token for word in words for token in _tokens(word)}
-    left = [token for token in range(tokens) if token not in named]
-    return {name: own for name, own in {**found, FEW: further, **pooled, UNNAMED: left}.items() if own}
+    held = {token for word in words for token in _tokens(word)}
+    left = [token for token in range(tokens) if token not in held]
+    return {name: own for name, own in {**apart, FEW: further, **pooled, UNNAMED: left}.items() if own}
 
 
 def _tokens(word: Word) -> list[int]:
     return list(range(word.start, word.stop))
 
 
-def _asked(words: Sequence[Word], text: str) -> dict[str, list[int]]:
+def _why_nameless(maps: AttributionMaps, branch: str) -> str:
+    """What the recording says of why words have no names, as a part of a sentence; nothing: it does not."""
+    told = (NO_NAMES.format(branch), "the words have no names")
+    return next((note.partition(": ")[2] for note in maps.notes if note.startswith(told)), "")
+
+
+def _asked(
+    known: Sequence[Word], named: Mapping[str, Word], tokens: int, text: str, why: str
+) -> dict[str, list[int]]:
     """The tokens of each word or phrase that a person asked for.
+
+    Args:
+        known: the words that have names.
+        named: what panels of single words are called, see `_named`.
+        tokens: how many the text has.
+        text: what was asked for.
+        why: there are none, if that is known.
 
     Raises:
         UnavailableError: one of them is not in the prompt; names what is.
     """
-    whole = text.strip()
+    words, whole = known or _numbered(tokens), text.strip()
     asked: Iterable[str] = [whole]
-    if whole not in POOLED.values() and not find(words, whole):
+    if whole not in POOLED.values() and whole not in named and not find(words, whole):
         asked = [part.strip() for part in re.split(r"[,;\n]", whole) if part.strip()]
     found: dict[str, list[int]] = {}
     for part in asked:
         kinds = [kind for kind, name in POOLED.items() if name == part]
         own = [t for word in words if word.kind in kinds for t in _tokens(word)]
         own = own or sorted({t for place in find(words, part) for i in place for t in _tokens(words[i])})
+        own = own or (_tokens(named[part]) if part in named else [])
         if not own:
-            names = list(dict.fromkeys(word.name for word in words if word.kind not in POOLED))
-            listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
-            raise UnavailableError(
-                f"the word {shown(repr(part), 100)} is not in the prompt; its words are: {shown(listed, 600)}; several are "
-                f"given with ';' between them"
-            )
+            raise UnavailableError(_not_found(part, known, tokens, why))
         found[part] = own
     if not found:
         raise UnavailableError(
             f"word is {shown(repr(text), 60)}, which names none; give a word of the prompt, or nothing for all"
         )
     return found
+
+
+def _not_found(wanted: str, known: Sequence[Word], tokens: int, why: str) -> str:
+    """That a word is not among those that have names, which of them there are, and what has none."""
+    wanted = shown(repr(wanted), 100)
+    if not known:
+        return (
+            f"the word {wanted} cannot be looked for, because the words have no names: {why or WATCH}; until then ask for "
+            f"tokens, such as 'token 3' of 'token 0' to 'token {tokens - 1}'"
+        )
+    names = list(dict.fromkeys(word.name for word in known if word.kind not in POOLED))
+    listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
+    loose = tokens - len({token for word in known for token in _tokens(word)})
+    behind = f"; {loose} further tokens that a node put behind them (such as Conditioning Concat) have no names" if loose else ""
+    return (
+        f"the word {wanted} is not in the prompt; its words are: {shown(listed, 600) or 'none'}; several are given with ';' "
+        f"between them{behind}"
+    )

@@ -15,6 +15,8 @@ UNASKED = (
     "than the route; mass gives the direct way"
 )
 
+NO_NAMES = "the words of {} have no names"
+"""Of a branch; what stands behind it says why."""
 NO_WORDS = (
     "no maps of words were recorded: they are kept where they are asked for (detail 'pairwise and words' or 'marginals and "
     "words' on I²AM Record, word_maps=True in Python), of models with joint attention whose text asks in the same calls"

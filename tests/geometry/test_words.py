@@ -118,3 +118,61 @@ def test_names_that_come_again_get_a_number() -> None:
 def test_what_are_no_words_is_refused(make: Any, match: str) -> None:
     with pytest.raises(LayoutError, match=match):
         make()
+
+
+def test_the_mark_before_the_first_word_is_no_template() -> None:
+    """T5 writes it as a token of its own before some words, such as "a"."""
+    assert told(words_of(["▁", "a", "▁red", "▁dress", "</s>"], prompt="a red dress")) == [
+        ("a", 2, "word"), ("red", 1, "word"), ("dress", 1, "word"), ("</s>", 1, "special")
+    ]  # fmt: skip
+
+
+def test_a_prompt_ends_with_all_tokens_of_its_last_character_and_with_its_spaces() -> None:
+    shirt = ["Ġ", "ðŁ", "ĳ", "Ĺ"]  # one emoji in three tokens, behind a space
+    assert told(words_of(["user", "Ċ", "red", *shirt, "Ċ"], style="bytes", prompt="red 👗")) == [
+        ("user", 1, "template"), ("line break", 1, "template"), ("red", 1, "word"), ("space", 1, "word"), ("👗", 3, "word"),
+        ("line break", 1, "template"),
+    ]  # fmt: skip
+    assert told(words_of(["red", "Ġ", "Ċ"], style="bytes", prompt="red "))[1:] == [("space", 1, "word"), ("line break", 1, "template")]
+
+
+def test_of_an_empty_prompt_all_words_are_the_templates() -> None:
+    tokens = ["<|im_start|>", "user", "Ċ", "<|im_end|>"]
+    for prompt in ("", "  "):
+        assert [word.kind for word in words_of(tokens, prompt=prompt)] == ["special", "template", "template", "special"]
+    assert [word.kind for word in words_of(tokens)] == ["special", "word", "word", "special"]
+
+
+@pytest.mark.parametrize("prompt", ["été’s", "e\u0301te\u0301's", "ÉTÉ's"])
+def test_a_prompt_is_found_in_another_way_of_writing_it(prompt: str) -> None:
+    tokens = ["user", "Ċ", "Ã©tÃ©", "'s", "Ċ"]
+    assert [word.kind for word in words_of(tokens, style="bytes", prompt=prompt)] == [
+        "template", "template", "word", "template"
+    ]  # fmt: skip
+    assert find(words_of(tokens, style="bytes"), prompt) == [(2,)]
+
+
+def test_of_several_ways_in_which_a_prompt_may_stand_the_first_that_is_found_counts() -> None:
+    tokens = ["user", "Ċ", "red", "Ġhat", "Ċ"]
+    found = words_of(tokens, prompt=("(red:1.3) hat", "red hat"))
+    assert [word.kind for word in found] == ["template", "template", "word", "word", "template"]
+    assert [word.kind for word in words_of(tokens, prompt=("blue", "green"))] == ["word"] * 5
+
+
+def test_letters_that_a_tokenizer_does_not_know_are_those_of_the_prompt() -> None:
+    """As T5 leaves them: each run of them is one token, and the marks of words stand alone before it."""
+    tokens = ["▁", "<unk>", "лат", "<unk>", "е", "▁in", "▁", "<unk>", ",", "<unk>", "</s>", "<pad>"]
+    kinds = [*["special" if token == "<unk>" else "word" for token in tokens[:-2]], "special", "fill"]
+    found = words_of(tokens, kinds=kinds, prompt="Платье in 绿色，👗")
+    assert told(found) == [
+        ("Платье", 5, "word"), ("in", 1, "word"), ("绿色", 2, "word"), (",", 1, "word"), ("👗", 1, "word"),
+        ("</s>", 1, "special"), ("fill", 1, "fill"),
+    ]  # fmt: skip
+    assert covered(found) == list(range(len(tokens)))
+    for unfit in (None, "another prompt"):
+        assert [word.name for word in words_of(tokens, kinds=kinds, prompt=unfit)][:3] == ["\ufffdлат\ufffdе", "in", "\ufffd"]
+
+
+def test_a_word_of_clip_that_ends_within_a_character_ends_there() -> None:
+    tokens = ["êµ", "Ń</w>", "red</w>"]  # 국 in two tokens
+    assert told(words_of(tokens, style="end of word")) == [("국", 2, "word"), ("red", 1, "word")]

@@ -15,12 +15,12 @@ def _mapped(bench: Bench, graph: Prompt | None = None, **inputs: Any) -> Prompt:
     return bench.behind(graph, "I2AM_Map", **{"maps": ["collect", 1], "side": "words", **inputs})
 
 
-def _before(bench: Bench, name: str, **inputs: Any) -> Prompt:
+def _before(bench: Bench, name: str, word: str = "", **inputs: Any) -> Prompt:
     """The same where a node of the host stands behind the text."""
     graph = bench.edit(record={"detail": "marginals and words"})
     graph["changed"] = {"class_type": name, "inputs": inputs}
     graph["add_person"]["inputs"]["conditioning"] = ["changed", 0]
-    return _mapped(bench, graph)
+    return _mapped(bench, graph, word=word)
 
 
 TEXT = ["model", 2]
@@ -29,6 +29,16 @@ WORDS: dict[str, Case] = {
         "asked for the map of a word that the prompt does not have",
         "I2AM_Map", r"the word 'dress' is not in the prompt; its words are: learned token 1.*are given with ';' between them",
         lambda b: _mapped(b, word="learned token 1; dress"),
+    ),
+    "a word of a text that was put behind another": Case(
+        "asked for a word of the second prompt behind Conditioning Concat",
+        "I2AM_Map", r"the word 'dress' is not in the prompt.*; 4 further tokens that a node put behind them .*have no names",
+        lambda b: _before(b, "ConditioningConcat", word="dress", conditioning_to=TEXT, conditioning_from=TEXT),
+    ),
+    "a word where none has a name": Case(
+        "asked for a word where Conditioning Zero Out stands behind the text",
+        "I2AM_Map", r"the word 'dress' cannot be looked for, because the words have no names: a node behind its text encoder",
+        lambda b: _before(b, "ConditioningZeroOut", word="dress", conditioning=TEXT),
     ),
     "words without a name": Case(
         "asked for the maps of words, and gave a separator alone",
@@ -84,7 +94,7 @@ NO_NAMES: dict[str, Said] = {
     ),
     "words of two texts mixed": Said(
         "put Conditioning Average behind a text whose words are known",
-        "I2AM_Map", 0, r"the words have no names: put I²AM Watch Text behind the text encoder to have them",
+        "I2AM_Map", 0, r"the words of cond have no names: a node behind its text encoder mixed, scaled or cleared its",
         lambda b: _before(
             b, "ConditioningAverage", conditioning_to=TEXT, conditioning_from=["model", 3], conditioning_to_strength=0.3
         ),

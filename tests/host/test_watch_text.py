@@ -114,6 +114,40 @@ def test_special_tokens_fill_and_the_template_are_told_apart(pack: ModuleType, c
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", LANGUAGE_MODELS)
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("a red dress", ["a", "red", "dress"]),  # T5 writes the mark before "a" as a token of its own
+        ("", []),
+        ("a dress (silk\\)", ["a", "dress", "(", "silk", ")"]),
+        ("e\u0301te\u0301 dress 👗", ["été", "dress", "👗"]),
+    ],
+)
+def test_the_prompt_is_told_from_the_template_however_it_is_written(
+    pack: ModuleType, clips: dict[str, Any], watch: Any, kind: str, text: str, want: list[str]
+) -> None:
+    words, why = said(pack, *encoded(watch(clips[kind]), text))
+    assert why == ""
+    assert [word.name for word in words if word.kind == "word" and word.name != "space"] == want
+    assert any(word.kind == "template" for word in words) == (kind != "flux")
+
+
+@torch.no_grad()
+def test_letters_that_t5_does_not_know_have_their_words_and_a_remark(
+    pack: ModuleType, clips: dict[str, Any], watch: Any
+) -> None:
+    words = library(pack, "hosts.comfy.words")
+    cond, options = encoded(watch(clips["flux"]), "платье 服装 on 👗 her")
+    found, _ = said(pack, cond, options)
+    assert [word.name for word in found if word.kind == "word"] == ["платье", "服装", "on", "👗", "her"]
+    remark = words.unknown_in(options, "cond")
+    assert "text encoder of cond has no token for some letters of платье, 服装, 👗: it reads" in remark
+    assert words.unknown_in(encoded(watch(clips["flux"]))[1], "cond") == ""
+    assert words.unknown_in(encoded(watch(clips["qwen"]), "платье 服装 on 👗 her")[1], "cond") == ""
+
+
+@torch.no_grad()
 def test_clones_watch_as_well_before_and_behind_a_lora_loader(pack: ModuleType, clips: dict[str, Any], watch: Any) -> None:
     lora = {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.ones(16, 1)}
     lora["lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"] = torch.ones(1, 16)
@@ -235,8 +269,23 @@ def test_from_the_text_encoder_to_the_map_of_a_word(run_graph: Any, made: Bench,
     heat = out["heat"]
     assert list(heat.labels) == [*WORDS["flux"], "special tokens", "fill", "reference", "generated"]
     torch.testing.assert_close(heat.values.sum(0), torch.ones(heat.values.shape[1:]), rtol=0, atol=2e-5)
-    assert not any("no names" in note for note in heat.notes)
+    assert not any("no names" in note or "no token for" in note for note in heat.notes)
     assert out["maps"].word_layers == ("double.0", "double.1", "single.0", "single.1")
+
+
+@torch.no_grad()
+def test_what_the_encoder_cannot_read_is_said_with_the_maps(
+    run_graph: Any, made: Bench, clips: dict[str, Any], watch: Any
+) -> None:
+    clip = watch(clips["flux"])
+    ((cond, options),) = clip.encode_from_tokens_scheduled(clip.tokenize("a 服装 on her"))
+    ((_, tiny),) = tiny_joint.conditioning("kontext", (4, 4))
+    positive = [[cond, {**tiny, **options, "pooled_output": tiny["pooled_output"]}]]
+    graph = made.joint(positive=positive, record={"detail": "marginals and words"})
+    graph = made.behind(graph, "I2AM_Map", maps=["collect", 1], side="words", word="服装")
+    heat = run_graph(graph, give=made.give, watch={"heat": ("node", 0)})["heat"]
+    assert heat.labels == ("服装",)
+    assert [note for note in heat.notes if "no token for some letters of 服装" in note]
 
 
 @torch.no_grad()

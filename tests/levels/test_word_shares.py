@@ -105,6 +105,34 @@ def test_without_names_tokens_are_numbered_and_a_note_says_so() -> None:
     assert word_shares(maps, word="token 1").labels == ("token 1",)
 
 
+def test_a_word_can_be_asked_for_by_the_name_of_its_panel() -> None:
+    _, maps = run_of(4)
+    maps = maps.with_words({"cond": words_of(["▁red", "▁hat", "▁red", "▁shirt"])})
+    every = word_shares(maps)
+    assert every.labels[:4] == ("red", "hat", "red (2)", "shirt (2)")  # a reference is called shirt
+    heat = word_shares(maps, word="red (2); shirt (2); red")
+    assert heat.labels == ("red (2)", "shirt (2)", "red")
+    torch.testing.assert_close(heat.values[0], every.values[2])
+    torch.testing.assert_close(heat.values[1], every.values[3])
+    torch.testing.assert_close(heat.values[2], every.values[0] + every.values[2])
+
+
+def test_a_word_that_is_not_found_where_words_have_no_names_is_not_called_missing() -> None:
+    _, maps = run_of(3)
+    with pytest.raises(UnavailableError, match="'hat' cannot be looked for.*no names: put I²AM Watch Text.*'token 2'"):
+        word_shares(maps, word="hat")
+    told = maps.with_notes(["the words of cond have no names: a node mixed them"])
+    with pytest.raises(UnavailableError, match="no names: a node mixed them; until then ask for tokens"):
+        word_shares(told, word="hat")
+    assert not any("Watch Text" in note for note in word_shares(told).notes)
+
+
+def test_a_word_that_is_not_found_where_some_have_no_names_says_how_many() -> None:
+    _, maps = run_of(5)
+    with pytest.raises(UnavailableError, match="its words are: red, hat; .*; 3 further tokens that a node put behind them"):
+        word_shares(maps.with_words({"cond": words_of(["▁red", "▁hat"])}), word="dress")
+
+
 def test_the_mean_share_of_each_part_in_tenths_of_a_per_cent_adds_up_to_100() -> None:
     _, maps = run_of()
     told = told_words(word_shares(maps.with_words({"cond": PROMPT})))

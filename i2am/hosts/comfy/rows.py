@@ -11,13 +11,14 @@ from torch import Tensor
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
 from ...geometry.words import Word
+from ...maps.kinds import NO_NAMES
 from ...models.carried import Carried, carried_by
 from .adapters import Adapter, with_adapters
 from .call import Notes, Rows
 from .network import Network, Told, told_of
 from .options import Options
 from .taken import taken
-from .words import words_in
+from .words import unknown_in, words_in
 
 BRANCH_OF = {"positive": "cond", "negative": "uncond"}
 SWAPPED = (
@@ -167,7 +168,9 @@ class Conditionings:
                 self.shares |= {} if share is None else {branch: share}
                 self.words[branch], why = words_in(entry, told.marks)
                 if why and layout.rest:  # else no text is recorded
-                    self._notes.add(f"the words of {branch} have no names: {why}")
+                    self._notes.add(f"{NO_NAMES.format(branch)}: {why}")
+                elif layout.rest and self._options.words and (unknown := unknown_in(entry, branch)):
+                    self._notes.add(unknown)
                 if branch == "cond" or not self.pictures:
                     self.pictures = self._network.pictures(entry, told)
                     self.given_pictures = sum(mark.thumbnail is not None for mark in told.marks)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...geometry.sequence import in_windows
-from ...geometry.words import SPECIAL, Word, eyes, style_of, words_of
+from ...geometry.words import SPECIAL, UNKNOWN, Word, eyes, style_of, words_of
 
 MARKED = re.compile(r"<\|[^<>|]*\|>")
 """Special tokens in what a node gives a tokenizer."""
@@ -143,8 +143,9 @@ class Encoded:
 
 def words_at(
     encoded: Encoded, tokenizer: Any, name: str, key: str, text: str | None, start: int, count: int
-) -> tuple[tuple[Word, ...], str]:
-    """The words of ``count`` tokens of an encoder from ``start`` on; or why they are not known.
+) -> tuple[tuple[Word, ...], str, tuple[str, ...]]:
+    """The words of ``count`` tokens of an encoder from ``start`` on; or why they are not known; and those of which it knows
+    not all letters.
 
     Args:
         encoded: its call.
@@ -156,18 +157,29 @@ def words_at(
     """
     own = _tokenizer(tokenizer, name, key)
     if own is None:
-        return (), NO_NAMES
+        return (), NO_NAMES, ()
     found = encoded.names(own)
     if isinstance(found, str):
-        return (), found
+        return (), found, ()
     strings, kinds, pictures = found
     inside = [word for word in pictures if start <= word.start and word.stop <= start + count]
-    prompt = None if text is None else MARKED.split(text)[-1]  # before it stand pictures, in nodes that take several
-    own_part = slice(start, start + count)
-    words = words_of(strings[own_part], kinds=kinds[own_part], style=style_of(own.inv_vocab.values()), prompt=prompt)
+    strings, kinds = strings[start : start + count], kinds[start : start + count]
+    words = words_of(strings, kinds=kinds, style=style_of(own.inv_vocab.values()), prompt=None if text is None else _prompts(text))
     taken = [replace(word, start=word.start - start) for word in inside]
     held = {token for word in taken for token in range(word.start, word.stop)}
-    return tuple(sorted((*(w for w in words if w.start not in held), *taken), key=lambda word: word.start)), ""
+    every = sorted((*(w for w in words if w.start not in held), *taken), key=lambda word: word.start)
+    unknown = [w.name for w in every if w.kind == "word" and not UNKNOWN.isdisjoint(strings[w.start : w.stop])]
+    return tuple(every), "", tuple(dict.fromkeys(unknown))
+
+
+def _prompts(text: str) -> tuple[str, ...]:
+    """How a prompt may stand among the tokens: as it was written, and without the weights that some tokenizers take out."""
+    from comfy.sd1_clip import escape_important, token_weights, unescape_important
+
+    written = MARKED.split(text)[-1]  # before it stand pictures, in nodes that take several
+    escaped = escape_important(written)
+    bare = "".join(part for part, _ in token_weights(escaped, 1.0))
+    return tuple(dict.fromkeys((written, unescape_important(escaped), unescape_important(bare))))
 
 
 def _tokenizer(tokenizer: Any, name: str, key: str) -> Any:

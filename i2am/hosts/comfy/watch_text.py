@@ -189,5 +189,5 @@ def _said(cond: Any, tokens: Any, clip: Any, seen: _Calls) -> dict[str, Any]:
     name, encoded, start = found[0]
     key = next((key for key, own in given.items() if encoded.made_of(own)), None)
     text = None if key is None else next((text for own, text in clip.__dict__["i2am_texts"] if own is given[key]), None)
-    words, why = words_at(encoded, clip.tokenizer, name, key or "", text, start, cond.shape[1])
-    return carried_reason(why) if why else carried_words(cond, words)
+    words, why, unknown = words_at(encoded, clip.tokenizer, name, key or "", text, start, cond.shape[1])
+    return carried_reason(why) if why else carried_words(cond, words, unknown)

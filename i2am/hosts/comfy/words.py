@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import LayoutError
+from ...errors import LayoutError, shown
 from ...geometry.words import Word, check_words, moved
 from ...models.marked import Marked
 from ..registry import fingerprint
 
 KEY, FORMAT = "i2am_words", 1
+NAMED = 8
+"""Words that are named where not all of their letters are known."""
 
 CHANGED = (
     "a node behind its text encoder mixed, scaled or cleared its tokens (Conditioning Average, Multiply or Zero Out), so "
@@ -29,13 +31,17 @@ OTHERS = "the model gets other text tokens than the conditioning holds, so which
 STRANGE = "they were written by another version of this pack; use one version of it"
 
 
-def carried_words(context: Tensor, words: Sequence[Word]) -> dict[str, Any]:
-    """What a conditioning with the tokens ``context``, (B, T, C), says of its words, as one entry of its options."""
+def carried_words(context: Tensor, words: Sequence[Word], unknown: Sequence[str] = ()) -> dict[str, Any]:
+    """What a conditioning with the tokens ``context``, (B, T, C), says of its words, as one entry of its options.
+
+    ``unknown`` are the names of those of which the text encoder knows not all letters.
+    """
     plain = [
         {"name": w.name, "start": w.start, "tokens": w.tokens, "kind": w.kind, "grid": list(w.grid), "window": w.window}
         for w in words
     ]
-    return {KEY: {"format": FORMAT, "of": fingerprint(context), "count": context.shape[1], "words": plain, "why": ""}}
+    own = {"format": FORMAT, "of": fingerprint(context), "count": context.shape[1], "words": plain, "why": ""}
+    return {KEY: own | ({"unknown": list(unknown)} if unknown else {})}
 
 
 def carried_reason(why: str) -> dict[str, Any]:
@@ -67,6 +73,19 @@ def words_in(entry: dict[str, Any], marks: Sequence[Marked] = ()) -> tuple[tuple
     if any(mark.start < said["count"] for mark in marks):
         return (), MARKED
     return _placed(words, said["of"], said["count"], entry.get("cross_attn"), entry["model_conds"].get("c_crossattn"))
+
+
+def unknown_in(entry: dict[str, Any], branch: str) -> str:
+    """What is said of the words of a conditioning of which its text encoder knows not all letters; nothing if there are none."""
+    said = entry.get(KEY)
+    names = said.get("unknown") if isinstance(said, dict) else None
+    if not names:
+        return ""
+    listed = ", ".join(map(str, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return (
+        f"the text encoder of {branch} has no token for some letters of {shown(listed, 200)}: it reads each such place as the same "
+        f"unknown letter, so these words tell the model less than they say, or nothing"
+    )
 
 
 def _placed(words: tuple[Word, ...], of: str, count: int, raw: Any, used: Any) -> tuple[tuple[Word, ...], str]:

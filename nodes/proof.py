@@ -164,7 +164,9 @@ class Proof(io.ComfyNode):
         inside = None if picture_region is None else mask_of(picture_region, 0, 1, "picture region")
         found = prove(plan, runs, lambda latent: decoded(vae, latent), maps, inside, _bar())
         sheet, chart = image_of([found.sheet]), image_of([found.chart])
-        effects = json.dumps({"question": question, "layers": found.of_layers}) if found.of_layers else ""
+        effects = (
+            json.dumps({"question": question, "reference": reference, "layers": found.of_layers}) if found.of_layers else ""
+        )
         return io.NodeOutput(sheet, found.table, chart, found.heat, found.pictures, effects, ui=preview(sheet))
 
 

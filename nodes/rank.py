@@ -123,7 +123,7 @@ class RankLayers(io.ComfyNode):
         check(maps=maps)
         file = check_prefix(filename.removesuffix(ENDING)) + ENDING
         (chosen,) = images_of(maps, batch_index)
-        cut = effects_of(effects)
+        cut = effects_of(effects, reference_index)
         inside_mask, object_ = (
             None if mask is None else mask_of(mask, chosen, maps.images, name)
             for name, mask in (("inpaint_mask", inpaint_mask), ("reference_mask", reference_mask))

@@ -126,7 +126,7 @@ def _cause(args: argparse.Namespace) -> int:
     plan = Plan(question, reference, region, args.map, fractions, args.random_regions, layers=layers_of(args.layers) or ())
     with _bar() as tell:
         found = prove(plan, runs, lambda picture: picture, None, inside, tell)
-    _write(args.out, found, question, args)
+    _write(args.out, found, question, reference, args)
     for line in found.table.splitlines():
         log.info("%s", line)
     log.info("pictures, sheet.png, chart.png and effects.json are in %s", args.out)
@@ -183,7 +183,7 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         yield tell
 
 
-def _write(out: Path, found: Proven, question: str, args: argparse.Namespace) -> None:
+def _write(out: Path, found: Proven, question: str, reference: int, args: argparse.Namespace) -> None:
     import numpy as np
     from PIL import Image
 
@@ -197,6 +197,6 @@ def _write(out: Path, found: Proven, question: str, args: argparse.Namespace) ->
     effects = {run.name: {"picture": file, **run.effect.as_dict()} for run, file in zip(found.runs, files[1:], strict=True)}
     curves = {order: {"fractions": c.fractions, "changes": c.changes, "area": c.area} for order, c in found.curves.items()}
     told = {"question": question, "model": str(args.model), "seed": args.seed, "uncut": files[0], "effects": effects}
-    told |= {"layers": found.of_layers} if found.of_layers else {}
+    told |= {"reference": reference, "layers": found.of_layers} if found.of_layers else {}
     whole = {**told, **({"curves": curves, "map": args.map} if curves else {})}
     (out / "effects.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")

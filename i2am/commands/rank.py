@@ -49,7 +49,7 @@ def _rank(args: argparse.Namespace) -> int:
     effects = (
         None
         if args.effects is None
-        else effects_of(read_text(args.effects, "the effects.json of `i2am cause --question layers`"))
+        else effects_of(read_text(args.effects, "the effects.json of `i2am cause --question layers`"), args.reference)
     )
     preset = add_run(args.file, maps, found, args.reference, choice.image, effects)
     log.info("%s", layer_table(preset, args.by))

@@ -50,9 +50,11 @@ def arrange(texts: tuple[Span, ...], whole: Span, mask: Tensor, rects: tuple[Rec
         owned[positions] = True
         count = int(painted.flatten()[positions].sum())
         if count:
+            swapped = "; is the mask inverted, or the rectangle that of the other side?" if count == len(positions) else ""
             raise LayoutError(
                 f"the mask paints over {count} of the {len(positions)} tokens of {list(rect)} in reference_parts, but what the "
-                f"model makes is no reference; give the rectangle of the part that is kept, and mask only what is to be made"
+                f"model makes is no reference; give the rectangle of the part that is kept, and mask only what is to be "
+                f"made{swapped}"
             )
     touched = torch.stack([_touched(grid, rect) for rect in rects]).any(0)
     free = painted & ~touched

@@ -245,13 +245,9 @@ def _goes_on(texts: Sequence[str], i: int, style: str) -> bool:
         return True
     if not before or text[0].isspace():
         return False
-    if before == " " and style == "sentencepiece":  # the mark of where a word begins, by itself
-        return True
-    if _stands_alone(text):
-        return False
-    if before == " ":
-        return True
-    return not before[-1].isspace() and not _stands_alone(before)
+    if before == " ":  # where a word begins, as a token of its own: in sentencepiece of any word, else a space
+        return style == "sentencepiece" or not _stands_alone(text)
+    return not _stands_alone(text) and not before[-1].isspace() and not _stands_alone(before)
 
 
 def _stands_alone(text: str) -> bool:
@@ -263,7 +259,7 @@ def _stands_alone(text: str) -> bool:
 
 
 def _around(texts: Sequence[str], kinds: Sequence[str], prompt: str, style: str) -> list[bool] | None:
-    """Which tokens stand outside of the last place where the prompt is, without regard to spaces and capitals; None: nowhere."""
+    """Which tokens stand outside of the last place where the prompt is, whatever its spaces and capitals; None: nowhere."""
     wanted = _bare(prompt)
     if not wanted:
         return [True] * len(texts)
@@ -316,10 +312,7 @@ def _letters_of(tokens: Sequence[tuple[int, str]], word: str) -> list[tuple[int,
         if text == _NO_LETTER and pending < 0:
             pending = i
             continue
-        if i < 0:
-            start = len(whole)
-        else:
-            start = whole.find(_bare(text), at + (pending >= 0))
+        start = len(whole) if i < 0 else whole.find(_bare(text), at + (pending >= 0))
         if start < 0 or (pending < 0 and start != at) or (pending >= 0 and start == at):
             return []
         if pending >= 0:

@@ -256,9 +256,7 @@ def _why_nameless(maps: AttributionMaps, branch: str) -> str:
     return next((note.partition(": ")[2] for note in maps.notes if note.startswith(told)), "")
 
 
-def _asked(
-    known: Sequence[Word], named: Mapping[str, Word], tokens: int, text: str, why: str
-) -> dict[str, list[int]]:
+def _asked(known: Sequence[Word], named: Mapping[str, Word], tokens: int, text: str, why: str) -> dict[str, list[int]]:
     """The tokens of each word or phrase that a person asked for.
 
     Args:
@@ -302,7 +300,9 @@ def _not_found(wanted: str, known: Sequence[Word], tokens: int, why: str) -> str
     names = list(dict.fromkeys(word.name for word in known if word.kind not in POOLED))
     listed = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
     loose = tokens - len({token for word in known for token in _tokens(word)})
-    behind = f"; {loose} further tokens that a node put behind them (such as Conditioning Concat) have no names" if loose else ""
+    behind = (
+        f"; {loose} further tokens that a node put behind them (such as Conditioning Concat) have no names" if loose else ""
+    )
     return (
         f"the word {wanted} is not in the prompt; its words are: {shown(listed, 600) or 'none'}; several are given with ';' "
         f"between them{behind}"

@@ -1,8 +1,8 @@
 """A file that says which layers of a model to believe, and the runs that this was measured on; each run adds to it.
 
 JSON: {"format": "i2am-layers", "version": 1, "model": …, "layers": [names in the network's order], "believed": [names],
-"runs": [{"run": …, "seed": …, "reference": …, "found": [{"layer", "head", "right", "matches", "peak", "chance", "effect"}, …]},
-…]}. Older files lack "effect".
+"runs": [{"run": …, "seed": …, "reference": …, "model": …, "found": [{"layer", "head", "right", "matches", "peak", "chance",
+"effect"}, …]}, …]}. Older files lack "effect", and the "model" of a run.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ class LayerPreset:
         found: over all runs, see `over_runs`.
         believed: layers that point where the same detail is found; empty where none does yet.
         runs: how many were measured.
+        models: of these, as far as they say it; several are not told apart in ``found``.
     """
 
     model: str
     found: tuple[Pointing, ...]
     believed: tuple[str, ...]
     runs: int
+    models: tuple[str, ...] = ()
 
 
 def add_run(
@@ -78,7 +80,12 @@ def add_run(
                 f"is of another model, or other layers of it were recorded; give another file name"
             )
         name = _identity(maps, image)
-        run = {"run": name, "seed": maps.run.seed, "reference": reference, "found": [asdict(one) for one in found]}
+        before = next((one for one in about["runs"] if (one["run"], one["reference"]) == (name, reference)), None)
+        if not effects and before is not None:  # what was found by many runs is not lost to a run that is measured again
+            cut = {one["layer"]: one.get("effect") for one in before["found"] if one["head"] is None}
+            found = [replace(one, effect=cut.get(one.layer)) if one.head is None else one for one in found]
+        run: dict[str, Any] = {"run": name, "seed": maps.run.seed, "reference": reference, "model": maps.run.model or ""}
+        run["found"] = [asdict(one) for one in found]
         others = [one for one in about["runs"] if (one["run"], one["reference"]) != (name, reference)]
         about["runs"] = [*others, run]
         preset = _preset(about)
@@ -89,11 +96,15 @@ def add_run(
         return preset
 
 
-def effects_of(text: str) -> dict[str, float]:
+def effects_of(text: str, reference: int | None = None) -> dict[str, float]:
     """What I²AM Proof, or `i2am cause`, found of which layers matter: the mean change of the picture by the layer's name.
 
+    Args:
+        text: what they wrote; empty: nothing is known.
+        reference: which one layers are ranked for; None: any.
+
     Raises:
-        I2AMError: the text is none of theirs; says what it is.
+        I2AMError: the text is none of theirs, or of another reference; says what it is.
     """
     if not text.strip():
         return {}
@@ -107,6 +118,12 @@ def effects_of(text: str) -> dict[str, float]:
         raise I2AMError(
             f"effects are what I²AM Proof gives for the question {LAYERS!r}{asked}; connect its effects, or nothing, got "
             f"{shown(text, 60)!r}"
+        )
+    cut = about.get("reference")
+    if reference is not None and cut is not None and cut != reference:
+        raise I2AMError(
+            f"the effects are of reference {shown(cut, 20)}, which each layer lost sight of, but layers are ranked here for "
+            f"reference {reference}; choose the same number in both (counted from 0)"
         )
     return {str(name): float(value) for name, value in layers.items()}
 
@@ -174,7 +191,8 @@ def _preset(about: dict[str, Any]) -> LayerPreset:
         layers = believed(found)
     except UnavailableError:  # said where it is shown
         layers = ()
-    return LayerPreset(about["model"], tuple(found), layers, len(runs))
+    models = [str(run.get("model") or "") for run in about["runs"]]
+    return LayerPreset(about["model"], tuple(found), layers, len(runs), tuple(dict.fromkeys(filter(None, models))))
 
 
 def _identity(maps: AttributionMaps, image: int) -> str:

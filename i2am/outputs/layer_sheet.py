@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from ..errors import shown
 from ..numbers import fixed
 from ..pictures.chart import bar_chart
 from ..pictures.lettering import PAPER
@@ -33,6 +34,9 @@ def layer_lines(preset: LayerPreset) -> list[str]:
             f"No layer can be recommended: none points right {ABOVE_CHANCE:g} times as often as chance ({chance:.1%})."
         )
     lines.append(f"{matches} matched details in {runs} run{'s' * (runs != 1)}.")
+    if len(preset.models) > 1:
+        listed = ", ".join(shown(name, 60) for name in preset.models[:4])
+        lines.append(f"These are of several models, added up as if they were one: {listed}. Take a file for each model.")
     if matches < FEW:
         lines.append(f"That is few: measure more runs until there are at least {FEW}.")
     cut = ranked((one for one in layers if one.effect is not None), EFFECT)

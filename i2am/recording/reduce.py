@@ -178,10 +178,10 @@ def largest_logit(queries: Tensor, keys: Tensor, values: Tensor | None = None, m
         seen["mask"] = float(mask.amax())  # -inf hides
     for name, largest in seen.items():
         if not largest < float("inf"):
-            raise RecordingError(
-                f"a call's {name} hold NaN or infinity, so its attention is undefined; run the model in a wider dtype "
-                f"(bfloat16 or float32)"
-            )
+            remedy = "run the model in a wider dtype (bfloat16 or float32)"
+            if name == "mask":
+                remedy = "look at the node that made it (Apply Style Model makes such a one of attn_bias with a strength of 0)"
+            raise RecordingError(f"a call's {name} hold NaN or infinity, so its attention is undefined; {remedy}")
     return math.sqrt(q * k)
 
 

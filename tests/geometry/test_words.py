@@ -133,7 +133,10 @@ def test_a_prompt_ends_with_all_tokens_of_its_last_character_and_with_its_spaces
         ("user", 1, "template"), ("line break", 1, "template"), ("red", 1, "word"), ("space", 1, "word"), ("👗", 3, "word"),
         ("line break", 1, "template"),
     ]  # fmt: skip
-    assert told(words_of(["red", "Ġ", "Ċ"], style="bytes", prompt="red "))[1:] == [("space", 1, "word"), ("line break", 1, "template")]
+    assert told(words_of(["red", "Ġ", "Ċ"], style="bytes", prompt="red "))[1:] == [
+        ("space", 1, "word"),
+        ("line break", 1, "template"),
+    ]
 
 
 def test_of_an_empty_prompt_all_words_are_the_templates() -> None:

@@ -177,6 +177,7 @@ BAD = [
     (RIGHT, masked(columns=slice(0, 60)), r"the mask paints over 2 of the 9 tokens of \[0\.5, 0\.0, 1\.0, 1\.0\]"),
     (RIGHT, masked(columns=slice(0, 0)), "the mask paints nothing of the canvas beside reference_parts"),
     (RIGHT, torch.ones(1, 1, 48, 96), "the mask paints over 9 of the 9 tokens"),
+    (RIGHT, 1 - masked(), "is the mask inverted, or the rectangle that of the other side"),
     ("[[0.33, 0, 0.67, 1]]", masked(columns=slice(0, 16)) + masked(columns=slice(80, 96)), "lies on several sides of a part"),
     ("[[[0.5, 0, 1, 1]], []]", masked(), "lists for 2 references, but the conditioning has none, and the latent is one canvas"),
     ("[[0.9, 0.9, 1, 1]]", masked(), "holds no whole token of a reference of 3 x 6 tokens"),
@@ -196,8 +197,12 @@ def test_what_proves_nothing_is_refused(lib: Any, cuts: Any, parts: str, mask: T
 
 def test_without_a_mask_there_is_no_canvas(lib: Any) -> None:
     recorded, _ = lib.record.attach(tiny_joint.model("kontext"), lib.record.Options(parts=lib.parts.parts_of(RIGHT)))
-    with pytest.raises(lib.errors.LayoutError, match="has no reference latent"):
-        tiny_joint.sample("kontext", recorded, tiny_joint.conditioning("kontext"), size=SIZE)
+    for mask in (None, torch.ones(1, 48, 96), torch.zeros(1, 48, 96)):
+        latent = {"samples": torch.zeros(1, 16, *SIZE), **({} if mask is None else {"noise_mask": mask})}
+        with pytest.raises(
+            lib.errors.LayoutError, match=r"has no reference latent .* mask some of the canvas, not all or nothing"
+        ):
+            tiny_joint.sample("kontext", recorded, tiny_joint.conditioning("kontext"), latent=latent)
 
 
 @pytest.mark.parametrize("branches", [("cond",), ("cond", "uncond")], ids=["cond", "both"])

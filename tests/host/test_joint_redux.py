@@ -245,6 +245,23 @@ def test_what_cannot_be_is_refused(lib: Any, redux: Any) -> None:
             marked(redux, conditioning, seen)
 
 
+def test_parts_of_what_lies_in_the_text_are_refused(lib: Any, redux: Any) -> None:
+    recorded, _ = lib.record.attach(
+        tiny_joint.model("kontext"), lib.record.Options(parts=lib.parts.parts_of("[[0, 0, 0.5, 1]]"))
+    )
+    with pytest.raises(lib.errors.LayoutError, match=r"has 0 reference latents \(the pictures of FLUX.1 Redux or USO"):
+        tiny_joint.sample("kontext", recorded, given(redux, 3), size=SIZE)
+
+
+def test_a_mask_without_numbers_names_the_node_that_makes_it(lib: Any, redux: Any) -> None:
+    """The host itself makes NaN of an attention bias of a strength of 0: the unrecorded picture is broken, too."""
+    positive = given(redux, 3, strength=0.0, kind="attn_bias")
+    assert not tiny_joint.sample("kontext", tiny_joint.model("kontext"), positive, size=SIZE).isfinite().all()
+    recorded, _ = lib.record.attach(tiny_joint.model("kontext"), lib.record.Options())
+    with pytest.raises(lib.errors.RecordingError, match=r"a call's mask hold NaN.*attn_bias with a strength of 0"):
+        tiny_joint.sample("kontext", recorded, positive, size=SIZE)
+
+
 def test_the_same_picture_twice(lib: Any, redux: Any) -> None:
     """Each of two marks takes the next of its places."""
     maps, calls = record(lib, "kontext", given(redux, 3, 3))

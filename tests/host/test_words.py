@@ -106,6 +106,21 @@ def test_which_of_the_hosts_nodes_leave_the_words(run_graph: Any, pack_nodes: di
     torch.testing.assert_close(out["heat"].values.sum(0), torch.ones(out["heat"].values.shape[1:]), rtol=0, atol=2e-5)
 
 
+@torch.no_grad()
+def test_steps_in_which_the_conditioning_is_not_used_are_called_that(
+    run_graph: Any, pack_nodes: dict[str, Any], model: Any
+) -> None:
+    run = graph(pack_nodes)
+    run["sampler"]["inputs"]["steps"] = 4
+    run["changed"] = node("ConditioningSetTimestepRange", conditioning=["model", 2], start=0.0, end=0.5)
+    run["add_person"]["inputs"]["conditioning"] = ["changed", 0]
+    maps = run_graph(run, watch=WATCH)["maps"]
+    assert 0 < len(maps.recorded) < 4
+    (said,) = (note for note in maps.notes if "of 4 steps" in note)
+    assert "the recorded conditioning is not used, because it is limited in time" in said
+    assert "EasyCache" not in said
+
+
 class Entry:
     """What the host makes of a conditioning before it calls a model."""
 

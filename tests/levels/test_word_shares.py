@@ -119,7 +119,7 @@ def test_a_word_can_be_asked_for_by_the_name_of_its_panel() -> None:
 
 def test_a_word_that_is_not_found_where_words_have_no_names_is_not_called_missing() -> None:
     _, maps = run_of(3)
-    with pytest.raises(UnavailableError, match="'hat' cannot be looked for.*no names: put I²AM Watch Text.*'token 2'"):
+    with pytest.raises(UnavailableError, match=r"'hat' cannot be looked for.*no names: put I²AM Watch Text.*'token 2'"):
         word_shares(maps, word="hat")
     told = maps.with_notes(["the words of cond have no names: a node mixed them"])
     with pytest.raises(UnavailableError, match="no names: a node mixed them; until then ask for tokens"):
@@ -129,7 +129,7 @@ def test_a_word_that_is_not_found_where_words_have_no_names_is_not_called_missin
 
 def test_a_word_that_is_not_found_where_some_have_no_names_says_how_many() -> None:
     _, maps = run_of(5)
-    with pytest.raises(UnavailableError, match="its words are: red, hat; .*; 3 further tokens that a node put behind them"):
+    with pytest.raises(UnavailableError, match=r"its words are: red, hat; .*; 3 further tokens that a node put behind them"):
         word_shares(maps.with_words({"cond": words_of(["▁red", "▁hat"])}), word="dress")
 
 

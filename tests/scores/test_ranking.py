@@ -257,6 +257,35 @@ def test_what_layers_change_when_they_are_cut_is_kept_and_can_rank_them(tmp_path
     assert all(one.effect is None for one in load_layers(path).found)
 
 
+def test_a_run_that_is_measured_again_without_effects_keeps_them(tmp_path: Path) -> None:
+    path, run = tmp_path / "layers.json", recorded({"away": [AWAY], "home": [SAME]})
+    found = pointing_of_layers(run, [match(9)], SIZE, SIZE)
+    add_run(path, run, found, effects={"away": 0.25, "home": 0.01})
+    assert [one.effect for one in add_run(path, run, found).found] == [0.25, 0.01]
+    assert [one.effect for one in add_run(path, run, found, reference=1).found] == [0.25, 0.01]  # of the first run alone
+    assert [one.effect for one in add_run(path, run, found, effects={"away": 0.5}).found] == [0.5, None]
+
+
+def test_effects_of_another_reference_are_refused() -> None:
+    text = '{"question": "which layers matter?", "reference": 1, "layers": {"home": 0.5}}'
+    assert effects_of(text, 1) == effects_of(text) == {"home": 0.5}
+    assert effects_of('{"layers": {"home": 0.5}}', 0) == {"home": 0.5}  # as they were written before
+    with pytest.raises(I2AMError, match=r"the effects are of reference 1, .* ranked here for reference 0; choose the same"):
+        effects_of(text, 0)
+
+
+def test_runs_of_several_models_in_one_file_are_called_that(tmp_path: Path) -> None:
+    path, runs = tmp_path / "layers.json", [recorded({"away": [AWAY], "home": [SAME]}, seed) for seed in range(3)]
+    found = pointing_of_layers(runs[0], [match(9)], SIZE, SIZE)
+    names = iter(("kontext.safetensors", "kontext.safetensors", "fill.safetensors"))
+    told = []
+    for maps in runs:
+        object.__setattr__(maps, "run", replace(maps.run, model=next(names)))
+        told.append(any("of several models" in line for line in layer_lines(add_run(path, maps, found))))
+    assert told == [False, False, True]
+    assert load_layers(path).models == ("kontext.safetensors", "fill.safetensors")
+
+
 @pytest.mark.parametrize(
     "text", ["double.0 0.5", "[1]", '{"layers": [1]}', '{"layers": {"a": NaN}}', '{"question": "deletion curve"}', "[" * 9999]
 )

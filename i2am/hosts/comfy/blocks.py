@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import nn
 
@@ -18,6 +18,7 @@ UNSEEN = (
     "computes attention with kernels of its own, which cannot be observed; load the model with ComfyUI's own loader, or one "
     "that keeps ComfyUI's attention (such as GGUF's), and record that"
 )
+LIMITED = "the recorded conditioning is not used, because it is limited in time (ConditioningSetTimestepRange)"
 CACHED = "not all blocks were computed (as with EasyCache, TeaCache and other caches)"
 
 
@@ -82,11 +83,15 @@ class Blocks:
                 )
         return self._first <= call.seen
 
-    def skipped(self, maps: AttributionMaps) -> list[str]:
-        """A remark on the steps that are not recorded: blocks were reused rather than computed, or conditionings change."""
-        if self._first is None or len(maps.recorded) == maps.run.steps:
-            return []
+    def skipped(self, maps: AttributionMaps, unused: Collection[int] = ()) -> list[str]:
+        """A remark on the steps that are not recorded: blocks were reused rather than computed, or conditionings change.
+
+        ``unused`` are the steps that a recorded conditioning is not used in.
+        """
+        known = {**dict.fromkeys(unused, LIMITED), **self._why}
         missing = [step for step in range(maps.run.steps) if step not in maps.recorded]
-        reasons = [self._why.get(step, CACHED) for step in missing]
+        if not missing or (self._first is None and not known.keys() & set(missing)):
+            return []
+        reasons = [known.get(step, CACHED) for step in missing]
         told = [f"{why} ({reasons.count(why)})" if len(set(reasons)) > 1 else why for why in dict.fromkeys(reasons)]
         return [f"the maps are of {len(maps.recorded)} of {maps.run.steps} steps: in the others, {'; '.join(told)}"]

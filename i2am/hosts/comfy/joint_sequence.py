@@ -139,7 +139,8 @@ def sequence_of(given: Given) -> Sequence:
     if len(given.parts) > len(given.references):
         raise LayoutError(
             f"reference_parts on I²AM Record has lists for {len(given.parts)} references, but the conditioning has "
-            f"{len(given.references)}; give one list for each, and an empty one, [], for a reference that is one picture"
+            f"{len(given.references)}{_not_counted(given)}; give one list for each, and an empty one, [], for a reference that "
+            f"is one picture"
         )
     whole = given.family.arrange(given)
     if given.parts and not all(span.whole for span in whole.references):
@@ -147,6 +148,12 @@ def sequence_of(given: Given) -> Sequence:
             "reference_parts are given, but this model takes one picture, beside the generated one on a canvas; leave them out"
         )
     return apart(whole, (*[()] * given.text.pictures, *given.parts))
+
+
+def _not_counted(given: Given) -> str:
+    if not given.text.pictures:
+        return ""
+    return " reference latents (the pictures of FLUX.1 Redux or USO, which lie in the text, have no parts)"
 
 
 def _cells(shape: Shape, patch: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,12 @@ SWAPPED = (
     "conditioning with the reference to positive"
 )
 
+NO_CANVAS = (
+    "reference_parts are given, but the {} conditioning has no reference latent that they could be parts of, and the latent no "
+    "mask that says which part of a canvas is made; mask some of the canvas, not all or nothing of it (Set Latent Noise Mask, "
+    "InpaintModelConditioning), or add ReferenceLatent behind the prompt"
+)
+
 
 class Conditionings:
     """The conditionings of one sampler's run.
@@ -46,6 +53,7 @@ class Conditionings:
         given_pictures: how many of them came with the conditioning.
         shares: for a branch whose prediction is not taken everywhere alike, the part that is, (1 or images, h, w).
         words: of the text of each branch, where its conditioning carries them.
+        ranges: for a branch whose conditioning is limited in time, the highest and lowest sigma that it is used at.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class Conditionings:
         self.given_pictures = 0
         self.shares: dict[str, Tensor] = {}
         self.words: dict[str, tuple[Word, ...]] = {}
+        self.ranges: dict[str, tuple[float, float]] = {}
         self._rows: dict[Any, Rows] = {}  # by the host's uuid of a conditioning
         self._beside: dict[
             Any, tuple[str, str]
@@ -140,6 +149,10 @@ class Conditionings:
         self.missed |= dict(found)
         return next((why for _, why in found), "")
 
+    def unused(self, sigmas: Sequence[float]) -> list[int]:
+        """The steps in which some recorded conditioning is not used, because it is limited in time."""
+        return [i for i, sigma in enumerate(sigmas) if any(not low <= sigma <= high for high, low in self.ranges.values())]
+
     def _choose(self, branch: str, entries: list[dict[str, Any]]) -> None:
         """Choose the entry of a branch to record: the first whose reference tokens act on the whole picture."""
         lengths: list[int] = []
@@ -171,6 +184,10 @@ class Conditionings:
                     self._notes.add(f"{NO_NAMES.format(branch)}: {why}")
                 elif layout.rest and self._options.words and (unknown := unknown_in(entry, branch)):
                     self._notes.add(unknown)
+                limits = entry.get("timestep_start"), entry.get("timestep_end")
+                if limits != (None, None):
+                    high, low = (default if x is None else float(x) for x, default in zip(limits, (math.inf, -math.inf)))
+                    self.ranges[branch] = high, low
                 if branch == "cond" or not self.pictures:
                     self.pictures = self._network.pictures(entry, told)
                     self.given_pictures = sum(mark.thumbnail is not None for mark in told.marks)
@@ -191,6 +208,8 @@ class Conditionings:
         if self._network.nulls or branch == "cond" or "cond" not in self._options.branches:
             if branch == "cond" and self._negative_has_one():
                 raise LayoutError(SWAPPED)
+            if self._options.parts and self._noise_mask is None:
+                raise LayoutError(NO_CANVAS.format(branch))
             raise self._network.no_reference(branch, lengths)
         self.without.add(branch)
         self._notes.add(f"{branch} is not recorded: its conditioning has no reference")

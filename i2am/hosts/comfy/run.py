@@ -263,7 +263,8 @@ class Run:
         maps = maps.with_words(self._conditionings.words)
         why = default_layers_of(self._guider.model_patcher.model).why
         lacking = (NO_WORDS,) if self._options.words and not maps.word_layers else ()
-        said = [*notes_of(maps, self._conditionings.shares), *self._blocks.skipped(maps), *default_notes(maps, why), *lacking]
+        skipped = self._blocks.skipped(maps, self._conditionings.unused(self._steps.sigmas[: self._steps.total]))
+        said = [*notes_of(maps, self._conditionings.shares), *skipped, *default_notes(maps, why), *lacking]
         return maps.with_notes(said)
 
     def fingerprints(self, latent: Tensor) -> set[str]:

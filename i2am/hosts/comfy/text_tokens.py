@@ -144,8 +144,7 @@ class Encoded:
 def words_at(
     encoded: Encoded, tokenizer: Any, name: str, key: str, text: str | None, start: int, count: int
 ) -> tuple[tuple[Word, ...], str, tuple[str, ...]]:
-    """The words of ``count`` tokens of an encoder from ``start`` on; or why they are not known; and those of which it knows
-    not all letters.
+    """The words of ``count`` tokens of an encoder from ``start`` on; or why they are not known; and whose letters it lacks.
 
     Args:
         encoded: its call.
@@ -164,7 +163,9 @@ def words_at(
     strings, kinds, pictures = found
     inside = [word for word in pictures if start <= word.start and word.stop <= start + count]
     strings, kinds = strings[start : start + count], kinds[start : start + count]
-    words = words_of(strings, kinds=kinds, style=style_of(own.inv_vocab.values()), prompt=None if text is None else _prompts(text))
+    words = words_of(
+        strings, kinds=kinds, style=style_of(own.inv_vocab.values()), prompt=None if text is None else _prompts(text)
+    )
     taken = [replace(word, start=word.start - start) for word in inside]
     held = {token for word in taken for token in range(word.start, word.stop)}
     every = sorted((*(w for w in words if w.start not in held), *taken), key=lambda word: word.start)

@@ -76,15 +76,15 @@ def words_in(entry: dict[str, Any], marks: Sequence[Marked] = ()) -> tuple[tuple
 
 
 def unknown_in(entry: dict[str, Any], branch: str) -> str:
-    """What is said of the words of a conditioning of which its text encoder knows not all letters; nothing if there are none."""
+    """What is said of the words of a conditioning whose text encoder lacks some of their letters; nothing if there are none."""
     said = entry.get(KEY)
     names = said.get("unknown") if isinstance(said, dict) else None
     if not names:
         return ""
     listed = ", ".join(map(str, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     return (
-        f"the text encoder of {branch} has no token for some letters of {shown(listed, 200)}: it reads each such place as the same "
-        f"unknown letter, so these words tell the model less than they say, or nothing"
+        f"the text encoder of {branch} has no token for some letters of {shown(listed, 200)}: it reads each such place as the "
+        f"same unknown letter, so these words tell the model less than they say, or nothing"
     )
 
 

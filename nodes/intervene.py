@@ -51,7 +51,7 @@ class Intervene(io.ComfyNode):
                     "route",
                     options=list(ROUTES),
                     tooltip="From whom: all tokens; the generated picture's alone (the direct way); the text's alone (the way "
-                    "by the text); the other references' alone. U-Nets only have the direct way.",
+                    "by the text); the other references' alone. U-Nets and Wan only have the direct way.",
                 ),
                 field(
                     io.String,

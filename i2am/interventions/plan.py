@@ -42,7 +42,7 @@ class Cut:
         reference: which one, counted from 0.
         region: (H, W), 1 = taken away, over the picture of the reference: only the tokens in it; None: the whole reference.
         tokens: of the text, counted from 0; None: all of them.
-        route: from whom, one of `ROUTES`. In networks with cross-attention alone (U-Nets) only the picture looks.
+        route: from whom, one of `ROUTES`. In networks with cross-attention alone (U-Nets, Wan) only the picture looks.
         where: (H, W), 1 = cut, over the generated picture: only its tokens there no longer see what is cut; None: all of it.
         steps: half-open range (first, stop), 0 being the noisiest; None: all.
         layers: names or globs; None: all.

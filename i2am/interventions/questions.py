@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import I2AMError
 from ..geometry.layout import TokenGrid
+from ..levels.batch import over_frames
 from ..levels.choice import Choice
 from ..levels.grids import reference_grid
 from ..levels.heat import Heat
@@ -131,7 +132,9 @@ class Plan:
 
     def map_of(self, maps: AttributionMaps) -> Heat:
         """The map whose order a deletion curve follows, by the cells of the coarsest layer."""
-        return by_coarsest_layer(ulam(maps, self.side, Choice(reference=self.reference)), maps, self.reference)
+        choice = Choice(reference=self.reference)
+        heat = over_frames(maps, lambda image: ulam(maps, self.side, choice.on_image(image)))
+        return by_coarsest_layer(heat, maps, self.reference)
 
 
 def names_of(maps: AttributionMaps) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -23,6 +23,24 @@ def images_of(maps: AttributionMaps, index: int) -> list[int]:
     if not 0 <= index < maps.images:
         raise UnavailableError(f"image {index} does not exist; the run had {maps.images}, counted from 0 (-1 means all)")
     return [index]
+
+
+def over_frames(maps: AttributionMaps, of: Callable[[int], Heat]) -> Heat:
+    """A map of the first picture of a run; where its images are latent frames, the mean over those of the first video.
+
+    Args:
+        maps: of the run.
+        of: gives the map of an image, of one kind and size for all.
+    """
+    heats = [of(image) for image in range(maps.frames)]
+    if len(heats) == 1:
+        return heats[0]
+    unplaced = zip(*(heat.unplaced for heat in heats), strict=True)
+    return replace(
+        heats[0],
+        values=torch.stack([heat.values for heat in heats]).mean(0),
+        unplaced=tuple(sum(each) / len(each) for each in unplaced),
+    )
 
 
 def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:

@@ -20,6 +20,8 @@ REFERENCE_MASK = "reference_mask"
 """The name of the small picture that is the first reference's mask, white = the object, where it is kept."""
 PATCHES = "patches"
 """Under which a run's further facts say what was laid over the model's weights, such as a LoRA."""
+FRAMES = "latent_frames"
+"""Under which a run's further facts say how many images are the latent frames of one video."""
 TOGETHER = "*"
 """The layer name under which pairwise maps are kept that are the mean over all layers."""
 
@@ -135,6 +137,13 @@ class Facts:
         if not self.active:
             object.__setattr__(self, "active", (self.recorded,) * len(self.references))
         object.__setattr__(self, "run", replace(self.run, extra=copy.deepcopy(dict(self.run.extra))))
+
+    @property
+    def frames(self) -> int:
+        """How many of the images are the latent frames of one video, one after another; 1: the images are pictures."""
+        found = self.run.extra.get(FRAMES, 1)
+        right = isinstance(found, int) and not isinstance(found, bool) and found > 1 and self.images % found == 0
+        return found if right else 1
 
     def words_of(self, branch: str = "cond") -> tuple[Word, ...]:
         """The words of a branch's text in their order; empty: they are not known."""

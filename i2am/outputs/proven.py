@@ -16,6 +16,7 @@ from ..geometry.shapes import check_shape
 from ..interventions.deletion import Curve, curves_of
 from ..interventions.plan import Cut
 from ..interventions.questions import CURVE, UNCUT, Plan
+from ..levels.batch import over_frames
 from ..levels.choice import Choice
 from ..levels.heat import Heat
 from ..maps.value import AttributionMaps
@@ -25,6 +26,8 @@ from .proof_sheet import Shown, answer, changes_heat, proof_chart, proof_sheet, 
 
 TOLD = ("mass", "R2G-balanced", "R2G")
 """The table has the rank correlation with each change of the first of these maps that the run has."""
+
+FILM = "Changes are means over the {} frames of the video; the pictures are of frame {}, which the first cut changed most."
 
 
 class Made(Protocol):
@@ -88,7 +91,8 @@ def prove(
     Args:
         plan: the question.
         runs: makes them; those that it made before are not made again.
-        decode: a latent to a picture, (1, H, W, 3) in 0-1.
+        decode: a latent to a picture, (1, H, W, 3) in 0-1, or to the frames of a video, (frames, H, W, 3): then figures are
+            means over the frames, and one of them is shown.
         maps: of the uncut run; None: it is recorded.
         inside: (H, W) of the picture: where a change is expected.
         tell: called with the steps that are done and those of all runs, as far as they are known.
@@ -114,30 +118,41 @@ def prove(
         raise I2AMError("the uncut run left no maps, so it is not known what can be cut; connect the maps of a recorded run")
     if planned is None:
         planned = plan.runs(maps)
-    told = {i: maps_to_tell(maps, Choice(reference=i)) for i in dict.fromkeys(one.cut.reference for one in planned)}
+    told = {i: _told(maps, i) for i in dict.fromkeys(one.cut.reference for one in planned)}
     if inside is not None:  # before the runs that a wrong mask would be told after
         for heat in (heat for kinds in told.values() for heat in kinds.values()):
             check_shape("picture region", (inside.shape[0], inside.shape[1]), heat.size, "picture")
     made = [first, *(runs.run(one.cut, on_step=telling(i)) for i, one in enumerate(planned, 1))]
-    pictures = torch.cat([decode(run.latent) for run in made])
-    shown = []
-    for one, picture in zip(planned, pictures[1:], strict=True):
-        change = change_of(*(channels_first(p[None]) for p in (pictures[0], picture)), same=True)[0]
-        found = effect(change, inside, told[one.cut.reference])
-        shown.append(Shown(one.name, _picture(picture), change, found, one.layers))
+    uncut, frame, pictures, shown = decode(first.latent), -1, [], []
+    for one, run in zip(planned, made[1:], strict=True):
+        film = decode(run.latent)
+        changes = change_of(channels_first(uncut), channels_first(film), same=True)
+        if frame < 0:
+            frame = int(changes.mean((1, 2)).argmax())
+        pictures.append(film[frame])
+        found = effect(changes.mean(0), inside, told[one.cut.reference])
+        shown.append(Shown(one.name, _picture(film[frame]), changes.mean(0), found, one.layers))
     means = [one.effect.mean for one in shown]
     curves = curves_of([one.deletion for one in planned if one.deletion], means) if plan.question == CURVE else {}
     compared = next((side for side in TOLD if any(side in kinds for kinds in told.values())), "")
     said = answer(plan.question, shown, curves, plan.side)
+    if len(uncut) > 1:
+        said = [*said, FILM.format(len(uncut), frame)]
     return Proven(
-        sheet=proof_sheet(_picture(pictures[0]), shown, plan.question, said, inside),
+        sheet=proof_sheet(_picture(uncut[frame]), shown, plan.question, said, inside),
         chart=proof_chart(shown, curves, plan.side),
         table="\n".join([*said, "", proof_table(shown, compared)]),
         heat=changes_heat(shown),
-        pictures=pictures,
+        pictures=torch.stack([uncut[frame], *pictures]),
         runs=tuple(shown),
         curves=curves,
     )
+
+
+def _told(maps: AttributionMaps, reference: int) -> dict[str, Heat]:
+    """The maps of a reference on the generated picture, or on a video the mean over its latent frames, by side."""
+    found = [maps_to_tell(maps, Choice(reference=reference, image=image)) for image in range(maps.frames)]
+    return {side: over_frames(maps, lambda image, side=side: found[image][side]) for side in found[0]}
 
 
 def _picture(picture: Tensor) -> Image.Image:

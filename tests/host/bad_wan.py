@@ -8,7 +8,10 @@ import torch
 from host_tests.bad_case import Case
 from host_tests.graph_bench import Bench, Prompt
 from host_tests.test_wan import FRAMES, SIZE, conditioning, hidden, model
+from host_tests.wan_graph import wan_graph
 from torch import Tensor
+
+import nodes
 
 
 def recorded(b: Bench, seen: Tensor | None, **record: Any) -> Prompt:
@@ -17,6 +20,23 @@ def recorded(b: Bench, seen: Tensor | None, **record: Any) -> Prompt:
     given = {"model": model(), "positive": positive, "negative": positive, "cfg": 1.0, "steps": 2}
     prompt = b.sampled({"reference_tokens": "auto", **record}, **given)
     prompt["sampler"]["inputs"]["latent_image"] = b.link({"samples": torch.zeros(1, 16, FRAMES, *SIZE)})
+    return prompt
+
+
+def windows() -> Any:
+    """A MODEL that gets two latent frames at a time."""
+    made = nodes.NODE_CLASS_MAPPINGS["WanContextWindowsManual"]
+    given = {"context_length": 5, "context_overlap": 0, "context_schedule": "standard_static", "context_stride": 1}
+    return made.execute(model(), **given, closed_loop=False, fuse_method="pyramid", freenoise=False)[0]
+
+
+def cut(b: Bench, used: Any = None, **intervene: Any) -> Prompt:
+    """A video in which something is cut."""
+    prompt = wan_graph(b, used=used)
+    given = prompt.pop("record")["inputs"]["model"]
+    prompt["cut"] = b.node("I2AM_Intervene", model=given, **{"reference_tokens": "auto", **intervene})
+    prompt["sampler"]["inputs"]["model"] = ["cut", 0]
+    del prompt["collect"], prompt["decode"]
     return prompt
 
 
@@ -41,9 +61,34 @@ WAN: dict[str, Case] = {
         "I2AM_Record", r"reference_parts is for models that take reference latents; this MODEL is Wan 2\.1",
         lambda b: recorded(b, hidden(), reference_parts="[[0, 0, 0.5, 1]]"),
     ),
-    "a cut in Wan": Case(
-        "cut the reference of Wan 2.1",
-        "I2AM_Intervene", r"of which maps can be recorded, but nothing can be cut yet; leave I²AM Intervene out",
-        lambda b: b.alone("I2AM_Intervene", model=b.link(model())),
+    "a way that Wan's text does not look": Case(
+        "cut the reference of Wan 2.1 with route 'text'",
+        "I2AM_Intervene", r"route is 'text', but this MODEL is Wan 2\.1.*set it to 'all' or 'generated'",
+        lambda b: b.alone("I2AM_Intervene", model=b.link(model()), route="text", reference_tokens="auto"),
+    ),
+    "a small region in Wan": Case(
+        "cut a region of Wan's picture that is smaller than half of a patch",
+        "KSampler", r"the region of 'reference' covers less than half of each of its 16 x 16 tokens",
+        lambda b: cut(b, region=torch.nn.functional.pad(torch.ones(1, 8, 8), (0, 216, 0, 216))),
+    ),
+    "a second picture of Wan that is not there": Case(
+        "cut reference number 1 of Wan 2.1 with a first picture alone",
+        "KSampler", r"reference number 1 is to be cut, but the run has 1: number 0 is reference",
+        lambda b: cut(b, reference=1),
+    ),
+    "a region of another shape on Wan's video": Case(
+        "painted picture_region for Wan 2.1 on a picture of another shape than the video",
+        "KSampler", r"the region is 90 x 30 pixels, but the generated picture is 48 x 32; paint it on that picture",
+        lambda b: cut(b, route="generated", picture_region=torch.ones(1, 30, 90)),
+    ),
+    "Wan in windows": Case(
+        "recorded Wan 2.1 behind Wan Context Windows",
+        "KSampler", r"windows of the latent's frames \(first 0 to 1\).*leave out the node that sets context windows",
+        lambda b: wan_graph(b, used=windows()),
+    ),
+    "a cut of Wan in windows": Case(
+        "cut in Wan 2.1 behind Wan Context Windows",
+        "KSampler", r"windows of the latent's frames.*leave out the node that sets context windows",
+        lambda b: cut(b, used=windows()),
     ),
 }  # fmt: skip

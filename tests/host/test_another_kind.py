@@ -89,7 +89,7 @@ class JointKind:
     def fits(self, network: torch.nn.Module) -> bool:
         return isinstance(network, Joint)
 
-    def images(self, latent: tuple[int, ...]) -> int:
+    def frames(self, latent: tuple[int, ...]) -> int:
         return latent[0]
 
     def layers(self, network: Joint) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def test_the_maps_are_of_the_attention_that_the_model_computed(lib: Any, picture
     assert [(x.name, x.grid.rows, x.grid.columns) for x in maps.layers] == [("double.0", *GRID), ("double.1", *GRID)]
     assert maps.layers[0].grid.rect == pytest.approx((0, 0, 1, 6 / 5))
     assert [(r.grid.rows, r.grid.columns, r.grid.leading) for r in maps.references] == [(16, 16, 1)] * pictures
-    assert any(note.startswith("each image of these maps is a frame") for note in maps.notes)
+    assert any("each image of the maps is a frame of the latent" in note for note in maps.notes)
     found = spy.weights()
     assert len(found) == 2 * 2
     for i, (layer, weights) in enumerate(found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,12 @@ from levels_run import run
 from i2am.errors import I2AMError
 from i2am.geometry.masks import mask_of
 from i2am.geometry.shapes import check_shape
-from i2am.levels.batch import images_of, join
+from i2am.levels.batch import images_of, join, over_frames
 from i2am.levels.choice import Choice
 from i2am.levels.heat import Heat, shown
 from i2am.levels.marginal import LEVELS, level_of, llam, tlam, ulam
 from i2am.levels.patch import sram
+from i2am.maps.value import AttributionMaps
 from i2am.pictures.matching import meet
 
 
@@ -123,3 +125,30 @@ def test_what_a_heat_shows_follows_its_threshold_and_scale() -> None:
     for wrong in ({"threshold": 1.0}, {"threshold": -0.1}, {"scale": "both"}, {"images": (0,)}):
         with pytest.raises(I2AMError):
             replace(heat, **wrong)  # type: ignore[arg-type]
+
+
+def video(maps: AttributionMaps, said: object) -> AttributionMaps:
+    """The same maps, of a run that says this of its frames."""
+    out = copy.copy(maps)
+    object.__setattr__(out, "run", replace(maps.run, extra={"latent_frames": said}))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("said", "frames"), [(2, 2), (1, 1), (3, 1), (0, 1), (-2, 1), (True, 1), ("2", 1), (2.0, 1), (None, 1), (4, 1)]
+)
+def test_how_many_images_are_one_videos(said: object, frames: int) -> None:
+    """What a file says is believed only where it can be."""
+    maps = run().maps
+    assert maps.images == 2
+    assert maps.frames == 1
+    assert video(maps, said).frames == frames
+
+
+def test_a_map_of_a_video_is_the_mean_over_its_frames() -> None:
+    maps = run().maps
+    own = [ulam(maps, "G2R", Choice(image=i)) for i in (0, 1)]
+    assert over_frames(maps, own.__getitem__) is own[0]
+    mean = over_frames(video(maps, 2), own.__getitem__)
+    torch.testing.assert_close(mean.values, (own[0].values + own[1].values) / 2)
+    assert mean.unplaced == pytest.approx([(own[0].unplaced[0] + own[1].unplaced[0]) / 2])

@@ -13,7 +13,7 @@ from ...models.carried import carried_by
 from .adapters import Adapter, with_adapters
 from .call import Rows
 from .network import Network, told_of
-from .rows import BRANCH_OF
+from .rows import BRANCH_OF, check_whole
 
 
 class CutRows:
@@ -60,6 +60,7 @@ class CutRows:
             LayoutError: no entry of the positive conditioning, or of the only branch that is cut, has a reference.
         """
         self._hosts = model_options.get("transformer_options", {})
+        check_whole(self._hosts)
         if not self._rows and self._layout is None:
             self.adapters = self._network.adapters(self._hosts)
         foreign = called is not getattr(self._guider, "inner_model", called)  # a second model, as the negative

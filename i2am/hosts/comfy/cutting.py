@@ -133,6 +133,7 @@ def cut_override(
     inner: Any,
     find: Callable[[Tensor, Tensor, int, dict[str, Any]], Found | None],
     preferred: Callable[[], Kernel | None] = lambda: None,
+    absent: bool = False,
 ) -> Callable[..., Any]:
     """An ``optimized_attention_override`` that cuts what ``find`` says, and otherwise does what would happen without it.
 
@@ -140,6 +141,7 @@ def cut_override(
         inner: the override that is there already; None: there is none.
         find: called before every attention with q, k, heads and the further arguments by name.
         preferred: see `arguments.observed`.
+        absent: see `attend_groups`.
     """
 
     def attention(function: Kernel, q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
@@ -148,7 +150,7 @@ def cut_override(
         found = find(q, k, heads, {**dict(zip(POSITIONAL, args)), **kwargs})
         if found is None:
             return kernel(q, k, v, heads, *args, **kwargs)
-        return attend_cut(kernel, found, q, k, v, heads, args, kwargs)
+        return attend_cut(kernel, found, q, k, v, heads, args, kwargs, absent)
 
     def attention_of_containers(q: Any, k: Any, v: Any, heads: int, *args: Any, **kwargs: Any) -> Any:
         own = preferred()
@@ -157,7 +159,7 @@ def cut_override(
         if found is None:
             return (function if inner is None else inner.container_function)(q, k, v, heads, *args, **kwargs)
         kernel = function if inner is None else partial(inner, function)
-        return attend_cut(kernel, found, q.take(), k.take(), v.take(), heads, args, kwargs)
+        return attend_cut(kernel, found, q.take(), k.take(), v.take(), heads, args, kwargs, absent)
 
     if inner is None or hasattr(inner, "container_function"):
         attention.container_function = attention_of_containers  # type: ignore[attr-defined]

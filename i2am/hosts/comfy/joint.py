@@ -38,9 +38,9 @@ class Joint:
         """See `Network`."""
         return family_of(network) is not None and not brings_kernels(network)
 
-    def images(self, latent: Sequence[int]) -> int:
+    def frames(self, _latent: Sequence[int]) -> int:
         """See `Network`."""
-        return latent[0]
+        return 1
 
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """See `Network`."""

@@ -95,8 +95,8 @@ class Network(Protocol):
     def fits(self, network: nn.Module) -> bool:
         """Whether a MODEL's ``diffusion_model`` is of this kind."""
 
-    def images(self, latent: Sequence[int]) -> int:
-        """How many images a recording of a run has, from the shape of its latent, (B, C, h, w) or (B, C, frames, h, w)."""
+    def frames(self, latent: Sequence[int]) -> int:
+        """How many images of a recording each video makes, from its latent's shape, (B, C, frames, h, w); 1: pictures."""
 
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """The names of the layers that every evaluation computes, in order; empty: unknown."""

@@ -175,6 +175,7 @@ def _one_picture(latent: Any) -> dict[str, Any]:
 
 
 def decoded(vae: Any, latent: Tensor) -> Tensor:
-    """The first picture of a latent, as an IMAGE (1, H, W, 3)."""
+    """The first picture of a latent (1, C, h, w), as an IMAGE (1, H, W, 3), or all frames of a video (1, C, frames, h, w)."""
     pictures: Tensor = vae.decode(latent)
-    return pictures.reshape(-1, *pictures.shape[-3:])[:1].float().cpu()
+    pictures = pictures.reshape(-1, *pictures.shape[-3:])
+    return (pictures if latent.ndim == 5 else pictures[:1]).float().cpu()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,25 @@ NO_CANVAS = (
     "mask that says which part of a canvas is made; mask some of the canvas, not all or nothing of it (Set Latent Noise Mask, "
     "InpaintModelConditioning), or add ReferenceLatent behind the prompt"
 )
+
+
+def check_whole(hosts: Mapping[str, Any]) -> None:
+    """Refuse a run whose model gets a part of the latent's frames at a time.
+
+    Args:
+        hosts: the ``transformer_options`` of the model's calls.
+
+    Raises:
+        LayoutError: says which frames it got.
+    """
+    window = hosts.get("context_window")
+    if window is not None:
+        frames = getattr(window, "index_list", None) or (0,)
+        raise LayoutError(
+            f"the sampler gives the model windows of the latent's frames (first {frames[0]} to {frames[-1]}), so that no call "
+            f"has all of them, and its attention cannot be put together to one run's; leave out the node that sets context "
+            f"windows, or set its context_length to the whole video's"
+        )
 
 
 class Conditionings:
@@ -120,6 +139,7 @@ class Conditionings:
             RecordingError: a conditioning of ours was made for another model or latent.
         """
         self._hosts = model_options.get("transformer_options", {})
+        check_whole(self._hosts)
         if not self._rows and self._options.layout is None:
             self.adapters = self._network.adapters(self._hosts)
         # a guider of two models runs the second one, its negative, through the first one's wrappers

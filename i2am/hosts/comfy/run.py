@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...errors import I2AMError, RecordingError
 from ...levels.kept import INPAINT_FROM, RECORD
-from ...maps.facts import PATCHES, RunInfo
+from ...maps.facts import FRAMES, PATCHES, RunInfo
 from ...maps.kinds import NO_WORDS
 from ...maps.value import AttributionMaps
 from ...recording.recorder import Recorder
@@ -56,7 +56,8 @@ class Run:
         self._options, self._network, self._guider = options, network, guider
         self._seed = given.get("seed")
         self._latent = tuple(given["noise"].shape)
-        self._images = network.images(self._latent)
+        self._frames = network.frames(self._latent)
+        self._images = self._frames * self._latent[0]
         self._sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
         self._chosen = sampler_name(given["sampler"])
         self._inpainted = noise_mask(given.get("denoise_mask"))
@@ -295,6 +296,7 @@ class Run:
             host=f"ComfyUI {__version__}",
             extra={
                 "latent_hash": fingerprint(latent),
+                **({FRAMES: self._frames} if self._frames > 1 else {}),
                 **({INPAINT_FROM: source} if (source := self._inpaint_mask[1]) not in ("", RECORD) else {}),
                 **origin(len(self._conditionings.pictures), self._conditionings.given_pictures),
                 **({PATCHES: laid} if (laid := patched(self._guider.model_patcher)) else {}),

@@ -42,9 +42,9 @@ class UNet:
         """See `Network`. Other networks call the same patches with other arguments."""
         return hasattr(network, "input_blocks")
 
-    def images(self, latent: Sequence[int]) -> int:
+    def frames(self, _latent: Sequence[int]) -> int:
         """See `Network`."""
-        return latent[0]
+        return 1
 
     def layers(self, _network: nn.Module) -> tuple[str, ...]:
         """See `Network`. Layers without a reference are not observed, so that none can be missed."""

@@ -1,14 +1,11 @@
 """Wan 2.1 image-to-video in ComfyUI: each block attends to the picture as a vision encoder sees it, in a softmax of its own.
 
-A block attends three times under one name: to the video itself, to the picture's tokens, and to the text. Each frame of the
-latent is an image of the recording.
+Each frame of the latent is an image of the recording.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,19 +16,22 @@ from ...geometry.parts import Parts
 from ...interventions.plan import Cut
 from ..attention import Attention
 from .adapters import Adapter
-from .arguments import OVERRIDE, Arguments, Observer, observed
+from .arguments import OVERRIDE, Arguments, observed
 from .call import Call
-from .cutting import CutCall
+from .cutting import CutCall, notes_in, seen_in
 from .network import Told, check_named
-from .pixels import pixels_per_cell
+from .wan_calls import ITSELF, PICTURES, TEXT, Calls
+from .wan_cut import WanCutter
 
 CLASS = ("comfy.ldm.wan.model", "WanModel")
 SIDE = 16
 """Rows and columns of patches in the vision encoder of these models (CLIP ViT-H at 224 pixels), behind a class token."""
 EACH = SIDE**2 + 1
 """Tokens of a picture."""
-ATTENTIONS = ("itself", "the pictures", "the text")
-"""What a block attends to, in order."""
+SQUARE = (
+    "maps on a reference lie on the square that CLIP Vision Encode made of its picture: with crop 'none' that is the whole "
+    "picture, with 'center' the square in its middle, so give that as the reference's picture"
+)
 
 
 class Wan:
@@ -39,16 +39,16 @@ class Wan:
 
     takes = "Wan 2.1 image-to-video"
     nulls = False
-    stand_in = ""
+    stand_in = "Where a layer is left with no token of the pictures, or of the text, that attention of its adds nothing."
 
     def fits(self, network: nn.Module) -> bool:
         """See `Network`."""
         kind = type(getattr(network, "_orig_mod", network))
         return (kind.__module__, kind.__qualname__) == CLASS and getattr(network, "img_emb", None) is not None
 
-    def images(self, latent: Sequence[int]) -> int:
-        """See `Network`. Frames of one video follow one another."""
-        return latent[0] * latent[2]
+    def frames(self, latent: Sequence[int]) -> int:
+        """See `Network`."""
+        return latent[2]
 
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """See `Network`."""
@@ -58,8 +58,8 @@ class Wan:
     def remark(self, _network: nn.Module, _references: int) -> str:
         """See `Network`."""
         return (
-            "each image of these maps is a frame of the latent, which holds 4 frames of the video but for the first; the model "
-            "also gets its start image in channels of the latent, which no attention shows"
+            "the model also gets its start image in channels of the latent, which no attention shows and no cut takes away; "
+            "each image of the maps is a frame of the latent, which holds 4 frames of the video but for the first"
         )
 
     def check_layers(self, network: nn.Module, patterns: Sequence[str], beside: Sequence[str]) -> None:
@@ -111,18 +111,20 @@ class Wan:
     def watch(self, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """See `Network`."""
         call.notes.add(self.remark(call.network, 1))
+        call.notes.add(SQUARE)
         return _Observers(given, call).behind(given["transformer_options"])
 
-    def check_cut(self, _cut: Cut) -> None:
+    def check_cut(self, cut: Cut) -> None:
         """See `Network`."""
-        raise LayoutError(
-            "this MODEL is Wan 2.1, of which maps can be recorded, but nothing can be cut yet; leave I²AM Intervene out"
-        )
+        if cut.route in ("text", "references"):
+            raise LayoutError(
+                f"route is {cut.route!r}, but this MODEL is Wan 2.1: its text and its pictures look at nothing, only the video "
+                f"looks at them; set it to 'all' or 'generated'"
+            )
 
-    def cut(self, given: Mapping[str, Any], _cut: CutCall) -> dict[str, Any]:
-        """See `Network`: `check_cut` lets nothing come here."""
-        options: dict[str, Any] = given["transformer_options"]
-        return options
+    def cut(self, given: Mapping[str, Any], cut: CutCall) -> dict[str, Any]:
+        """See `Network`."""
+        return WanCutter(given, cut).behind(given["transformer_options"])
 
 
 def pictures_of(tokens: int) -> Layout:
@@ -137,7 +139,7 @@ def pictures_of(tokens: int) -> Layout:
             f"the CLIP_VISION_OUTPUT has {tokens} tokens, expected {EACH} a picture ({SIDE} x {SIDE} patches behind a class "
             f"token); encode the picture with the CLIP vision model of Wan 2.1 (clip_vision_h)"
         )
-    grid = TokenGrid(SIDE, SIDE, leading=1, rect=None)
+    grid = TokenGrid(SIDE, SIDE, leading=1)  # on the square that the encoder saw
     names = ["reference"] if count == 1 else [f"reference {i}" for i in range(1, count + 1)]
     return Layout(tuple(Reference(grid, EACH * i, name) for i, name in enumerate(names)), tokens)
 
@@ -147,73 +149,57 @@ class _Observers:
 
     def __init__(self, given: Mapping[str, Any], call: Call) -> None:
         self._call = call
-        self._keys = int(given["clip_fea"].shape[1])
-        _, _, frames, height, width = given["x"].shape
-        network: Any = call.network
-        along, down, across = network.patch_size
-        rows, columns, factor = -(-height // down), -(-width // across), pixels_per_cell(call.model)
-        rect = (0.0, 0.0, columns * across / width, rows * down / height)
-        self._frames = -(-frames // along)
-        self._grid = TokenGrid(rows, columns, picture=(height * factor, width * factor), rect=rect)
-        self._seen: Counter[str] = Counter()
-        self._options: Mapping[str, Any] = {}
+        self._calls = Calls(given, call)
 
     def behind(self, options: dict[str, Any]) -> dict[str, Any]:
         """The call's options, with these observers added behind the hooks that are already there."""
-        fresh = {name: value for name, value in options.items() if name not in ("block_type", "block_index")}
-        return {**fresh, OVERRIDE: observed(options.get(OVERRIDE), self._take)}
-
-    def _take(self) -> Observer:
-        return self._observe
+        return {**self._calls.fresh(options), OVERRIDE: observed(options.get(OVERRIDE), lambda: self._observe)}
 
     def _observe(self, q: Any, k: Any, v: Any, heads: int, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         """One call of the host's attention function."""
         options = kwargs.get("transformer_options") or {}
-        if "block_index" not in options:
-            return
-        layer = f"double.{options['block_index']}"
-        which = self._seen[layer]
-        self._seen[layer] += 1
         axis = 2 if kwargs.get("skip_reshape", False) else 1
-        if which == 1 or which >= len(ATTENTIONS):
-            self._call.seen.add(layer)
-            make = partial(self._attentions, layer, which, (q, k, v, heads, args, kwargs, out))
-            self._call.observe(layer, make())
-        elif which == 0 and q.shape[axis] != k.shape[axis]:
-            self._seen[layer] = len(ATTENTIONS)  # not in the order that is known: the next one says so
+        called = self._calls.next(options, q.shape[axis], k.shape[axis])
+        if called is None or called[1] in (ITSELF, TEXT):
+            return
+        layer, which = called
+        self._call.seen.add(layer)
+        self._call.observe(layer, self._attentions(layer, which, options, (q, k, v, heads, args, kwargs, out)))
 
-    def _attentions(self, layer: str, which: int, arguments: tuple[Any, ...]) -> Iterator[Attention]:
+    def _attentions(
+        self, layer: str, which: int, options: Mapping[str, Any], arguments: tuple[Any, ...]
+    ) -> Iterator[Attention]:
         """One block's attention to the pictures, conditioning by conditioning."""
-        seen, call, grid = Arguments.of(*arguments), self._call, self._grid
-        queries = self._frames * grid.placed
-        if which != 1 or seen.mask is not None or (seen.q.shape[2], seen.k.shape[2]) != (queries, self._keys):
-            raise LayoutError(
-                f"attention {which + 1} of layer {layer!r} has {seen.q.shape[2]} queries and {seen.k.shape[2]} keys; expected "
-                f"three attentions a block, to {', '.join(ATTENTIONS)}, the second with {queries} queries ({self._frames} "
-                f"frames of {grid.rows} x {grid.columns}), {self._keys} keys and no mask; another node adds tokens or "
-                f"attention, so switch it off"
-            )
+        seen, call, frames = Arguments.of(*arguments), self._call, self._calls.frames
+        self._calls.check(layer, which, seen.q.shape[2], seen.k.shape[2], seen.mask is not None)
+        for note in notes_in(options):
+            call.notes.add(note)
         batch = len(seen.q) // len(call.rows)
         for i, row in enumerate(call.rows):
             if row is None:
                 continue
             part = slice(i * batch, (i + 1) * batch)
-            output = None if seen.output is None else self._by_frame(seen.output[part])
+            left = seen_in(options, PICTURES, i, seen.q, seen.k.shape[2])
+            if left is not None and left.shape[2] > 1:
+                left = _by_frame(left, frames).repeat(batch, 1, 1, 1)
             yield Attention(
                 layer,
-                grid,
+                self._calls.grid,
                 row.branch,
-                self._by_frame(seen.q[part]),
-                self._for_frames(seen.k[part]),
-                self._for_frames(seen.v[part]),
+                _by_frame(seen.q[part], frames),
+                _for_frames(seen.k[part], frames),
+                _for_frames(seen.v[part], frames),
                 scale=seen.scale,
-                output=output,
+                mask=left,
+                output=None if seen.output is None else _by_frame(seen.output[part], frames),
             )
 
-    def _by_frame(self, tokens: Tensor) -> Tensor:
-        """(B, heads, frames * N, d) to (B * frames, heads, N, d)."""
-        return tokens.unflatten(2, (self._frames, -1)).transpose(1, 2).flatten(0, 1)
 
-    def _for_frames(self, tokens: Tensor) -> Tensor:
-        """(B, heads, S, d) for each frame, (B * frames, heads, S, d); of one video, a view."""
-        return tokens[:, None].expand(-1, self._frames, -1, -1, -1).flatten(0, 1)
+def _by_frame(tokens: Tensor, frames: int) -> Tensor:
+    """(B, heads, frames * N, d) to (B * frames, heads, N, d)."""
+    return tokens.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _for_frames(tokens: Tensor, frames: int) -> Tensor:
+    """(B, heads, S, d) for each frame, (B * frames, heads, S, d); of one video, a view."""
+    return tokens[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)

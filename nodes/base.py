@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..i2am.errors import I2AMError
+from ..i2am.geometry.frames import per_image as chosen_frames
 from ..i2am.models.pictures import channels_first
 
 CATEGORY = "I2AM"
@@ -114,6 +115,22 @@ def pictures(image: Tensor) -> list[Image.Image]:
         )
     whole = (channels_first(image.detach().cpu()).clamp(0, 1) * 255).round().byte().movedim(1, -1).numpy()
     return [Image.fromarray(array) for array in whole]
+
+
+def per_image(image: Any, images: int, frames: int) -> Any:
+    """An IMAGE with a picture for each image of a run, where those are latent frames and all decoded frames were given.
+
+    Raises:
+        I2AMError: their number fits neither.
+    """
+    if frames == 1 or getattr(image, "ndim", 0) != 4:
+        return image
+    return image[chosen_frames(range(len(image)), images, frames)]
+
+
+def run_pictures(maps: Any, image: Any) -> list[Image.Image]:
+    """The generated pictures of a run as RGB pictures, one for each image or one for all; see `per_image` and `pictures`."""
+    return pictures(per_image(image, maps.images, maps.frames))
 
 
 def image(shown: list[Image.Image]) -> Tensor:

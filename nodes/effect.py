@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..i2am.errors import I2AMError
+from ..i2am.geometry.frames import name_of
 from ..i2am.geometry.shapes import check_shape
 from ..i2am.levels.batch import join
 from ..i2am.levels.choice import Choice, layers_of
@@ -19,8 +20,8 @@ from ..i2am.levels.heat import shown
 from ..i2am.maps.kinds import level_sides
 from ..i2am.models.pictures import channels_first
 from ..i2am.outputs.effect_sheet import effect_sheet
-from ..i2am.scores.effect import WHICH, change_heat, change_of, effect, maps_to_tell, regions_of
-from .base import Heat, Maps, check, field, pictures, preview, samples, schema
+from ..i2am.scores.effect import WHICH, change_heat, change_of, effect, frames_apart, maps_to_tell, regions_of
+from .base import Heat, Maps, check, field, per_image, pictures, preview, samples, schema
 from .base import image as image_of
 from .fields import branch, reference
 
@@ -109,9 +110,16 @@ class Effect(io.ComfyNode):
             raise I2AMError("nothing to compare: connect before and after, or latent_before and latent_after")
         if maps is not None:
             check(maps=maps)
+        frames, images = (1, 0) if maps is None else (maps.frames, maps.images)
+        if two is not None:
+            latents = [samples(each) for each in two]
+            frames = latents[0].shape[2] if latents[0].ndim == 5 else 1
+            changes = change_of(*map(frames_apart, latents))
+            images = len(changes)
+        if one is not None:
+            one = per_image(one[0], images, frames), per_image(one[1], images, frames)
         seen = None if one is None else (pictures(one[0]), pictures(one[1]))
         if two is not None:
-            changes = change_of(samples(two[0]), samples(two[1]))
             for name, drawn in zip(("before", "after"), seen or ()):
                 _together(name, drawn, changes)
         else:
@@ -135,8 +143,11 @@ class Effect(io.ComfyNode):
                     of=named,
                 )
             )
-        heat, sheet = join(heats, range(len(heats))), image_of(sheets)
-        said = "\n".join(f"{f'image {i}: ' * (len(found) > 1)}{' '.join(one.sentences(named))}" for i, one in enumerate(found))
+        heat, sheet = join(heats, range(len(heats)), frames), image_of(sheets)
+        said = "\n".join(
+            f"{f'{name_of(i, frames, len(found))}: ' * (len(found) > 1)}{' '.join(one.sentences(named))}"
+            for i, one in enumerate(found)
+        )
         figures = (
             [one.share_inside for one in found],
             [one.roc for one in found],

@@ -16,7 +16,7 @@ from ..i2am.levels.kept import kept_reference_mask
 from ..i2am.outputs.explored import explore, explorer_file
 from ..i2am.pictures.backdrop import known_references, reference_pictures
 from ..i2am.pictures.matching import one_of
-from .base import Heat, Maps, check, field, pictures, preview, schema, temporary
+from .base import Heat, Maps, check, field, pictures, preview, run_pictures, schema, temporary
 from .base import image as image_of
 from .fields import batch_index, branch, further_references
 from .second import second_of, second_run
@@ -153,7 +153,7 @@ class Explorer(io.ComfyNode):
         )
         object_ = kept_reference_mask(maps, reference_index) if object_ is None else object_
         named, choice = pins_of(pins), Choice(branch, reference_index, chosen)
-        shown = (one_of(pictures(image), chosen, maps.images), reference_pictures(maps, given, chosen))
+        shown = (one_of(run_pictures(maps, image), chosen, maps.images), reference_pictures(maps, given, chosen))
         known = known_references(maps, given)
         found = explore(maps, *shown, named, choice, inpaint_mask=inside, reference_mask=object_, known=known, second=second)
         file = temporary(explorer_file(maps, *shown, choice, object_, second), ".i2am")

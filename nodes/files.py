@@ -12,7 +12,7 @@ from ..i2am.maps.file import check_maps_file
 from ..i2am.maps.value import AttributionMaps
 from ..i2am.outputs.file_card import file_card
 from ..i2am.outputs.report import report_of_run
-from .base import Maps, check, field, pictures, preview, schema
+from .base import Maps, check, field, pictures, preview, run_pictures, schema
 from .base import image as image_of
 from .fields import batch_index, branch, further_references
 from .folders import SUFFIX, content_hash, maps_files, maps_path, new_file, saved_in
@@ -159,7 +159,7 @@ class Report(io.ComfyNode):
         report_of_run(
             path,
             maps,
-            pictures(image),
+            run_pictures(maps, image),
             first,
             inpaint_mask,
             reference_mask,

@@ -17,7 +17,7 @@ from ..i2am.levels.word_maps import SIDE as WORDS
 from ..i2am.levels.word_maps import told_words
 from ..i2am.maps.kinds import level_sides
 from ..i2am.pictures.pointed import SRAM_AND_MIRROR, patch_heat
-from .base import Heat, Maps, check, field, pictures, schema
+from .base import Heat, Maps, check, field, pictures, run_pictures, schema
 from .base import image as image_of
 from .fields import filters, placed_only, preset, progress
 
@@ -138,7 +138,7 @@ class Map(io.ComfyNode):
             )
             for image in progress(chosen)
         ]
-        heat = join(found, chosen)
+        heat = join(found, chosen, maps.frames)
         labels = told_words(heat) if side == WORDS else heat.labels
         return io.NodeOutput(heat, shown(heat), "\n".join(labels))
 
@@ -226,7 +226,8 @@ class PatchMap(io.ComfyNode):
         check(maps=maps)
         chosen = images_of(maps, batch_index)
         choice = choice_of(layers, heads, steps, branch=branch, reference=reference)
-        given = None if image is None else pictures(image)
+        points_at_generated = SRAM_AND_MIRROR[direction] == "reference"
+        given = None if image is None else run_pictures(maps, image) if points_at_generated else pictures(image)
         found = [
             patch_heat(
                 maps,
@@ -241,7 +242,7 @@ class PatchMap(io.ComfyNode):
             )
             for i in progress(chosen)
         ]
-        heat = join([heat for heat, _ in found], chosen)
+        heat = join([heat for heat, _ in found], chosen, maps.frames)
         return io.NodeOutput(heat, shown(heat), image_of([picture for _, picture in found]))
 
 

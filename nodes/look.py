@@ -14,7 +14,7 @@ from ..i2am.hosts.comfy.record import ComfyRecording
 from ..i2am.levels.choice import Choice
 from ..i2am.outputs.first_look import first_look
 from ..i2am.scores.table import mean_of
-from .base import Maps, Recording, check, field, pictures, preview, samples, schema
+from .base import Maps, Recording, check, field, pictures, preview, run_pictures, samples, schema
 from .base import image as image_of
 from .fields import branch, further_references
 
@@ -130,7 +130,9 @@ class Look(io.ComfyNode):
         regions = [] if region_mask is None else [Region(named, mask_of(region_mask, 0, 1, "region mask"), reference_index)]
         masks = inpaint_mask, reference_mask
         without = sinks == LEFT_OUT
-        look = first_look(maps, pictures(image), first, *masks, choice, further=further, regions=regions, without_sinks=without)
+        look = first_look(
+            maps, run_pictures(maps, image), first, *masks, choice, further=further, regions=regions, without_sinks=without
+        )
         sheets = image_of(look.sheets)
         scores = (mean_of(look.scores, letter) for letter in "gr")
         return io.NodeOutput(sheets, maps, *scores, look.text, ui=preview(sheets))

@@ -17,7 +17,7 @@ from ..i2am.outputs.layer_sheet import layer_picture, layer_table
 from ..i2am.outputs.names import check_prefix, inside
 from ..i2am.pictures.matching import one_of
 from ..i2am.scores.ranking import ACCURACY, ORDERS
-from .base import Maps, check, field, pictures, preview, schema
+from .base import Maps, check, field, pictures, preview, run_pictures, schema
 from .base import image as image_of
 from .fields import batch_index, branch
 
@@ -128,7 +128,7 @@ class RankLayers(io.ComfyNode):
             None if mask is None else mask_of(mask, chosen, maps.images, name)
             for name, mask in (("inpaint_mask", inpaint_mask), ("reference_mask", reference_mask))
         )
-        shown = one_of(pictures(image), chosen, maps.images), one_of(pictures(reference_image), chosen, maps.images)
+        shown = one_of(run_pictures(maps, image), chosen, maps.images), one_of(pictures(reference_image), chosen, maps.images)
         choice = Choice(branch, reference_index, chosen)
         found = rank_by_details(maps, *shown, choice, inpaint_mask=inside_mask, reference_mask=object_, heads=heads)
         path = inside(folder_paths.get_output_directory(), file)

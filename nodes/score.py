@@ -13,7 +13,7 @@ from ..i2am.outputs.score_card import score_cards
 from ..i2am.scores.imacs import LAMBDA, SCORED
 from ..i2am.scores.run import score_image
 from ..i2am.scores.table import mean_of, scores_text
-from .base import Maps, check, field, pictures, preview, schema
+from .base import Maps, check, field, pictures, preview, run_pictures, schema
 from .base import image as image_of
 from .fields import batch_index, branch, placed_only, preset, progress, reference
 
@@ -135,7 +135,10 @@ class IMACS(io.ComfyNode):
             )
             for i in progress(chosen)
         ]
-        given = {letter: None if p is None else pictures(p) for letter, p in (("g", image), ("r", reference_image))}
+        given = {
+            "g": None if image is None else run_pictures(maps, image),
+            "r": None if reference_image is None else pictures(reference_image),
+        }
         cards = image_of(score_cards(maps, scored, threshold, reference, given))
         about = f"λ {weight:g}, threshold {threshold:g}, preset {preset}, side {side}, branch {branch}, reference {reference}"
         table = scores_text(scored, f"{about}, placed_only {placed_only}")

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..i2am.outputs.second import SecondRun, check_together
-from .base import Maps, check, field, pictures
+from .base import Maps, check, field, run_pictures
 
 
 def second_run() -> list[Any]:
@@ -31,4 +31,4 @@ def second_of(maps_2: Any, image_2: Tensor | None, image: int) -> SecondRun | No
     if maps_2 is None or image_2 is None:
         return None
     check(maps_2=maps_2)
-    return SecondRun.of(maps_2, pictures(image_2), image)
+    return SecondRun.of(maps_2, run_pictures(maps_2, image_2), image)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import I2AMError, UnavailableError
+from ..geometry.frames import name_of
 from ..maps.value import AttributionMaps
 from .heat import Heat
 
@@ -43,10 +44,11 @@ def over_frames(maps: AttributionMaps, of: Callable[[int], Heat]) -> Heat:
     )
 
 
-def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:
+def join(heats: Sequence[Heat], images: Sequence[int], frames: int = 1) -> Heat:
     """Join heats of the same choice on several images of a batch, image after image.
 
-    Labels name the image; notes that not all images share move to the labels of their image.
+    Labels name the image; notes that not all images share move to the labels of their image. Where the images are latent
+    ``frames`` of a video, the heat knows it, so that it meets decoded ones.
 
     Raises:
         I2AMError: there are none, or they are not of one size and kind.
@@ -54,7 +56,7 @@ def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:
     if not heats or len(heats) != len(images):
         raise I2AMError(f"heats are joined one per image, got {len(heats)} for {len(images)} images")
     if len(heats) == 1:
-        return replace(heats[0], images=(images[0],) * len(heats[0].labels))
+        return replace(heats[0], images=(images[0],) * len(heats[0].labels), frames=frames)
     kinds = {(h.side, h.picture, h.level, h.size, tuple(h.values.shape)) for h in heats}
     if len(kinds) > 1:
         raise I2AMError(f"only heats of one kind and size can be joined, got {sorted(map(str, kinds))}")
@@ -62,7 +64,7 @@ def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:
     labels = []
     for heat, image in zip(heats, images, strict=True):
         own = "".join(f": {note}" for note in heat.notes if note not in shared)
-        labels += [f"image {image} · {label}{own}" for label in heat.labels]
+        labels += [f"{name_of(image, frames, max(images) + 1)} · {label}{own}" for label in heat.labels]
     return replace(
         heats[0],
         values=torch.cat([h.values for h in heats]),
@@ -71,4 +73,5 @@ def join(heats: Sequence[Heat], images: Sequence[int]) -> Heat:
         unplaced=tuple(u for h in heats for u in h.unplaced),
         images=tuple(i for h, i in zip(heats, images, strict=True) for _ in h.labels),
         queries=tuple(dict.fromkeys(q for h in heats for q in h.queries)),
+        frames=frames,
     )

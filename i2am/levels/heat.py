@@ -51,6 +51,7 @@ class Heat:
         scale: how pictures stretch its panels, "each" to its own range or all to one "shared" range; None leaves it to
             the drawing function.
         of: the reference that the map is of, where the run has several; empty: it has one, or the map is of all.
+        frames: how many images of its run are the latent frames of one video; 1: they are pictures.
     """
 
     values: Tensor
@@ -74,6 +75,7 @@ class Heat:
     edge: tuple[float, float] = (1.0, 1.0)
     of: str = ""
     sized: bool = False
+    frames: int = 1
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or len(self.values) != len(self.labels):

@@ -10,6 +10,7 @@ from PIL import Image
 from ..answers.answer import Answer, answer
 from ..answers.regions import Region
 from ..errors import I2AMError, MaskError, UnavailableError
+from ..geometry.frames import name_of
 from ..geometry.masks import MaskLike, mask_of
 from ..levels.batch import images_of
 from ..levels.choice import EVERYTHING, Choice
@@ -37,13 +38,16 @@ class FirstLook:
     sheets: list[Image.Image]
     scores: list[ImageScores]
     answers: list[Answer]
+    names: Sequence[str] = ()
+    """Of the images; empty: image 0, image 1 and so on."""
 
     @property
     def text(self) -> str:
         """The answers of all images, one after another."""
         if len(self.answers) == 1:
             return self.answers[0].text()
-        return "\n\n".join(f"Image {i}\n{one.text()}" for i, one in enumerate(self.answers))
+        names = self.names or [f"image {i}" for i in range(len(self.answers))]
+        return "\n\n".join(f"{_capital(name)}\n{one.text()}" for name, one in zip(names, self.answers, strict=True))
 
 
 def first_look(
@@ -97,7 +101,8 @@ def first_look(
         answers.append(_answer(maps, generated, given, inpaint_mask, reference_mask, own, regions))
         drawn_sheet = _sheet(maps, generated, given, reference_mask, own, notes, lines, without_sinks)
         sheets.append(headed(drawn_sheet, *_told(answers[-1]), PRINT))
-    return FirstLook(same_size(sheets), scores, answers)
+    names = [name_of(image, maps.frames, maps.images) for image in images_of(maps, -1)]
+    return FirstLook(same_size(sheets), scores, answers, names)
 
 
 def _answer(
@@ -248,7 +253,12 @@ def _reasons(missing: dict[str, list[str]]) -> list[str]:
 def _title(maps: AttributionMaps, choice: Choice) -> str:
     every = len(maps.default_layers) == len(maps.layers)
     whole = f"Over the whole run: all steps{', heads and layers' if every else ' and heads'} (ULAM)"
-    return whole if maps.images == 1 else f"Image {choice.image} · {whole[0].lower()}{whole[1:]}"
+    name = _capital(name_of(choice.image, maps.frames, maps.images))
+    return whole if maps.images == 1 else f"{name} · {whole[0].lower()}{whole[1:]}"
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def _origin(maps: AttributionMaps, reference: int, given: Sequence[Given]) -> str:

@@ -152,7 +152,7 @@ def prove(
 def _told(maps: AttributionMaps, reference: int) -> dict[str, Heat]:
     """The maps of a reference on the generated picture, or on a video the mean over its latent frames, by side."""
     found = [maps_to_tell(maps, Choice(reference=reference, image=image)) for image in range(maps.frames)]
-    return {side: over_frames(maps, lambda image, side=side: found[image][side]) for side in found[0]}
+    return {side: over_frames(maps, [kinds[side] for kinds in found].__getitem__) for side in found[0]}
 
 
 def _picture(picture: Tensor) -> Image.Image:

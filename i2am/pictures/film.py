@@ -12,37 +12,43 @@ from ..errors import I2AMError
 from ..levels.heat import Heat
 from .look import AS_IS, Look, caption_of
 from .marks import enlarge
-from .matching import meet, same_size
+from .matching import is_film, meet, same_size
 from .panels import Pictures, draw_all
 from .sheet import sheet
 
 SUFFIXES = (".gif", ".webp")
+MIN_SIDE = 384
+"""Smaller pictures are enlarged to it, so that what is written can be read."""
 
 
-def frames(picture: Pictures, heat: Heat, look: Look = AS_IS, *, min_side: int = 384) -> list[Image.Image]:
+def frames(picture: Pictures, heat: Heat, look: Look = AS_IS, *, min_side: int = MIN_SIDE) -> list[Image.Image]:
     """Every panel as a labelled overlay, in order and of one size, ready for `animation`; see `overlay`."""
-    resolved = look.resolve(heat)
-    heat, pictures = meet(heat, [picture] if isinstance(picture, Image.Image) else picture)
+    return _drawn([picture] if isinstance(picture, Image.Image) else picture, heat, look, min_side)[0]
+
+
+def _drawn(pictures: Sequence[Image.Image], heat: Heat, look: Look, min_side: int) -> tuple[list[Image.Image], list[int]]:
+    """The frames, and for each which film it is of: the image's, or the video's whose latent frames the panels are."""
+    resolved, length = look.resolve(heat), heat.frames if is_film(heat) else 1
+    heat, pictures = meet(heat, pictures, spread=True)
     drawn, details, bar = draw_all([enlarge(p, min_side)[0] for p in pictures], heat, resolved)
     head, *notes = caption_of(heat, None, resolved).split("\n")
-    images = heat.images or (0,) * len(drawn)
+    films = [image // length for image in heat.images or (0,) * len(drawn)]
     out = []
     for i, (one, label, detail) in enumerate(zip(drawn, heat.labels, details, strict=True)):
-        place = f"{images[:i].count(images[i]) + 1} of {images.count(images[i])}"
+        place = f"{films[:i].count(films[i]) + 1} of {films.count(films[i])}"
         words = "\n".join(w for w in (f"{label}  ({place})", detail) if w)
         out.append(sheet([(one, words)], title=head, notes=notes, beside=bar))
-    return same_size(out)
+    return same_size(out), films
 
 
 def film(pictures: Sequence[Image.Image], heat: Heat, look: Look = AS_IS) -> list[Image.Image]:
-    """The frames of one film: panel after panel in order; several images of a batch play side by side."""
-    heat, pictures = meet(heat, pictures)
-    drawn = frames(pictures, heat, look)
-    images = list(dict.fromkeys(heat.images))
-    if len(images) < 2:
+    """The frames of one film: panel after panel in order; several images of a batch, or several videos, play side by side."""
+    drawn, films = _drawn(pictures, heat, look, MIN_SIDE)
+    several = list(dict.fromkeys(films))
+    if len(several) < 2:
         return drawn
-    rows = [[drawn[i] for i, of in enumerate(heat.images) if of == image] for image in images]
-    return same_size([sheet([(one, "") for one in row], columns=len(images)) for row in zip(*rows, strict=True)])
+    rows = [[drawn[i] for i, of in enumerate(films) if of == one] for one in several]
+    return same_size([sheet([(one, "") for one in row], columns=len(several)) for row in zip(*rows, strict=True)])
 
 
 def _palette(frames: Sequence[Image.Image]) -> Image.Image:

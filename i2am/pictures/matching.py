@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from ..errors import I2AMError, shown
+from ..geometry.frames import decoded, image_of, last_of
 from ..geometry.shapes import check_shape
 from ..levels.heat import Heat
 from .lettering import PAPER
@@ -15,12 +17,21 @@ from .lettering import PAPER
 T = TypeVar("T")
 
 
-def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
+def meet(heat: Heat, pictures: Sequence[T], *, spread: bool = False) -> tuple[Heat, list[T]]:
     """A picture for each panel of a heat: one for all, one per image, or one per panel; one panel goes on every picture.
+
+    Where the heat's images are latent frames, all frames that they were decoded to fit too: each panel goes on the last one
+    of its image. What is given back is paired, panel by panel.
+
+    Args:
+        heat: of any panels.
+        pictures: for them.
+        spread: let a panel go on every decoded frame of its image, where each image has one panel.
 
     Raises:
         I2AMError: the numbers do not fit; names both.
     """
+    heat, pictures = _on_decoded(heat, pictures, spread)
     panels, images = len(heat.labels), list(dict.fromkeys(heat.images)) or [0]
     if len(pictures) == 1:
         return heat, [pictures[0]] * panels
@@ -32,7 +43,35 @@ def meet(heat: Heat, pictures: Sequence[T]) -> tuple[Heat, list[T]]:
         return heat.panels([0] * len(pictures)), list(pictures)
     raise I2AMError(
         f"{len(pictures)} pictures do not fit this {heat.level} {heat.side} of {len(images)} image(s) with {panels} panels "
-        f"in all; give one picture, one per image or one per panel"
+        f"in all; give one picture, one per image or one per panel{_or_decoded(heat)}"
+    )
+
+
+def is_film(heat: Heat) -> bool:
+    """Whether the panels are a video's latent frames, one each."""
+    return heat.frames > 1 and len(set(heat.images)) == len(heat.labels)
+
+
+def _on_decoded(heat: Heat, pictures: Sequence[T], spread: bool) -> tuple[Heat, list[T]]:
+    """The panels and the pictures, paired where these are all frames that a video was decoded to; else as they are."""
+    images = heat.images or (0,) * len(heat.labels)
+    videos, left = divmod(len(pictures), decoded(heat.frames))
+    if heat.frames == 1 or len(pictures) == 1 or left or max(images) >= videos * heat.frames:
+        return heat, list(pictures)
+    paired = replace(heat, frames=1)
+    if not (spread and is_film(heat)):
+        return paired, [pictures[last_of(image, heat.frames)] for image in images]
+    panel = {image: i for i, image in enumerate(images)}
+    chosen = [frame for frame in range(len(pictures)) if image_of(frame, heat.frames) in panel]
+    return paired.panels([panel[image_of(frame, heat.frames)] for frame in chosen]), [pictures[frame] for frame in chosen]
+
+
+def _or_decoded(heat: Heat) -> str:
+    if heat.frames == 1:
+        return ""
+    return (
+        f", or all {decoded(heat.frames)} frames that the {heat.frames} latent frames of a video decode to, as VAE Decode "
+        f"gives them"
     )
 
 

@@ -53,8 +53,8 @@ def overlays(
 
 
 def _drawings(pictures: Sequence[Image.Image], heat: Heat, look: Look, min_side: int) -> Iterator[Drawing]:
-    """A drawing for each panel."""
-    heat, pictures = meet(heat, pictures)
+    """A drawing for each panel, or for each decoded frame of a video's."""
+    heat, pictures = meet(heat, pictures, spread=True)
     resolved = look.resolve(heat)
     bases = [enlarge(p, min_side)[0] for p in pictures]
     normal = normalise(heat, (bases[0].height, bases[0].width), resolved.scale)

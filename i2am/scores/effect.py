@@ -71,6 +71,11 @@ def change_of(before: Tensor, after: Tensor, *, same: bool = False) -> Tensor:
     return found
 
 
+def frames_apart(latent: Tensor) -> Tensor:
+    """A latent of videos, (B, C, frames, h, w), as one of pictures, (B * frames, C, h, w); one of pictures as it is."""
+    return latent.movedim(2, 1).flatten(0, 1) if latent.ndim == 5 else latent
+
+
 def change_heat(change: Tensor, label: str = "", size: Size | None = None) -> Heat:
     """One picture's change (H, W) as a heat on the generated picture of ``size`` (default: its own)."""
     return Heat(

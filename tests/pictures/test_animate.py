@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from PIL import Image
 from i2am.errors import I2AMError
 from i2am.levels.heat import Heat
 from i2am.pictures.bar import colour_bar
-from i2am.pictures.film import animation, frames
+from i2am.pictures.film import animation, film, frames
 from i2am.pictures.look import Look
+from i2am.pictures.matching import meet
 from i2am.pictures.panels import panels
 
 # --- all panels ---------------------------------------------------------------------------------------------
@@ -104,3 +106,53 @@ def test_animation_pads_frames_of_other_sizes(tmp_path: Path) -> None:
 def test_animation_refuses(tmp_path: Path, count: int, name: str, ms: int, message: str) -> None:
     with pytest.raises(I2AMError, match=message):
         animation([photo()] * count, tmp_path / name, ms)
+
+
+def of_video(images: Sequence[int], frames: int = 3, panels: int = 1) -> Heat:
+    """Panels, all different, of images that are latent frames."""
+    values = torch.rand(len(images) * panels, 2, 3, generator=torch.Generator().manual_seed(1))
+    labels = tuple(f"{image} {panel}" for image in images for panel in range(panels))
+    owners = tuple(image for image in images for _ in range(panels))
+    return Heat(values, "R2G", "generated", "TLAM", labels, (8, 12), images=owners, frames=frames)
+
+
+def grey(count: int) -> list[Image.Image]:
+    """Pictures that can be told apart."""
+    return [Image.new("RGB", (12, 8), (10 * i, 10 * i, 10 * i)) for i in range(count)]
+
+
+def test_decoded_frames_meet_the_latent_frames_that_hold_them() -> None:
+    nine, heat = grey(9), of_video((0, 1, 2))
+    met, found = meet(heat, nine)
+    assert (met.labels, found) == (heat.labels, [nine[0], nine[4], nine[8]])
+    met, found = meet(heat, nine, spread=True)
+    assert found == nine
+    assert met.images == (0, 1, 1, 1, 1, 2, 2, 2, 2)
+    assert torch.equal(met.values, heat.values[list(met.images)])
+    met, found = meet(of_video((1,)), nine, spread=True)
+    assert (met.images, found) == ((1,) * 4, nine[1:5])
+    assert meet(of_video((1,)), nine)[1] == [nine[4]]
+    met, found = meet(of_video((3, 5)), grey(18))
+    assert found == [grey(18)[9], grey(18)[17]], "of the second video"
+    by_time = of_video((0, 1, 2), panels=3)
+    assert meet(by_time, nine, spread=True)[1] == [nine[i] for i in (0, 0, 0, 4, 4, 4, 8, 8, 8)]
+    for count in (1, 3):
+        assert len(meet(heat, grey(count))[1]) == 3
+    for count in (2, 8, 10):
+        with pytest.raises(
+            I2AMError, match=rf"{count} pictures.*or all 9 frames that the 3 latent frames of a video decode to"
+        ):
+            meet(heat, grey(count))
+    with pytest.raises(I2AMError, match="9 pictures do not fit"):
+        meet(of_video((3, 4)), nine)
+
+
+def test_a_video_plays_and_several_play_side_by_side() -> None:
+    one = film(grey(9), of_video((0, 1, 2)))
+    assert len(one) == 9
+    two = film(grey(18), of_video(range(6)))
+    assert len(two) == 9
+    assert two[0].width > 1.5 * one[0].width
+    assert len(film(grey(3), of_video((0, 1, 2)))) == 3
+    by_time = film(grey(9), of_video((0, 1, 2), panels=2))
+    assert len(by_time) == 2, "over the steps, the latent frames side by side"

@@ -38,7 +38,7 @@ class Look(io.ComfyNode):
             inputs=[
                 field(io.Latent, "latent", tooltip="Straight from the recorded sampler."),
                 field(Recording, "recording", tooltip="From the I²AM Record whose MODEL the sampler used."),
-                field(io.Image, "image", tooltip="The generated picture, from VAE Decode."),
+                field(io.Image, "image", tooltip="The generated picture, from VAE Decode; of a video all its frames."),
                 field(
                     io.Image, "reference", optional=True, tooltip="The first reference's picture; empty: the recording's own."
                 ),

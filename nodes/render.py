@@ -16,7 +16,7 @@ from .base import Heat, check, field, pictures, preview, schema
 from .base import image as image_of
 from .fields import look_of, looks, ticker
 
-PICTURES = "One picture, one per image of the batch, or one per panel; the heat is resized to them."
+PICTURES = "One picture, one per image of the batch, or one per panel; of a video all its frames. The heat is resized to them."
 
 
 class Overlay(io.ComfyNode):

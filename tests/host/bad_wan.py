@@ -91,4 +91,18 @@ WAN: dict[str, Case] = {
         "KSampler", r"windows of the latent's frames.*leave out the node that sets context windows",
         lambda b: cut(b, used=windows()),
     ),
+    "frames dropped before Look": Case(
+        "gave Look 8 frames of a video of Wan 2.1 that has 9",
+        "I2AM_Look", r"8 pictures were given, but the run had 3 latent frames, which decode to 9 frames; connect the IMAGE of",
+        lambda b: b.look(wan_graph(b), image=torch.rand(8, 32, 48, 3)),
+    ),
+    "frames dropped before Overlay": Case(
+        "gave Overlay 8 frames of a video of Wan 2.1 that has 9",
+        "I2AM_Overlay", r"8 pictures do not fit this ULAM R2G of 3 image.*or all 9 frames that the 3 latent frames of a video",
+        lambda b: {
+            **wan_graph(b),
+            "map": b.node("I2AM_Map", maps=["collect", 1]),
+            "node": b.node("I2AM_Overlay", heat=["map", 0], image=torch.rand(8, 32, 48, 3)),
+        },
+    ),
 }  # fmt: skip

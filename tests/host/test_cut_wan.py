@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import comfy.clip_vision
 import pytest
 import torch
 from host_tests.cut_case import At, Lib, Truth
 from host_tests.joint_case import FULL
+from host_tests.maps_case import library
 from host_tests.test_wan import EACH, FRAMES, GRID, Spy, conditioning, hidden, model, sample
 from torch import Tensor
 
@@ -169,6 +171,21 @@ def test_the_recorded_maps_are_those_of_the_cut_run(lib: Any, case: str, first: 
             weights = truth.weights[step, layer.name].unflatten(2, (FRAMES, PLACED)).transpose(1, 2).flatten(0, 1)
             assert torch.allclose(got[:, step].double(), weights, atol=3e-6)
     assert any(note.startswith("an intervention: Cut: ") for note in maps.notes)
+
+
+@pytest.mark.parametrize("crop", ["none", "center"])
+def test_regions_lie_on_the_square_that_the_encoder_saw(pack: ModuleType, crop: str) -> None:
+    """The host's own preparation of a picture tells which patches a painted region reaches."""
+    picture = torch.zeros(1, 120, 200, 3)
+    picture[:, 30:87, 50:110] = 1
+    plain = {"size": 224, "mean": [0.0] * 3, "std": [1.0] * 3}
+    seen = comfy.clip_vision.clip_preprocess(picture, **plain, crop=crop == "center")[0, 0]
+    patches = (seen.unflatten(0, (16, 14)).unflatten(2, (16, 14)).mean((1, 3)) > 0.5).flatten().nonzero()[:, 0]
+    painted = picture[0, :, :, 0]
+    grid = library(pack, "hosts.comfy.wan").pictures_of(EACH).references[0].grid
+    cells = library(pack, "interventions.removal").cells_in
+    assert cells(painted if crop == "none" else painted[:, 40:160], grid, "it").tolist() == patches.tolist()
+    assert len(patches) == 8 * (5 if crop == "none" else 8)
 
 
 def test_what_cannot_be_cut_is_refused(lib: Any) -> None:

@@ -89,8 +89,8 @@ class JointKind:
     def fits(self, network: torch.nn.Module) -> bool:
         return isinstance(network, Joint)
 
-    def frames(self, latent: tuple[int, ...]) -> int:
-        return latent[0]
+    def frames(self, _latent: tuple[int, ...]) -> int:
+        return 1
 
     def layers(self, network: Joint) -> tuple[str, ...]:
         return tuple(f"block.{i}" for i in range(len(network.blocks)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -79,6 +79,31 @@ class Attention:
         except LayoutError as error:
             raise LayoutError(f"layer {layer!r}: {error}") from None
         return cls(layer=layer, branch=branch, scale=scale, **vars(brought))
+
+    def by_frame(self, frames: int, grid: TokenGrid) -> Attention:
+        """The same with each frame of a video as an image; all of them read the same keys, and the text's queries are left out.
+
+        Args:
+            frames: how many follow one another in ``q``.
+            grid: of one frame.
+        """
+
+        def apart(t: Tensor | None) -> Tensor | None:
+            """(B, H, frames * N, …) to (B * frames, H, N, …)."""
+            return None if t is None else t.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
+
+        def repeated(t: Tensor | None) -> Tensor | None:
+            """(B, H, S, d) for each frame, (B * frames, H, S, d); of one video, a view."""
+            return None if t is None else t[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
+
+        mask = self.mask
+        if mask is not None:
+            mask = mask.reshape(*[1] * (4 - mask.ndim), *mask.shape)
+            mask = repeated(mask) if mask.shape[2] == 1 else apart(mask.expand(len(self.q), -1, -1, -1))
+        q, k = apart(self.q), repeated(self.k)
+        assert q is not None
+        assert k is not None
+        return replace(self, grid=grid, q=q, k=k, v=repeated(self.v), output=apart(self.output), mask=mask, text=None)
 
     def record(self, recorder: Recorder, step: int) -> None:
         """Pass the call to a recorder.

@@ -21,6 +21,7 @@ from .cutting import CutCall
 from .kinds import network_of
 from .network import Network
 from .noise_mask import canvas_mask, noise_mask
+from .packed import picture_shape, pictures_mask
 from .record import follow, layers_beside
 from .steps import Steps
 
@@ -96,10 +97,10 @@ class CutRun:
 
     def __init__(self, options: CutOptions, network: Network, guider: Any, given: dict[str, Any]) -> None:
         self._options, self._network, self._guider = options, network, guider
-        self._latent = tuple(given["noise"].shape)
+        self._sampled, self._latent = tuple(given["noise"].shape), picture_shape(given, given["noise"])
         sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
         self._steps = Steps([float(s) for s in given["sigmas"]], sampler)
-        self._noise_mask = canvas_mask(noise_mask(given.get("denoise_mask")), guider)
+        self._noise_mask = canvas_mask(noise_mask(pictures_mask(given.get("denoise_mask"), self._latent)), guider)
         self._rows = CutRows(
             network, guider, self._latent, options.cut.in_branches, options.layout, options.parts, self._noise_mask
         )
@@ -141,7 +142,7 @@ class CutRun:
         found = self._rows.of(uuids)
         if found is None:
             return None
-        if cut.where is not None and tuple(given["x"].shape[-2:]) != self._latent[-2:]:
+        if cut.where is not None and tuple(given["x"].shape[-2:]) != self._sampled[-2:]:
             raise LayoutError(
                 "a conditioning is limited to an area, so the model sees a part of the picture, and a region of the whole "
                 "cannot be cut there; leave out the node that sets the area, or the region"

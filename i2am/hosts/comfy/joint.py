@@ -25,6 +25,7 @@ from .joint_proof import Proof
 from .joint_sequence import Given, sequence_of
 from .latent_pictures import drawn, named
 from .network import Told, check_named
+from .packed import picture_shape
 
 
 class Joint:
@@ -38,9 +39,9 @@ class Joint:
         """See `Network`."""
         return family_of(network) is not None and not brings_kernels(network)
 
-    def frames(self, _latent: Sequence[int]) -> int:
+    def frames(self, latent: Sequence[int]) -> int:
         """See `Network`."""
-        return 1
+        return latent[2] if len(latent) == 5 else 1
 
     def layers(self, network: nn.Module) -> tuple[str, ...]:
         """See `Network`."""
@@ -104,13 +105,13 @@ class Joint:
     def pictures(self, entry: dict[str, Any], told: Told, /) -> dict[str, Tensor]:
         """See `Network`."""
         family = family_of(told.model.diffusion_model)
-        latents = entry["model_conds"].get("ref_latents" if family is None else family.latents)
+        latents = None if family is None else entry["model_conds"].get(family.latents)
         beside, channels = entry["model_conds"].get("c_concat"), told.latent[1]
         shown: list[Tensor | None] = [None] * len(_given(entry, told).text.ahead)
         shown += [mark.thumbnail for mark in told.marks]
         if latents is not None:
-            held = latents.cond if isinstance(latents.cond, list) else [latents.cond]
-            shown += drawn(told.model, held, told.parts)
+            assert family is not None
+            shown += drawn(told.model, family.held(latents.cond), told.parts)
         elif beside is not None and told.parts and beside.cond.shape[1] > channels:
             shown += drawn(told.model, [beside.cond[:, :channels]], told.parts)
         return named(shown)
@@ -121,12 +122,13 @@ class Joint:
         return LayoutError(
             f"the {branch} conditioning has no reference latent (its text has {seen} tokens), so there is nothing to attribute "
             f"to a reference; add ReferenceLatent behind the prompt, connect picture and vae to TextEncodeQwenImageEditPlus, "
-            f"or add I²AM Mark Redux behind Apply Style Model"
+            f"or add I²AM Mark Redux behind Apply Style Model; of MiniMax H3, take the conditioning of MiniMax H3 Reference to "
+            f"Video with a picture or a video"
         )
 
     def watch(self, given: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """See `Network`."""
-        own = Given.of(call.model, given, tuple(given["x"].shape), call.parts, call.noise_mask)
+        own = Given.of(call.model, given, picture_shape(given, given["x"]), call.parts, call.noise_mask)
         return _Observers(own, call).behind(given["transformer_options"])
 
     def check_cut(self, _cut: Cut) -> None:
@@ -134,7 +136,7 @@ class Joint:
 
     def cut(self, given: Mapping[str, Any], cut: CutCall) -> dict[str, Any]:
         """See `Network`."""
-        own = Given.of(cut.call.model, given, tuple(given["x"].shape), cut.call.parts, cut.call.noise_mask)
+        own = Given.of(cut.call.model, given, picture_shape(given, given["x"]), cut.call.parts, cut.call.noise_mask)
         return JointCutter(own, cut).behind(given["transformer_options"])
 
 
@@ -179,7 +181,7 @@ class _Observers(Proof):
             sequence = self.sequence(layer, options, seen.q.shape[2], seen.k.shape[2], i)
             part = slice(i * batch, (i + 1) * batch)
             left = _seen(options, i, seen.q, sequence)
-            yield Attention.joint(
+            attention = Attention.joint(
                 layer,
                 sequence,
                 row.branch,
@@ -189,6 +191,8 @@ class _Observers(Proof):
                 scale=seen.scale,
                 mask=hidden(seen.mask_of(part, sequence.keys), left),
             )
+            frames = self._given.frames
+            yield attention if frames == 1 else attention.by_frame(frames, self._given.frame)
 
 
 def _seen(options: dict[str, Any], row: int, q: Tensor, sequence: Tokens) -> Tensor | None:

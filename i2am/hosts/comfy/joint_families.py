@@ -6,10 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...geometry.sequence import Sequence
 from .joint_orders import Beside, filled, generated_last, llama_words, references_last, side_by_side
+from .minimax import PAYLOAD, REMARK, Packed, packed, strips
+
+
+def _latents(held: Any) -> list[Tensor]:
+    return [held] if isinstance(held, Tensor) else list(held)
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,9 @@ class Family:
         arrange: the order of the tokens of a call, from its `Given`.
         beside: what else decides that order, from the network and the arguments of the call.
         latents: the argument of a call that holds the latents of its references.
+        held: these, from that argument.
         remark: what a reader of maps and cuts must know of these networks, as a sentence, from the number of references.
+        video: its latents have frames, each of which is an image of the maps.
         has_marks: its text may hold a picture's tokens, see `joint_text`.
         counted: the host does not name the blocks in a call's options, so that they are counted, see `joint_count`.
     """
@@ -40,6 +47,8 @@ class Family:
     arrange: Callable[[Any], Sequence] = references_last
     beside: Callable[[Any, Mapping[str, Any]], Any] = lambda _network, _given: None
     latents: str = "ref_latents"
+    held: Callable[[Any], list[Tensor]] = _latents
+    video: bool = False
     counted: bool = False
     has_marks: bool = False
     remark: Callable[[int], str] = lambda _references: ""
@@ -148,6 +157,20 @@ FAMILIES = (
         beside=llama_words,
         latents="image_cond",
         counted=True,
+    ),
+    Family(
+        "comfy.ldm.minimax.model",
+        "MiniMaxH3Model",
+        "MiniMax H3",
+        {"single": "blocks"},
+        lambda network: int(network.patch_size[-1]),
+        arrange=packed,
+        beside=Packed.of,
+        latents=PAYLOAD,
+        held=strips,
+        counted=True,
+        video=True,
+        remark=lambda _references: REMARK,
     ),
 )
 """A host has those that its version knows."""

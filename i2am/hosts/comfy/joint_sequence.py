@@ -63,7 +63,7 @@ class Given:
         context, options = given.get("c_crossattn"), given.get("transformer_options") or {}
         used = given.get("ref_latents_method") or family.method(network)
         held = given.get(family.latents)
-        references = () if used is None or held is None else (held,) if isinstance(held, Tensor) else held
+        references = [] if used is None or held is None else family.held(held)
         return cls(
             family,
             family.patch(network),
@@ -96,8 +96,19 @@ class Given:
 
     @property
     def generated(self) -> Span:
-        """The tokens of the generated picture."""
-        return generated(_grid(self, self.latent, "the generated latent"))
+        """The tokens of the generated picture; of a video those of all its frames, one below the other, without places."""
+        frame, frames = self.frame, self.frames
+        return generated(frame if frames == 1 else TokenGrid(frames * frame.rows, frame.columns, rect=None))
+
+    @property
+    def frames(self) -> int:
+        """Of the generated video; 1: it is a picture."""
+        return self.latent[2] if self.family.video else 1
+
+    @property
+    def frame(self) -> TokenGrid:
+        """The tokens of the generated picture, or of one frame of the video."""
+        return _grid(self, self.latent, "the generated latent")
 
     @property
     def pictures(self) -> tuple[Span, ...]:
@@ -162,8 +173,8 @@ def _cells(shape: Shape, patch: int) -> tuple[int, int]:
 
 
 def _grid(given: Given, shape: Shape, what: str) -> TokenGrid:
-    frames = shape[2] if len(shape) == 5 else 1
-    if len(shape) != len(given.latent) or shape[1] != given.latent[1] or frames != 1:
+    several = len(shape) == 5 and shape[2] != 1 and not (given.family.video and shape is given.latent)
+    if len(shape) != len(given.latent) or shape[1] != given.latent[1] or several:
         beside = "" if shape is given.latent else f"; the generated latent is {_told(given.latent)}"
         raise LayoutError(
             f"{what} is {_told(shape)} (batch, channels, …, rows, columns), which is no single picture of this model{beside}; "

@@ -19,6 +19,7 @@ from ..registry import REGISTRY, bare, fingerprint
 from .call import Call
 from .kinds import network_of
 from .options import Options
+from .packed import picture_in
 from .run import Run
 
 __all__ = ["ComfyRecording", "Options", "attach"]
@@ -44,13 +45,14 @@ class ComfyRecording:
         self._remark = "no sampler has done a step with this recording's MODEL yet"
         self._gave: tuple[int, ...] | None = None
 
-    def maps_of(self, latent: Tensor) -> AttributionMaps:
-        """The maps of the run that gave ``latent``, (B, C, h, w) as the sampler's node put it out.
+    def maps_of(self, latent: Any) -> AttributionMaps:
+        """The maps of the run that gave ``latent``, (B, C, h, w) as the sampler's node put it out; see `packed` for others.
 
         Raises:
             RecordingError: no recorded run gave it.
             I2AMError: the run's recording stopped with this error.
         """
+        latent = picture_in(latent)
         found = REGISTRY.find(fingerprint(latent), self.name, self._options.key)
         if found is None:
             raise RecordingError(
@@ -73,7 +75,7 @@ class ComfyRecording:
         result = run.result(latent)
         REGISTRY.put(run.fingerprints(latent), self.name, self._options.key, result)
         self._remark = "its last run gave another one"
-        self._gave = tuple(latent.shape[-2:])
+        self._gave = run.cells
 
     def failed(self, run: Run, error: BaseException) -> None:
         """A run was interrupted or failed: keep nothing of it."""

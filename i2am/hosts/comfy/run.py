@@ -29,6 +29,7 @@ from .names import model_name, patched, sampler_name
 from .network import Network
 from .noise_mask import canvas_mask, noise_mask
 from .options import Options
+from .packed import picture_of, picture_shape, pictures_mask
 from .pixels import pixels_per_cell
 from .rows import Conditionings
 from .steps import Steps
@@ -55,12 +56,12 @@ class Run:
     def __init__(self, options: Options, network: Network, guider: Any, given: dict[str, Any]) -> None:
         self._options, self._network, self._guider = options, network, guider
         self._seed = given.get("seed")
-        self._latent = tuple(given["noise"].shape)
+        self._sampled, self._latent = tuple(given["noise"].shape), picture_shape(given, given["noise"])
         self._frames = network.frames(self._latent)
         self._images = self._frames * self._latent[0]
         self._sampler = getattr(getattr(given["sampler"], "sampler_function", given["sampler"]), "__name__", "")
         self._chosen = sampler_name(given["sampler"])
-        self._inpainted = noise_mask(given.get("denoise_mask"))
+        self._inpainted = noise_mask(pictures_mask(given.get("denoise_mask"), self._latent))
         self._steps = Steps([float(s) for s in given["sigmas"]], self._sampler)
         self._notes = Notes()
         self._canvas = canvas_mask(self._inpainted, guider)
@@ -96,7 +97,7 @@ class Run:
         uuids = (given.get("transformer_options") or {}).get("uuids")
         if not uuids or self._error is not None or self._steps.over:
             return None
-        if tuple(given["x"].shape[-2:]) != self._latent[-2:]:
+        if tuple(given["x"].shape[-2:]) != self._sampled[-2:]:
             self._notes.add("conditionings that are limited to an area are not recorded")
             return None
         rows, why = self._conditionings.wanted(uuids), self._conditionings.why_not(uuids)
@@ -195,6 +196,11 @@ class Run:
         return None, ""
 
     @property
+    def cells(self) -> tuple[int, ...]:
+        """(h, w) of the latent."""
+        return self._latent[-2:]
+
+    @property
     def _size(self) -> tuple[int, int]:
         """(H, W) of the generated picture in pixels."""
         factor = pixels_per_cell(self._guider.model_patcher.model)
@@ -277,7 +283,7 @@ class Run:
             shown.append(self._guider.model_patcher.model.process_latent_out(self._denoised.detach().cpu()))
         if hasattr(management, "intermediate_dtype"):
             shown += [t.to(management.intermediate_dtype()) for t in shown]
-        return {fingerprint(t) for t in shown}
+        return {fingerprint(picture_of(t, self._latent)) for t in shown}
 
     def _info(self, latent: Tensor) -> RunInfo:
         from comfyui_version import __version__
@@ -295,8 +301,9 @@ class Run:
             model=model_name(self._guider.model_patcher),
             host=f"ComfyUI {__version__}",
             extra={
-                "latent_hash": fingerprint(latent),
-                **({FRAMES: self._frames} if self._frames > 1 else {}),
+                "latent_hash": fingerprint(picture_of(latent, self._latent)),
+                # a video with sound decodes to other numbers of frames than `geometry.frames` pairs
+                **({FRAMES: self._frames} if self._frames > 1 and self._sampled == self._latent else {}),
                 **({INPAINT_FROM: source} if (source := self._inpaint_mask[1]) not in ("", RECORD) else {}),
                 **origin(len(self._conditionings.pictures), self._conditionings.given_pictures),
                 **({PATCHES: laid} if (laid := patched(self._guider.model_patcher)) else {}),

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...errors import LayoutError
 from ...interventions.removal import Removal, of_sequence
 from .arguments import OVERRIDE, beneath
 from .cutting import CUTS, CutCall, Found, Place, cut_override, found_in, is_in
@@ -17,6 +18,11 @@ class JointCutter(Proof):
     """See `Cutter`."""
 
     def __init__(self, given: Given, of: CutCall) -> None:
+        if given.frames > 1 and of.cut.where is not None:
+            raise LayoutError(
+                f"a region of the generated picture is to lose sight of what is cut, but this run makes a video of "
+                f"{given.frames} latent frames, of which no region can be cut; leave the region out"
+            )
         super().__init__(given, of.call)
         self.of = of
 

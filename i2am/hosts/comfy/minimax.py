@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...errors import LayoutError
 from ...geometry.sequence import Sequence, Span, other, text
+from .packed import SHAPES
 
 if TYPE_CHECKING:
     from .joint_sequence import Given
@@ -45,7 +46,8 @@ class Packed:
     @classmethod
     def of(cls, _network: Any, given: Mapping[str, Any]) -> Packed:
         """From the arguments of a call."""
-        payload, shapes = given.get(PAYLOAD) or {}, given.get("latent_shapes") or ()
+        payload = given.get(PAYLOAD) or {}
+        shapes: Any = given.get(SHAPES) or ()
         order: list[int | None] = []
         for keyframe in payload.get("keyframes") or ():
             order += [None] if keyframe.get("latent") is not None else []

@@ -201,19 +201,21 @@ def test_the_readmes_own_figures_follow_the_evaluation() -> None:
 @pytest.mark.parametrize("model", TRUST)
 def test_the_readme_says_how_far_maps_foretell_effects(model: str) -> None:
     study, none = load(TRUST[model]), "is surpassed by none of them"
-    said = trust_paragraph({model: study, "other": {}})
+    said = trust_paragraph({model: study, "other": {}}, {})
     study["knock_out"]["layer"]["mean"] = -0.4321
     for maps in study["deletion"].values():
         for found in maps["maps"].values():
             found["map_minus_random"]["low"] = -1
             if "map_minus_truth" in found:
                 found["map_minus_truth"]["low"] = 1 if none in said else -1
-    changed = trust_paragraph({model: study, "other": {}})
+    changed = trust_paragraph({model: study, "other": {}}, {})
     for words in ("layers at −0.43", " 0 of "):
         assert words not in said
         assert words in changed
     assert (none in said) != (none in changed)
-    assert trust_paragraph({"other": {}}) == ""
+    assert trust_paragraph({"other": {}}, {}) == ""
+    for sha256, is_said in ((study["setup"]["sha256"], False), ("other", True)):
+        assert ("as it was after" in trust_paragraph({model: study}, {model: sha256})) == is_said
 
 
 def test_weights_and_card_lie_together() -> None:

@@ -57,8 +57,9 @@ def build(readme: str, cost: str) -> dict[Path, str]:
     readme = replace(readme, "checked", checked_text(figures, plain))
     readme = replace(readme, "cost", cost_sentence(hosts))
     readme = replace(readme, "compared", data_set_text(load(COMPARED)))
-    readme = replace(readme, "trust", trust_paragraph({model: load(path) for model, path in TRUST.items()}))
     edit = load(EDIT)
+    shipped = {"edit": edit["setup"]["sha256"]} if edit else {}
+    readme = replace(readme, "trust", trust_paragraph({model: load(path) for model, path in TRUST.items()}, shipped))
     return {
         **({EDIT_CARD: _edit_card(edit)} if edit else {}),
         CARD: model_card(figures, plain, load(EQUAL), load(GUIDANCE), load(REGULARISERS), load(VERDICTS), load(TRUST["tryon"])),

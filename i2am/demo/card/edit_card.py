@@ -33,7 +33,7 @@ TRAINING = """\
 **Training.** `make train-edit` trains it by rectified flow (resumable; groups below 2,500,000, which evaluation never draws, asserted). These weights have seen
 **{samples:,} of {planned:,} samples{goes_on}**{note}. Each reference was left out in a tenth of the samples.
 
-**Attention.** In the first half of the training, an auxiliary loss teaches two of the six blocks ({taught}) to look at the true place of either
+**Attention.** In the first part of the training, an auxiliary loss teaches two of the six blocks ({taught}) to look at the true place of either
 reference. The others are never taught and are reported apart.
 
 """

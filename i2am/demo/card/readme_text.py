@@ -43,9 +43,20 @@ def cost_sentence(benches: Sequence[Figures]) -> str:
 CALLED = {"tryon": "try-on model", "edit": "edit model"}
 
 
-def trust_paragraph(studies: Mapping[str, Figures]) -> str:
-    """Whether maps foretell what a cut changes, by model; those that were not studied are left out."""
-    told = [_trust(CALLED[model], figures) for model, figures in studies.items() if figures]
+def trust_paragraph(studies: Mapping[str, Figures], shipped: Mapping[str, str]) -> str:
+    """Whether maps foretell what a cut changes, by model; those that were not studied are left out.
+
+    Args:
+        studies: of each model.
+        shipped: the SHA-256 of the weights that ship, of models whose study may be of earlier ones, which is said then.
+    """
+    told = []
+    for model, figures in studies.items():
+        if figures:
+            setup = figures["setup"]
+            earlier = model in shipped and shipped[model] != setup["sha256"]
+            as_of = f", as it was after {setup['samples']:,} samples," if earlier else ""
+            told.append(_trust(CALLED[model] + as_of, figures))
     first = (
         "How far do maps foretell effects? What they show most was cut first, and the same noise sampled again: does the picture "
         "change more than where cells are cut at random, and least in the reversed order?"

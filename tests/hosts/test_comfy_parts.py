@@ -22,7 +22,7 @@ from i2am.hosts.comfy.unet import UNet
 from i2am.hosts.comfy.unet_places import layer_name
 
 HOSTS = Path(i2am.__file__).parent / "hosts"
-MAY_KNOW = {"unet.py", "unet_cut.py", "unet_places.py", "kernels.py", "kinds.py", "ipadapter.py"}
+MAY_KNOW = {"unet.py", "unet_cut.py", "unet_places.py", "kernels.py", "kinds.py", "ipadapter.py", "wan.py"}
 """Files that may know of U-Nets, beside the loaders."""
 OF_A_UNET = ("unet", "u-net", "attn1", "attn2", "input_blocks", "activations_shape", "mid_block")
 OF_ONE_MODEL = ("warp", "garment", "stableviton")

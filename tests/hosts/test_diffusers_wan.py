@@ -212,7 +212,7 @@ def test_runs_that_are_refused(options: dict[str, Any], given: dict[str, Any], s
 
 
 def test_pictures_of_another_encoder_and_none() -> None:
-    with pytest.raises(LayoutError, match=r"has 197 tokens for a video, expected 257 a picture \(16 x 16 patches behind"):
+    with pytest.raises(LayoutError, match=r"has 197 tokens, expected 257 a picture \(16 x 16 patches behind"):
         recorded(pipeline(change=lambda seen: seen[:, :197]))
     model = network()
     given = (normal(1, 1, 12, FRAMES, 6, 10), torch.tensor([900.0]), normal(2, 1, 512, 8))

@@ -11,10 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import LayoutError
-from ...geometry.layout import Layout, Reference, TokenGrid
+from ...geometry.layout import Layout
 from ...geometry.parts import Parts
 from ...interventions.plan import Cut
 from ..attention import Attention
+from ..vision_tokens import pictures_of
 from .adapters import Adapter
 from .arguments import OVERRIDE, Arguments, observed
 from .call import Call
@@ -24,10 +25,6 @@ from .wan_calls import ITSELF, PICTURES, TEXT, Calls
 from .wan_cut import WanCutter
 
 CLASS = ("comfy.ldm.wan.model", "WanModel")
-SIDE = 16
-"""Rows and columns of patches in the vision encoder of these models (CLIP ViT-H at 224 pixels), behind a class token."""
-EACH = SIDE**2 + 1
-"""Tokens of a picture."""
 SQUARE = (
     "maps on a reference lie on the square that CLIP Vision Encode made of its picture: with crop 'none' that is the whole "
     "picture, with 'center' the square in its middle, so give that as the reference's picture"
@@ -95,7 +92,7 @@ class Wan:
                 "WanImageToVideo"
             )
         seen = entry["model_conds"].get("clip_fea")
-        return None if seen is None else pictures_of(int(seen.cond.shape[1]))
+        return None if seen is None else _layout_of(int(seen.cond.shape[1]))
 
     def pictures(self, _entry: dict[str, Any], _told: Told, /) -> dict[str, Tensor]:
         """See `Network`. A vision encoder's tokens do not show its picture."""
@@ -127,21 +124,14 @@ class Wan:
         return WanCutter(given, cut).behind(given["transformer_options"])
 
 
-def pictures_of(tokens: int) -> Layout:
-    """What a vision encoder's tokens of one picture, or of the first and the last one, are.
+def _layout_of(tokens: int) -> Layout:
+    """What the tokens of a CLIP_VISION_OUTPUT are.
 
     Raises:
         LayoutError: they are of another encoder.
     """
-    count, left = divmod(tokens, EACH)
-    if left or not count:
-        raise LayoutError(
-            f"the CLIP_VISION_OUTPUT has {tokens} tokens, expected {EACH} a picture ({SIDE} x {SIDE} patches behind a class "
-            f"token); encode the picture with the CLIP vision model of Wan 2.1 (clip_vision_h)"
-        )
-    grid = TokenGrid(SIDE, SIDE, leading=1)  # on the square that the encoder saw
-    names = ["reference"] if count == 1 else [f"reference {i}" for i in range(1, count + 1)]
-    return Layout(tuple(Reference(grid, EACH * i, name) for i, name in enumerate(names)), tokens)
+    seen, remedy = "the CLIP_VISION_OUTPUT has", "encode the picture with the CLIP vision model of Wan 2.1 (clip_vision_h)"
+    return Layout(pictures_of(tokens, seen, remedy), tokens)
 
 
 class _Observers:

@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ...errors import LayoutError, RecordingError
-from ...geometry.layout import Layout, Reference, TokenGrid
+from ...geometry.layout import Layout
 from ...interventions.removal import hidden
 from ..attention import Attention
+from ..vision_tokens import pictures_of
 from .attended import Attended, Instead
 from .compiled import inside, refuse_compiled, without_adapter
 from .cutting import Cutting
@@ -28,10 +29,6 @@ from .stitched import SINGLE, Stitched
 from .watching import Call, watch_attention
 
 CLASS = "WanTransformer3DModel"
-SIDE = 16
-"""Rows and columns of patches in the vision encoder of these models (CLIP ViT-H at 224 pixels), behind a class token."""
-EACH = SIDE**2 + 1
-"""Tokens of a picture."""
 PICTURES = 1
 """The pictures' softmax; that of the text is 0."""
 FRAMES = (
@@ -98,7 +95,7 @@ class Wan:
         frames, rows, columns = (n // p for n, p in zip(sample.shape[2:], self.module.config.patch_size, strict=True))
         # of a first and a last picture, those of a row follow one another in the batch
         self._size = _Size(frames, (rows, columns), seen.shape[0] * seen.shape[1] // len(sample))
-        pictures_of(self._size.keys)
+        _layout_of(self._size.keys)
         now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)
         latent = int(sample.shape[-2]), int(sample.shape[-1])
         return Given(sample, now, latent, given, frames=frames, notes=(FRAMES,))
@@ -106,7 +103,7 @@ class Wan:
     def layout(self, _given: Given) -> Layout | None:
         """See `Network`."""
         assert self._size is not None
-        return pictures_of(self._size.keys)
+        return _layout_of(self._size.keys)
 
     def watch(self, observe: Observe, stack: ExitStack, cutting: Callable[[], Cutting | None] = lambda: None) -> None:
         """See `Network`."""
@@ -173,21 +170,14 @@ class Wan:
         return found[0]
 
 
-def pictures_of(tokens: int) -> Layout:
-    """What a vision encoder's tokens of one picture, or of the first and the last one, are.
+def _layout_of(tokens: int) -> Layout:
+    """What the tokens of ``encoder_hidden_states_image`` are, of one video.
 
     Raises:
         LayoutError: they are of another encoder.
     """
-    count, left = divmod(tokens, EACH)
-    if left or not count:
-        raise LayoutError(
-            f"encoder_hidden_states_image has {tokens} tokens for a video, expected {EACH} a picture ({SIDE} x {SIDE} patches "
-            f"behind a class token); encode the picture with the image encoder of Wan 2.1"
-        )
-    grid = TokenGrid(SIDE, SIDE, leading=1, rect=None)
-    names = ["reference"] if count == 1 else [f"reference {i}" for i in range(1, count + 1)]
-    return Layout(tuple(Reference(grid, EACH * i, name, PICTURES) for i, name in enumerate(names)))
+    seen, remedy = "each video in encoder_hidden_states_image has", "encode the picture with the image encoder of Wan 2.1"
+    return Layout(pictures_of(tokens, seen, remedy, PICTURES, rect=None))
 
 
 def _no_grid() -> tuple[int, int]:

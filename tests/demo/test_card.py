@@ -379,6 +379,9 @@ def test_the_edit_models_card_sets_its_sibling_beside_it_at_an_equal_count() -> 
     assert "| this model after 60,000 samples: the last three blocks | 0.995 |" in said
     assert "| without attention loss, 60,000 samples: best block, `double.1` | 0.750 | 0.500 | 0.50 | 0.50 |" in said
     assert "| without attention loss, 60,000 samples | 12.2 | 12.2 |" in said
+    assert "began anew" not in said
+    restarted = {**equal, "setup": {**equal["setup"], "about": {**equal["setup"]["about"], "start": 9780}}}
+    assert "after\n60,000 samples (its optimiser began anew after 9,780)" in edit_card(figures, {}, {}, restarted, plain)
     assert "Without the attention loss" not in edit_card(figures, {}, {}, equal, {})
 
 

@@ -9,7 +9,7 @@ HEAD = """
 ## Without the attention loss
 
 A sibling of the same start and the same batches was trained by the flow alone, for {samples:,} samples. It is compared with this model as it was after
-{equal:,} samples, while it was still being taught, on the same {pairs} pairs, {steps} steps; its weights do not ship. *Best block*: the one with the
+{equal:,} samples{anew}, while it was still being taught, on the same {pairs} pairs, {steps} steps; its weights do not ship. *Best block*: the one with the
 greatest area, chosen on these same pairs, so that its figures are a little flattering.
 
 """
@@ -27,7 +27,11 @@ def plain_text(equal: Figures, plain: Figures) -> str:
     if not equal or not plain:
         return ""
     setup = plain["setup"]
-    head = HEAD.format(samples=setup["samples"], equal=equal["setup"]["samples"], pairs=setup["pairs"], steps=setup["steps"])
+    start = equal["setup"]["about"].get("start", 0)
+    anew = f" (its optimiser began anew after {start:,})" if start else ""
+    head = HEAD.format(
+        anew=anew, samples=setup["samples"], equal=equal["setup"]["samples"], pairs=setup["pairs"], steps=setup["steps"]
+    )
     return head + _maps_table(equal, plain) + "\n" + _pictures_table(equal, plain)
 
 

@@ -91,7 +91,7 @@ def samples(latent: Any) -> Tensor:
         I2AMError: it is no LATENT of pictures.
     """
     found = latent.get("samples") if isinstance(latent, dict) else latent
-    if getattr(found, "is_nested", False) and not isinstance(found, Tensor):  # a video and its sound
+    if found is not None and getattr(found, "is_nested", False) and not isinstance(found, Tensor):  # a video and its sound
         found = found.unbind()[0]
     if not isinstance(latent, dict) or not isinstance(found, Tensor):
         raise I2AMError(f"latent got a {type(found).__name__}, which is no LATENT; connect the recorded sampler's LATENT")

@@ -19,13 +19,15 @@ EXAMPLE = "[[0, 0, 0.5, 1], [0.5, 0, 1, 1]]"
 
 
 def parts_of(written: str) -> Parts:
-    """Rectangles as a person writes them: those of the first reference, or a list of lists, one for each reference.
+    """Rectangles as a person writes them: one, those of the first reference, or a list of lists, one for each reference.
 
     Raises:
         LayoutError: it is neither, a rectangle is none or does not lie within its reference, or two overlap.
 
     >>> parts_of("[[0, 0, 0.5, 1], [0.5, 0, 1, 1]]")
     (((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)),)
+    >>> parts_of("[0.5, 0, 1, 1]")
+    (((0.5, 0.0, 1.0, 1.0),),)
     >>> parts_of("[[], [[0, 0, 1, 0.4], [0, 0.4, 1, 1]]]")
     ((), ((0.0, 0.0, 1.0, 0.4), (0.0, 0.4, 1.0, 1.0)))
     """
@@ -37,6 +39,8 @@ def parts_of(written: str) -> Parts:
         given = None
     if not isinstance(given, list) or not given:
         raise _unreadable(written)
+    if not any(isinstance(part, list) for part in given):
+        given = [given]  # one rectangle alone
     of_first = all(isinstance(part, list) and part and not isinstance(part[0], list) for part in given)
     every = [given] if of_first else given
     if not all(isinstance(parts, list) for parts in every):

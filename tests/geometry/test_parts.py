@@ -14,7 +14,8 @@ from i2am.geometry.sequence import Span
     ("written", "said"),
     [
         ("[0, 0, 1, 1", "rectangles as JSON"),
-        ("[0, 0, 0.5, 1]", "rectangles as JSON"),
+        ("[0, 0, 0.5]", "rectangles as JSON"),
+        ("[0.5, 0, 512, 1]", "divide pixels by the width"),
         ("[]", "rectangles as JSON"),
         ('{"1": []}', "rectangles as JSON"),
         ('[["a", 0, 1, 1]]', "rectangles as JSON"),

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..i2am.errors import I2AMError
-from ..i2am.geometry.frames import name_of
+from ..i2am.geometry.frames import name_of, packed_frames
 from ..i2am.geometry.shapes import check_shape
 from ..i2am.levels.batch import join
 from ..i2am.levels.choice import Choice, layers_of
@@ -113,9 +113,10 @@ class Effect(io.ComfyNode):
         frames, images = (1, 0) if maps is None else (maps.frames, maps.images)
         if two is not None:
             latents = [samples(each) for each in two]
-            frames = latents[0].shape[2] if latents[0].ndim == 5 else 1
             changes = change_of(*map(frames_apart, latents))
             images = len(changes)
+            if maps is None and latents[0].ndim == 5:
+                frames = packed_frames(latents[0].shape[2], images, None if one is None else len(one[0]))
         if one is not None:
             one = per_image(one[0], images, frames), per_image(one[1], images, frames)
         seen = None if one is None else (pictures(one[0]), pictures(one[1]))
@@ -179,7 +180,7 @@ def _together(name: str, drawn: Sequence[Image.Image], changes: Tensor) -> None:
     if len(drawn) != len(changes):
         raise I2AMError(
             f"{name} holds {len(drawn)} picture(s), but the latents hold {len(changes)}; connect the pictures that were "
-            f"decoded from these latents"
+            f"decoded from these latents, of a video one for each frame of its latent"
         )
     check_shape(f"picture {name}", (drawn[0].height, drawn[0].width), (changes.shape[1], changes.shape[2]), "latent")
 

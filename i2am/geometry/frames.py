@@ -55,6 +55,20 @@ def image_of(frame: int, frames: int) -> int:
     return video * frames + latent_frame(own)
 
 
+def packed_frames(latent: int, images: int, pictures: int | None) -> int:
+    """Latent frames of each video, if they hold several frames each, as far as the number of pictures tells it; else 1.
+
+    Args:
+        latent: frames of each latent.
+        images: of all latents together.
+        pictures: that were given; None: none.
+
+    >>> packed_frames(3, 3, 9), packed_frames(3, 3, 3), packed_frames(37, 37, 124)
+    (3, 3, 1)
+    """
+    return latent if pictures in (None, 1, images, images // latent * decoded(latent)) else 1
+
+
 def name_of(image: int, frames: int, images: int) -> str:
     """What an image of a run is called.
 

@@ -87,23 +87,21 @@ class Attention:
             frames: how many follow one another in ``q``.
             grid: of one frame.
         """
-
-        def apart(t: Tensor | None) -> Tensor | None:
-            """(B, H, frames * N, …) to (B * frames, H, N, …)."""
-            return None if t is None else t.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
-
-        def repeated(t: Tensor | None) -> Tensor | None:
-            """(B, H, S, d) for each frame, (B * frames, H, S, d); of one video, a view."""
-            return None if t is None else t[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
-
         mask = self.mask
         if mask is not None:
             mask = mask.reshape(*[1] * (4 - mask.ndim), *mask.shape)
-            mask = repeated(mask) if mask.shape[2] == 1 else apart(mask.expand(len(self.q), -1, -1, -1))
-        q, k = apart(self.q), repeated(self.k)
-        assert q is not None
-        assert k is not None
-        return replace(self, grid=grid, q=q, k=k, v=repeated(self.v), output=apart(self.output), mask=mask, text=None)
+            alike = mask.shape[2] == 1
+            mask = for_frames(mask, frames) if alike else by_frame(mask.expand(len(self.q), -1, -1, -1), frames)
+        return replace(
+            self,
+            grid=grid,
+            q=by_frame(self.q, frames),
+            k=for_frames(self.k, frames),
+            v=None if self.v is None else for_frames(self.v, frames),
+            output=None if self.output is None else by_frame(self.output, frames),
+            mask=mask,
+            text=None,
+        )
 
     def record(self, recorder: Recorder, step: int) -> None:
         """Pass the call to a recorder.
@@ -113,3 +111,13 @@ class Attention:
             RecordingError: the step is outside the schedule, or the number of images is wrong.
         """
         recorder.observe(step=step, **vars(self))
+
+
+def by_frame(tokens: Tensor, frames: int) -> Tensor:
+    """(B, heads, frames * N, …) to (B * frames, heads, N, …)."""
+    return tokens.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def for_frames(tokens: Tensor, frames: int) -> Tensor:
+    """(B, heads, S, d) for each frame, (B * frames, heads, S, d); of one video, a view."""
+    return tokens[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)

@@ -56,7 +56,7 @@ def _on_decoded(heat: Heat, pictures: Sequence[T], spread: bool) -> tuple[Heat, 
     """The panels and the pictures, paired where these are all frames that a video was decoded to; else as they are."""
     images = heat.images or (0,) * len(heat.labels)
     videos, left = divmod(len(pictures), decoded(heat.frames))
-    if heat.frames == 1 or len(pictures) == 1 or left or max(images) >= videos * heat.frames:
+    if not _on_video(heat) or len(pictures) == 1 or left or max(images) >= videos * heat.frames:
         return heat, list(pictures)
     paired = replace(heat, frames=1)
     if not (spread and is_film(heat)):
@@ -66,8 +66,13 @@ def _on_decoded(heat: Heat, pictures: Sequence[T], spread: bool) -> tuple[Heat, 
     return paired.panels([panel[image_of(frame, heat.frames)] for frame in chosen]), [pictures[frame] for frame in chosen]
 
 
+def _on_video(heat: Heat) -> bool:
+    """Whether the panels lie on a generated video, and not on a reference."""
+    return heat.frames > 1 and heat.picture == "generated"
+
+
 def _or_decoded(heat: Heat) -> str:
-    if heat.frames == 1:
+    if not _on_video(heat):
         return ""
     return (
         f", or all {decoded(heat.frames)} frames that the {heat.frames} latent frames of a video decode to, as VAE Decode "

@@ -261,6 +261,7 @@ def _bound(q: Tensor, k: Tensor, mask: Tensor | None) -> float:
     Raises:
         RecordingError: something is no number, so that the attention is undefined.
     """
+    k = k[:1] if k.stride(0) == 0 else k  # frames of one video share their keys, and a copy of each would not fit
     norms = [torch.linalg.vector_norm(t, dim=-1, dtype=torch.float32).amax() for t in (q, k)]
     bound = float(norms[0] * norms[1])
     return bound if 0 < bound < float("inf") and mask is None else largest_logit(q, k, mask=mask)

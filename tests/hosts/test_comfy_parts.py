@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from i2am.errors import RecordingError
 from i2am.hosts.comfy.arguments import Arguments, observed
 from i2am.hosts.comfy.kernels import Kernels
 from i2am.hosts.comfy.kinds import KINDS, network_of
+from i2am.hosts.comfy.noise_mask import noise_mask
+from i2am.hosts.comfy.packed import pictures_mask
 from i2am.hosts.comfy.record import Options, layers_beside
 from i2am.hosts.comfy.steps import BY_SIGMA, Steps
 from i2am.hosts.comfy.unet import UNet
@@ -293,3 +296,19 @@ def _wrapping(network: nn.Module) -> nn.Module:
     compiled = nn.Module()
     compiled._orig_mod = network
     return compiled
+
+
+def test_a_videos_mask_is_one_for_each_of_its_frames() -> None:
+    mask = torch.zeros(2, 5, 3, 4, 4)  # two videos, as the host brings it to their latents
+    for video, frame in product(range(2), range(3)):
+        mask[video, :, frame, :, video + frame] = 1
+    found = noise_mask(pictures_mask(mask, (2, 5, 3, 4, 4)))
+    assert found is not None
+    assert torch.equal(found, mask[:, 0].flatten(0, 1))
+    one = noise_mask(pictures_mask(mask[:, :, :1], (2, 5, 1, 4, 4)))
+    assert one is not None
+    assert torch.equal(one, mask[:, 0, 0])
+    flat = mask[:1, :, :, :, :].reshape(1, 1, -1)
+    again = noise_mask(pictures_mask(torch.cat([flat, torch.ones(1, 1, 7)], 2), (1, 5, 3, 4, 4)))
+    assert again is not None
+    assert torch.equal(again, mask[0, 0])

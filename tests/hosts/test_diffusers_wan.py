@@ -18,8 +18,7 @@ from i2am.errors import I2AMError, LayoutError, RecordingError
 from i2am.geometry.layout import Layout, TokenGrid
 from i2am.hosts.diffusers.record import intervene, record
 from i2am.hosts.diffusers.rows import ASSUMED
-from i2am.hosts.diffusers.wan import FRAMES as NOTE
-from i2am.hosts.diffusers.wan import Wan
+from i2am.hosts.diffusers.wan import NOTE, Wan
 from i2am.interventions.plan import Cut
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
@@ -99,7 +98,7 @@ def test_the_maps_are_of_the_attention_that_the_model_computed(pictures: int, mo
     asked = Asked(monkeypatch, pictures)
     out, maps = recorded(pipe, pictures, given, images=2, keep=BRANCHES)
     assert torch.equal(out, plain)
-    assert (maps.images, maps.recorded, maps.generated_size) == (2 * FRAMES, (0, 1), SIZE)
+    assert (maps.images, maps.frames, maps.recorded, maps.generated_size) == (2 * FRAMES, FRAMES, (0, 1), SIZE)
     assert (maps.branches, maps.null_branches, maps.notes) == (BRANCHES, (), (NOTE,))
     assert [(x.name, x.grid.rows, x.grid.columns) for x in maps.layers] == [(name, *GRID) for name in LAYERS]
     names = ["reference"] if pictures == 1 else ["reference 1", "reference 2"]

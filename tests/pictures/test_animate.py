@@ -147,6 +147,14 @@ def test_decoded_frames_meet_the_latent_frames_that_hold_them() -> None:
         meet(of_video((3, 4)), nine)
 
 
+def test_maps_on_a_reference_of_a_video_take_no_decoded_frames() -> None:
+    heat = replace(of_video((0, 1, 2)), picture="reference", side="G2R")
+    assert meet(heat, grey(3), spread=True)[1] == grey(3)
+    for count in (8, 9):
+        with pytest.raises(I2AMError, match=rf"{count} pictures do not fit.*one per image or one per panel$"):
+            meet(heat, grey(count), spread=True)
+
+
 def test_a_video_plays_and_several_play_side_by_side() -> None:
     one = film(grey(9), of_video((0, 1, 2)))
     assert len(one) == 9

@@ -17,6 +17,7 @@ from torch import Tensor
 from i2am.errors import LayoutError, RecordingError
 from i2am.geometry.layout import Layout, Reference, Stretch, TokenGrid
 from i2am.geometry.thinning import Kept, keep
+from i2am.recording import reduce_joint as reduce_joint_module
 from i2am.recording.call_maps import CallMaps
 from i2am.recording.joint_head import OTHER, Parts
 from i2am.recording.reduce_joint import reduce_joint
@@ -319,3 +320,17 @@ def test_what_does_not_fit_is_refused() -> None:
         Joint(one.q, one.k[:, :, :107], one.layout, one.grid, one.scale).reduced()
     with pytest.raises(LayoutError, match="3 query heads cannot share 2"):
         Joint(one.q[:, :3], one.k, one.layout, one.grid, one.scale).reduced()
+
+
+def test_keys_that_frames_share_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A masked call's bound: a copy of the keys for each frame of a video would not fit."""
+    measured: list[tuple[int, ...]] = []
+    largest = reduce_joint_module.largest_logit
+    monkeypatch.setattr(
+        reduce_joint_module, "largest_logit", lambda q, k, **given: (measured.append(tuple(k.shape)), largest(q, k, **given))[1]
+    )
+    q, k = torch.randn(5, 2, 4, 8), torch.randn(1, 2, 9, 8)
+    mask = torch.zeros(1, 1, 4, 9)
+    shared = reduce_joint_module._bound(q, k.expand(5, -1, -1, -1), mask)
+    assert measured == [(1, 2, 9, 8)]
+    assert shared == reduce_joint_module._bound(q, k.repeat(5, 1, 1, 1), mask)

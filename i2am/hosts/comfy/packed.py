@@ -26,10 +26,11 @@ def picture_of(flat: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def pictures_mask(mask: Tensor | None, shape: Sequence[int]) -> Tensor | None:
-    """A sampler's mask, or of one that is as flat as several streams the pictures' part, (B * frames, C, h, w)."""
-    if mask is None or len(shape) != 5 or mask.ndim != 3:
+    """A sampler's mask; of a video, or of several streams the pictures' part, each frame by itself, (B * frames, C, h, w)."""
+    if mask is None or len(shape) != 5:
         return mask
-    return picture_of(mask, shape).movedim(2, 1).flatten(0, 1)
+    own = picture_of(mask, shape)
+    return own.movedim(2, 1).flatten(0, 1) if own.ndim == 5 else own
 
 
 def picture_in(latent: Any) -> Tensor:

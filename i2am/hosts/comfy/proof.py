@@ -165,6 +165,11 @@ def _steps_of(sigmas: Any) -> int:
 def _one_picture(latent: Any) -> dict[str, Any]:
     samples = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(samples, Tensor) or samples.is_nested:
+        if getattr(samples, "is_nested", False):
+            raise I2AMError(
+                "latent_image is a latent of several streams (a video with its sound), of which runs cannot be compared here; "
+                "sample it twice, once behind I²AM Intervene, and compare the pictures with I²AM Effect"
+            )
         kind = type(latent).__name__
         raise I2AMError(f"latent_image got a {kind}, which is no LATENT of pictures; connect an Empty Latent's")
     if len(samples) != 1:

@@ -14,7 +14,7 @@ from ...errors import LayoutError
 from ...geometry.layout import Layout
 from ...geometry.parts import Parts
 from ...interventions.plan import Cut
-from ..attention import Attention
+from ..attention import Attention, by_frame, for_frames
 from ..vision_tokens import pictures_of
 from .adapters import Adapter
 from .arguments import OVERRIDE, Arguments, observed
@@ -171,25 +171,15 @@ class _Observers:
             part = slice(i * batch, (i + 1) * batch)
             left = seen_in(options, PICTURES, i, seen.q, seen.k.shape[2])
             if left is not None and left.shape[2] > 1:
-                left = _by_frame(left, frames).repeat(batch, 1, 1, 1)
+                left = by_frame(left, frames).repeat(batch, 1, 1, 1)
             yield Attention(
                 layer,
                 self._calls.grid,
                 row.branch,
-                _by_frame(seen.q[part], frames),
-                _for_frames(seen.k[part], frames),
-                _for_frames(seen.v[part], frames),
+                by_frame(seen.q[part], frames),
+                for_frames(seen.k[part], frames),
+                for_frames(seen.v[part], frames),
                 scale=seen.scale,
                 mask=left,
-                output=None if seen.output is None else _by_frame(seen.output[part], frames),
+                output=None if seen.output is None else by_frame(seen.output[part], frames),
             )
-
-
-def _by_frame(tokens: Tensor, frames: int) -> Tensor:
-    """(B, heads, frames * N, d) to (B * frames, heads, N, d)."""
-    return tokens.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
-
-
-def _for_frames(tokens: Tensor, frames: int) -> Tensor:
-    """(B, heads, S, d) for each frame, (B * frames, heads, S, d); of one video, a view."""
-    return tokens[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)

@@ -13,7 +13,7 @@ from ...errors import RecordingError
 from ...geometry.layout import Layout, layout_for
 from ...geometry.words import Word
 from ...interventions.plan import Cut
-from ...maps.facts import RunInfo
+from ...maps.facts import FRAMES, RunInfo
 from ...maps.value import AttributionMaps
 from ...recording.recorder import Recorder
 from ..registry import fingerprint
@@ -90,7 +90,7 @@ class Run:
         self.cutting: Cutting | None = None
         """What is cut in the evaluation that is running."""
         self._touched: set[str] = set()
-        self._input = ""
+        self._input, self._frames = "", 1
 
     def before_evaluation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before every call of the network: find out its step, and which rows belong to which branch."""
@@ -179,7 +179,7 @@ class Run:
         last = isinstance(self._steps, Counted)  # where evaluations are not told apart, the last one counts
         together = joint is not None and bool(joint.rows)
         self._branches = Branches(self._model, settings.branches, settings.images, last, given.says_all, together)
-        self._input = fingerprint(given.sample)
+        self._input, self._frames = fingerprint(given.sample), given.frames or 1
         self._recorder = Recorder(
             self._layout,
             steps=self._steps.steps,
@@ -304,7 +304,8 @@ class Run:
             "sampler": type(scheduler).__name__ if scheduler is not None else "",
             "sigmas": self._steps.sigmas if isinstance(self._steps, Scheduled) else sigmas_at(scheduler, times),
         }
-        extra = {"input_hash": self._input, **told.get("extra", {})}
+        frames = {FRAMES: self._frames} if self._frames > 1 else {}
+        extra = {"input_hash": self._input, **frames, **told.get("extra", {})}
         return RunInfo(**{**facts, **told, "extra": extra, "steps": self._steps.steps, "timesteps": times, "host": "diffusers"})
 
 

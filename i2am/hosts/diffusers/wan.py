@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...errors import LayoutError, RecordingError
 from ...geometry.layout import Layout
 from ...interventions.removal import hidden
-from ..attention import Attention
+from ..attention import Attention, by_frame, for_frames
 from ..vision_tokens import pictures_of
 from .attended import Attended, Instead
 from .compiled import inside, refuse_compiled, without_adapter
@@ -31,7 +31,7 @@ from .watching import Call, watch_attention
 CLASS = "WanTransformer3DModel"
 PICTURES = 1
 """The pictures' softmax; that of the text is 0."""
-FRAMES = (
+NOTE = (
     "each image of these maps is a frame of the latent, which holds 4 frames of the video but for the first; the model also "
     "gets its start image in channels of the latent, which no attention shows"
 )
@@ -98,7 +98,7 @@ class Wan:
         _layout_of(self._size.keys)
         now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)
         latent = int(sample.shape[-2]), int(sample.shape[-1])
-        return Given(sample, now, latent, given, frames=frames, notes=(FRAMES,))
+        return Given(sample, now, latent, given, frames=frames, notes=(NOTE,))
 
     def layout(self, _given: Given) -> Layout | None:
         """See `Network`."""
@@ -135,12 +135,12 @@ class Wan:
                 layer,
                 size.grid,
                 branch,
-                _by_frame(seen.q[rows], size.frames),
-                _for_frames(seen.k[rows], size.frames),
-                None if seen.v is None else _for_frames(seen.v[rows], size.frames),
+                by_frame(seen.q[rows], size.frames),
+                for_frames(seen.k[rows], size.frames),
+                None if seen.v is None else for_frames(seen.v[rows], size.frames),
                 scale=seen.scale,
                 mask=hidden(None, left),
-                output=None if output is None else _by_frame(output[rows], size.frames),
+                output=None if output is None else by_frame(output[rows], size.frames),
                 softmax=PICTURES,
             )
 
@@ -182,13 +182,3 @@ def _layout_of(tokens: int) -> Layout:
 
 def _no_grid() -> tuple[int, int]:
     raise LayoutError("a region of the generated picture is to be cut, which is not done in videos; cut without it")
-
-
-def _by_frame(tokens: Tensor, frames: int) -> Tensor:
-    """(B, heads, frames * N, d) to (B * frames, heads, N, d)."""
-    return tokens.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
-
-
-def _for_frames(tokens: Tensor, frames: int) -> Tensor:
-    """(B, heads, S, d) for each frame, (B * frames, heads, S, d); of one video, a view."""
-    return tokens[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)

@@ -31,7 +31,8 @@ def words_read(maps: AttributionMaps, choice: Choice = EVERYTHING) -> Said | Non
     read = read_words(maps, choice)
     if not (read.found or read.sinks):
         return None
-    figures = {word.name: word.share for word in (*read.found, *read.sinks)}
+    figures = {word.name: word.share for word in read.found}
+    figures |= {f"{word.name} (sink)" if word.name in figures else word.name: word.share for word in read.sinks}
     text, verdict = _most(read)
     sunk = _listed([f'"{word.name}" ({percent(word.share)})' for word in read.sinks])
     more = f" {sunk}: {'sinks, which say' if len(read.sinks) > 1 else 'a sink, which says'} little." if sunk else ""
@@ -60,7 +61,7 @@ def _most(read: ReadWords) -> tuple[str, str]:
     named = [_told(word, read.weights) for word in shown(read)]
     if any(stands_out(word) for word in read.found):
         return f"Of them {'stands' if len(named) == 1 else 'stand'} out: {_listed(named)}.", "named"
-    return f"None of them stands out; of those that are no {LITTLE}, most goes to {named[0]}.", "even"
+    return f"Of those that are no {LITTLE}, none stands out; most goes to {named[0]}.", "even"
 
 
 def _told(word: ReadWord, weights: Tensor) -> str:
@@ -86,10 +87,12 @@ def where(word: ReadWord, weights: Tensor) -> str:
 def percent(share: float) -> str:
     """A share that may be small, in per cent.
 
-    >>> percent(0.0283), percent(0.41), percent(0.0004)
-    ('2.8%', '41%', '0.04%')
+    >>> percent(0.0283), percent(0.41), percent(0.0004), percent(0.996), percent(1e-7)
+    ('2.8%', '41%', '0.04%', '100%', 'under 0.001%')
     """
-    return f"{100 * share:.2g}%" if share < 1 else "100%"
+    if 0 < share < 1e-5:
+        return "under 0.001%"
+    return f"{100 * share:.2g}%" if share < 0.995 else "100%"
 
 
 def _rule(read: ReadWords) -> str:

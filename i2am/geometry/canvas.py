@@ -41,7 +41,7 @@ def arrange(texts: tuple[Span, ...], whole: Span, mask: Tensor, rects: tuple[Rec
     Raises:
         LayoutError: what is made and the references lie in each other, or nothing is made.
     """
-    grid, words = whole.grid, texts[-1].stop
+    grid, words = whole.grid, texts[-1].stop if texts else whole.start
     painted = _tokens(mask, grid)
     references = cut(replace(whole, role="reference", name="reference", start=words), rects)
     owned = torch.zeros(grid.rows * grid.columns, dtype=torch.bool)

@@ -266,8 +266,8 @@ def _around(texts: Sequence[str], kinds: Sequence[str], prompt: str, style: str)
     letters: list[tuple[str, int]] = [
         (c, i) for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)) if kind != "fill" for c in _bare(text)
     ]
-    at = "".join(c for c, _ in letters).rfind(wanted)
-    if at < 0:
+    at = _last_at("".join(c for c, _ in letters), wanted, [i for _, i in letters])
+    if at is None:
         return None
     own = {i for _, i in letters[at : at + len(wanted)]}
     first, last = min(own), max(own)
@@ -278,6 +278,21 @@ def _around(texts: Sequence[str], kinds: Sequence[str], prompt: str, style: str)
     while last + 1 < len(texts) and kinds[last + 1] == "word" and texts[last + 1] in behind:  # or a further part of a character
         last += 1
     return [not first <= i <= last for i in range(len(texts))]
+
+
+def _last_at(letters: str, wanted: str, tokens: Sequence[int]) -> int | None:
+    """Where ``wanted`` is last: where it begins and ends with whole tokens, as in no word of a template, or else anywhere.
+
+    >>> _last_at("astart", "a", [0, 1, 1, 1, 1, 1]), _last_at("astart", "tar", [0, 1, 1, 1, 1, 1]), _last_at("a", "b", [0])
+    (0, 2, None)
+    """
+
+    def edge(at: int) -> bool:
+        return at in (0, len(tokens)) or tokens[at - 1] != tokens[at]
+
+    places = [found.start() for found in re.finditer(f"(?={re.escape(wanted)})", letters)]
+    whole = [at for at in places if edge(at) and edge(at + len(wanted))]
+    return (whole or places or [None])[-1]
 
 
 def _with_letters(texts: Sequence[str], kinds: Sequence[str], prompt: str) -> list[str]:

@@ -32,7 +32,7 @@ _FUNCTION = frozenset(FUNCTION_WORDS.split())
 
 @dataclass(frozen=True, eq=False)
 class ReadWord:
-    """A word of the prompt, at all places where it stands in it.
+    """A word of the prompt, at all places where it stands in it; those that are sinks are apart.
 
     Attributes:
         name: as it stands first.
@@ -82,11 +82,12 @@ def read_words(maps: AttributionMaps, choice: Choice = EVERYTHING) -> ReadWords:
     sunk = _sinks(maps, choice)
     grid = common_grid(maps, "generated")
     weights = weights_of(TokenGrid(grid.rows, grid.columns, edge=grid.edge)).reshape(grid.rows, grid.columns)
-    named: dict[str, list[Word]] = {}
-    for word in every:
-        named.setdefault(word.name.casefold(), []).append(word)
+    named: dict[tuple[str, bool], list[Word]] = {}
+    for word in every:  # a place that is a sink hides no other place of its word
+        is_sink = any(token in sunk for token in range(word.start, word.stop))
+        named.setdefault((word.name.casefold(), is_sink), []).append(word)
     words = [_together(places, [every[word] for word in places], weights) for places in named.values()]
-    of_sinks = [any(token in sunk for word in places for token in range(word.start, word.stop)) for places in named.values()]
+    of_sinks = [is_sink for _, is_sink in named]
     counted = [word for word, sink in zip(words, of_sinks, strict=True) if not sink]
     even = sum(word.share for word in counted) / max(1, sum(word.tokens for word in counted))
     found = [

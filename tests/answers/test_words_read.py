@@ -84,11 +84,21 @@ def test_a_word_that_is_a_sink_is_told_as_one_and_does_not_hide_the_others() -> 
     assert "None of them stands out that is no sink, punctuation or function word." in alone.text
 
 
+def test_one_place_of_a_word_that_is_a_sink_does_not_hide_its_other_places() -> None:
+    tokens = ["<s>", "▁red", "▁hat", "▁Red", "▁shoe", "▁sock", "</s>"]
+    found = words_read(recorded({1: (5.0, EVERYWHERE), 3: (3.0, CORNER)}, tokens=tokens))
+    assert found is not None
+    assert 'stands out: "Red" (' in found.text
+    assert '"red" (' in found.text
+    assert "a sink, which says little" in found.text
+    assert {"red", "Red"} <= set(found.figures)
+
+
 def test_where_all_get_the_same_no_word_is_said_to_stand_out() -> None:
     found = words_read(recorded({}))
     assert found is not None
     assert found.verdict == "even"
-    assert "None of them stands out; of those that are no sink, punctuation or function word, most goes to" in found.text
+    assert "Of those that are no sink, punctuation or function word, none stands out; most goes to" in found.text
 
 
 def test_the_places_of_a_word_that_stands_twice_are_one() -> None:

@@ -28,6 +28,13 @@ def test_sentencepiece_begins_words_with_a_mark() -> None:
     assert covered(found) == list(range(len(tokens)))
 
 
+@pytest.mark.parametrize("prompt", ["a", "art", "star", "tan", "end"])
+def test_a_short_prompt_is_not_found_inside_of_the_template(prompt: str) -> None:
+    tokens = ["<|im_start|>", "user", "Ċ", prompt, "<|im_end|>", "Ċ", "<|im_start|>", "assistant", "Ċ"]
+    words = [word for word in words_of(tokens, prompt=prompt) if word.kind == "word"]
+    assert [(word.name, word.start) for word in words] == [(prompt, 3)]
+
+
 def test_clip_ends_words_with_a_mark_and_fills_with_the_token_that_ends_it() -> None:
     tokens = ["<|startoftext|>", "wom", "an</w>", "in</w>", "cafÃ©</w>", ".</w>", *["<|endoftext|>"] * 4]
     assert told(words_of(tokens)) == [

@@ -46,6 +46,18 @@ def test_what_is_filled_up_is_nobodys(lib: Any) -> None:
 
 
 @pytest.mark.where(HERE)
+def test_pieces_that_are_full_already_are_not_filled_up(lib: Any) -> None:
+    """8 x 4 and 8 x 8 tokens of pictures, as a picture of 1024 x 1024 pixels has 4096."""
+    sizes, size = ((16, 8), (16, 16)), (16, 16)
+    run = joint_case.run(lib, NAME, tiny_joint.conditioning(NAME, *sizes), steps=1, size=size, options={"pairwise": None})
+    assert [(r.grid.rows, r.grid.columns) for r in run.maps.references] == [(8, 4), (8, 8)]
+    truth = run.truth[0, "double.0", "cond"].mean((0, 1))
+    heat = lib.share.share(run.maps, lib.choice.Choice(layers="double.0"))
+    want = truth[:, run.spans("cond")[2]].sum(1).view(heat.values.shape[1:]).float()
+    assert torch.allclose(heat.values[heat.labels.index("reference 2")], want, atol=1e-5)
+
+
+@pytest.mark.where(HERE)
 def test_the_first_words_are_those_of_the_prompt(cuts: Any) -> None:
     """Although the texts around the references come before them."""
     positive, base = tiny_joint.conditioning(NAME, *FAMILY.sizes), tiny_joint.model(NAME)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from i2am.errors import I2AMError, LayoutError
 from i2am.hosts.diffusers.record import intervene, record
+from i2am.hosts.diffusers.stitched import Stitched
 from i2am.interventions.plan import Cut
 from i2am.levels.choice import Choice
 from i2am.levels.marginal import ulam
@@ -145,6 +146,12 @@ def test_what_does_not_fit_a_canvas_is_refused(name: str, options: dict[str, Any
 def test_parts_that_are_none_are_refused_before_the_run(options: dict[str, Any], message: str) -> None:
     with pytest.raises(I2AMError, match=message):
         record(build("fill"), **options)
+
+
+def test_parts_as_an_array_and_none() -> None:
+    assert Stitched.of(torch.tensor(LEFT), None).parts == (((0.0, 0.0, 0.5, 1.0),),)
+    for none in ([], "[]", "", torch.zeros(0)):
+        assert Stitched.of(none, None).parts == ()
 
 
 def test_parts_of_models_that_have_none_are_refused() -> None:

@@ -213,6 +213,15 @@ def test_arguments_that_do_not_say_what_the_tokens_are(changes: dict[str, Any], 
         ZImage().read(said(**changes), 16)
 
 
+def test_pieces_that_are_full_already_are_not_filled_up() -> None:
+    """4 x 8 tokens of picture and 32 of text, as a picture of 1024 x 1024 pixels has 4096."""
+    pipeline, given = PIPE.build(), {"height": 64, "width": 128, "prompt_embeds": pieces(32)}
+    plain = PIPE.run(pipeline, **given)
+    out, maps = recorded(pipeline, given=given)
+    assert torch.equal(out, plain)
+    assert (maps.layers[0].grid.rows, maps.layers[0].grid.columns) == (4, 8)
+
+
 def test_a_missing_picture_and_missing_views_are_filling() -> None:
     """As the transformer has them: 32 tokens of nobody each; without an encoder, or without views, there are none."""
     whole, x = ZImage().read(said(), 16), [[None, *row[1:]] for row in X]

@@ -6,6 +6,9 @@ import { Maps } from "./maths.js";
 
 const NO_WORD = "Maps of words are kept as their mean over layers and heads. Choose all layers, the mean of heads, or all of the time.";
 
+/** Whether a side is a part of the text, of this run or of the other one. */
+const ofText = (side) => side.startsWith("word: ");
+
 export class Run {
   /** @param data the viewer's data object (see viewer.js), or that of its second run (see difference.js) */
   constructor(data) {
@@ -42,7 +45,7 @@ export class Run {
     const references = this.data.references.map((_, i) => onReference(i));
     let generated = null;
     if (!query) generated = of(state.side, maps.level(state.side, state));
-    else if (query.picture === "generated" && maps.isWord(state.side)) generated = of(state.side, maps.level(state.side, state));
+    else if (query.picture === "generated" && ofText(state.side)) generated = of(state.side, maps.level(state.side, state));
     else if (query.picture === "reference") generated = of("mirror", maps.mirror(state, ...at));
     return { generated, reference: references[state.reference], references };
   }
@@ -52,13 +55,15 @@ export class Run {
     const { query } = state;
     const onReferences = { side: query ? "SRAM" : state.referenceSide, missing };
     const references = this.data.references.map(() => (query?.picture === "reference" ? null : onReferences));
-    const generated = query?.picture === "generated" ? null : { side: query ? "mirror" : state.side, missing };
+    const own = !query || (query.picture === "generated" && ofText(state.side)) ? state.side : query.picture === "reference" ? "mirror" : "";
+    const generated = own ? { side: own, missing } : null;
     return { generated, reference: references[state.reference], references };
   }
 
   whyMissing(side, reference, { layer }) {
     if (side === "object" && !this.data.references[reference].object) return "No mask of this reference was given.";
     if (this.maps.isWord(side)) return NO_WORD;
+    if (ofText(side)) return "The text of this run has no such part, or no map of it was kept.";
     const where = layer < 0 ? "" : ` of layer ${this.data.layers[layer].name}`;
     return `No ${this.kind(side).title}${where} was kept for this choice. Choose another layer, time or head.`;
   }

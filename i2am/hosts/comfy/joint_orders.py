@@ -86,7 +86,8 @@ def _fill(pieces: list[Span | None], multiple: int) -> list[Span]:
     for piece in pieces:
         tokens = 0 if piece is None else piece.grid.tokens
         found += [] if piece is None else [piece]
-        found.append(other(-tokens % multiple if tokens else multiple))
+        fill = -tokens % multiple if tokens else multiple
+        found += [other(fill)] if fill else []
     return found
 
 

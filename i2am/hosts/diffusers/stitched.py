@@ -37,7 +37,8 @@ class Stitched:
             LayoutError: the parts are no rectangles, or there is a mask without them.
             MaskError: the mask is none.
         """
-        if not parts:
+        parts = parts.tolist() if hasattr(parts, "tolist") else parts
+        if not parts or parts == "[]":
             if mask is not None:
                 raise LayoutError("canvas_mask is given without reference_parts; say which part of the canvas is the reference")
             return cls()

@@ -86,6 +86,7 @@ def _parts(given: Mapping[str, Any], row: int, pictures: list[Tensor | None], pi
         pieces += [None if view is None else other(view.shape[0] * view.shape[1], "vision tokens") for view in views[row]]
     spans: list[Span] = []
     for piece in pieces:
-        spans += [other(FILL)] if piece is None else [piece, other(-piece.grid.tokens % FILL)]
+        fill = FILL if piece is None else -piece.grid.tokens % FILL
+        spans += [*([] if piece is None else [piece]), *([other(fill)] if fill else [])]
     placed = Sequence.of(*spans)
     return Sequence(tuple(span for span in placed.spans if span.grid.tokens), placed.keys)

@@ -292,7 +292,8 @@ def _last_at(letters: str, wanted: str, tokens: Sequence[int]) -> int | None:
 
     places = [found.start() for found in re.finditer(f"(?={re.escape(wanted)})", letters)]
     whole = [at for at in places if edge(at) and edge(at + len(wanted))]
-    return (whole or places or [None])[-1]
+    found = whole or places
+    return found[-1] if found else None
 
 
 def _with_letters(texts: Sequence[str], kinds: Sequence[str], prompt: str) -> list[str]:

@@ -192,7 +192,7 @@ def test_networks_that_attend_to_no_picture() -> None:
     ("options", "given", "says"),
     [
         ({"layout": Layout.of(TokenGrid(16, 16, leading=1))}, {}, "leave `layout` out"),
-        ({"reference_parts": [[0, 0, 0.5, 1]]}, {}, "reference_parts are for models with joint attention"),
+        ({"reference_parts": [[0, 0, 0.5, 1]]}, {}, "reference_parts and redux are for models with joint attention"),
         ({"images": 2}, {}, r"called with 1 rows, expected 2 \(images\) a call"),
         ({}, {"prompt_embeds": normal(5, 1, 500, 8)}, "a text of other than 512 tokens does"),
         ({"keep": BRANCHES}, {"guidance_scale": 1.0}, "branch 'uncond' was never evaluated"),

@@ -45,6 +45,7 @@ def record(
     words: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     reference_parts: str | Sequence[Any] = (),
     canvas_mask: MaskLike | None = None,
+    redux: bool = False,
     **options: Any,
 ) -> DiffusersRecording:
     """A context manager that records every attention to a reference while it is entered.
@@ -93,6 +94,8 @@ def record(
             references, where reference and result lie on one canvas: the parts of it that are references.
         canvas_mask: of such a canvas, what is made, 1 or white inside: the ``mask_image`` of an inpainting pipeline. FLUX.1
             Fill is given a mask of its own and takes none.
+        redux: of FLUX.1, whether the prompt is that of `FluxPriorReduxPipeline`, whose last tokens are a picture: the first
+            reference.
         **options: of `Recorder`: layers, pairwise, groups, budget, inpaint_mask, null_branches, chunk_bytes; with joint
             attention also stride, cells, via_text, word_maps and word_layers.
 
@@ -121,7 +124,7 @@ def record(
         every=every,
         cuts=tuple(cuts),
         words=_words_by_branch(words),
-        stitched=Stitched.of(reference_parts, canvas_mask),
+        stitched=Stitched.of(reference_parts, canvas_mask, bool(redux)),
     )
     return DiffusersRecording(model, network, settings)
 
@@ -147,7 +150,7 @@ def intervene(
         model: see `record`.
         cuts: what is cut.
         layout: see `record`.
-        **given: of `record`: steps, branches, images, timesteps, scheduler, reference_parts, canvas_mask.
+        **given: of `record`: steps, branches, images, timesteps, scheduler, reference_parts, canvas_mask, redux.
 
     Raises:
         RecordingError: the model cannot be watched; on leaving: nothing was cut.

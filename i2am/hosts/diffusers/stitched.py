@@ -15,6 +15,7 @@ from ...geometry.masks import as_mask
 from ...geometry.parts import Parts, apart, parts_of
 from ...geometry.sequence import Sequence
 from .families.family import Said
+from .redux import behind_text, without_canvas
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +25,15 @@ class Stitched:
     Attributes:
         parts: the rectangles, see `geometry.parts`; none: every picture is one.
         mask: what is made of a canvas, 1 inside, (H, W) of it; None: the model is given a mask of its own.
+        redux: whether the text ends in the tokens of Redux's picture.
     """
 
     parts: Parts = ()
     mask: Tensor | None = None
+    redux: bool = False
 
     @classmethod
-    def of(cls, parts: Any, mask: Any) -> Stitched:
+    def of(cls, parts: Any, mask: Any, redux: bool = False) -> Stitched:
         """From the arguments of `record`.
 
         Raises:
@@ -41,11 +44,11 @@ class Stitched:
         if not parts or parts == "[]":
             if mask is not None:
                 raise LayoutError("canvas_mask is given without reference_parts; say which part of the canvas is the reference")
-            return cls()
+            return cls(redux=redux)
         given = as_mask(mask, "canvas_mask") if mask is not None else None
         if given is not None and given.ndim != 2:
             raise LayoutError(f"canvas_mask has the shape {tuple(given.shape)}, expected (H, W) of the whole canvas")
-        return cls(parts_of(parts if isinstance(parts, str) else _written(parts)), given)
+        return cls(parts_of(parts if isinstance(parts, str) else _written(parts)), given, redux)
 
     def told(self, said: Said) -> Said:
         """What a call says, with the parts.
@@ -53,20 +56,23 @@ class Stitched:
         Raises:
             LayoutError: they do not fit its pictures, or what is made of a canvas is not known.
         """
+        said = behind_text(said) if self.redux else said
         if not self.parts:
-            return said
+            return without_canvas(said) if self.redux else said
         return self._on_canvas(said) if said.sequence is None else self._apart(said, said.sequence)
 
     def _apart(self, said: Said, sequence: Sequence) -> Said:
         whole = sequence.references
         if self.mask is not None:
             raise LayoutError("canvas_mask is for a canvas, but this run has references beside the picture; leave it out")
-        if len(self.parts) > len(whole):
+        count = len(whole) - self.redux
+        if len(self.parts) > count:
             raise LayoutError(
-                f"reference_parts has lists for {len(self.parts)} references, but the run has {len(whole)}; give one list for "
+                f"reference_parts has lists for {len(self.parts)} references, but the run has {count}; give one list for "
                 f"each, and an empty one, [], for a reference that is one picture"
             )
-        return replace(said, sequence=apart(sequence, self.parts), rows=tuple(apart(row, self.parts) for row in said.rows))
+        parts = (*[()] * self.redux, *self.parts)
+        return replace(said, sequence=apart(sequence, parts), rows=tuple(apart(row, parts) for row in said.rows))
 
     def _on_canvas(self, said: Said) -> Said:
         one = said.alone

@@ -54,8 +54,8 @@ class UNet:
         Raises:
             LayoutError: ``stitched`` has parts.
         """
-        if stitched.parts:
-            raise LayoutError("reference_parts are for models with joint attention, but this is a U-Net; leave them out")
+        if stitched.parts or stitched.redux:
+            raise LayoutError("reference_parts and redux are for models with joint attention; leave them out for a U-Net")
         sample = args[0] if args else kwargs["sample"]
         time = args[1] if len(args) > 1 else kwargs["timestep"]
         now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)

@@ -83,8 +83,10 @@ class Wan:
         Raises:
             LayoutError: there are no pictures, or they are of another encoder; or ``stitched`` has parts.
         """
-        if stitched.parts:
-            raise LayoutError("reference_parts are for models with joint attention, but this is Wan 2.1; leave them out")
+        if stitched.parts or stitched.redux:
+            raise LayoutError(
+                "reference_parts and redux are for models with joint attention, but this is Wan 2.1; leave them out"
+            )
         given = self._signature.bind(self.module, *args, **kwargs).arguments
         sample, time, seen = given["hidden_states"], given["timestep"], given.get("encoder_hidden_states_image")
         if seen is None:

@@ -45,6 +45,7 @@ class Said:
             rows have ``sequence``.
         time: the share of noise, 1 to 0, where no argument ``timestep`` says it.
         alone: the picture, where there is no reference and the family's order with a canvas is known.
+        takes_redux: whether the text may hold tokens of Redux's picture.
     """
 
     sequence: Sequence | None
@@ -55,6 +56,7 @@ class Said:
     rows: tuple[Sequence, ...] = ()
     time: float | None = None
     alone: Alone | None = None
+    takes_redux: bool = False
 
 
 class Family(Protocol):

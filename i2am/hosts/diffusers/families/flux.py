@@ -30,7 +30,9 @@ class Flux:
         sequence = text_first(words, pictures, pixels)
         one = alone(words, pictures, pixels, mask_of(tokens, pictures[0], self.patch, pixels or self.patch * self.factor))
         adapters = {"ip_adapter_image_embeds", "ip_hidden_states"} & set(given.get("joint_attention_kwargs") or ())
-        return Said(sequence, tokens[:, :own], pictures[0], tokens[:, own:], (ADAPTER,) if adapters else (), alone=one)
+        return Said(
+            sequence, tokens[:, :own], pictures[0], tokens[:, own:], (ADAPTER,) if adapters else (), alone=one, takes_redux=True
+        )
 
 
 def mask_of(tokens: Tensor, grid: Grid, patch: int, pixels: int) -> Tensor | None:

@@ -182,7 +182,7 @@ def test_regions_lie_on_the_square_that_the_encoder_saw(pack: ModuleType, crop: 
     seen = comfy.clip_vision.clip_preprocess(picture, **plain, crop=crop == "center")[0, 0]
     patches = (seen.unflatten(0, (16, 14)).unflatten(2, (16, 14)).mean((1, 3)) > 0.5).flatten().nonzero()[:, 0]
     painted = picture[0, :, :, 0]
-    grid = library(pack, "hosts.comfy.wan").pictures_of(EACH).references[0].grid
+    grid = library(pack, "hosts.comfy.wan").layout_of_tokens(EACH).references[0].grid
     cells = library(pack, "interventions.removal").cells_in
     assert cells(painted if crop == "none" else painted[:, 40:160], grid, "it").tolist() == patches.tolist()
     assert len(patches) == 8 * (5 if crop == "none" else 8) - 1, "of one corner less than half is painted"

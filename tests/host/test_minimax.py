@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from host_tests import joint_case, record_graph, tiny_minimax
+from host_tests import joint_case, record_graph, tiny_joint, tiny_minimax
 from host_tests.cut_case import Lib as CutLib
 from host_tests.graph import Graphs
 from host_tests.joint_spy import JointSpy
@@ -15,7 +15,6 @@ from host_tests.test_cut_joint import truth_of
 from host_tests.tiny_minimax import FRAMES, GRID, LAYERS, SIZE, SOUND, Places, audio, conditioning, keyframe, picture, video
 from server import PromptServer
 
-pytestmark = tiny_minimax.NEEDS
 VIDEO = FRAMES * GRID[0] * GRID[1]
 TAGS = (1, 0, 0, 0, 1, 1, 1)
 
@@ -86,6 +85,7 @@ def check(maps: Any, calls: list[Any], branch: str, places: Places, grids: list[
 
 
 @pytest.mark.parametrize("case", [one, several, keyframes], ids=lambda case: case.__name__)
+@tiny_minimax.NEEDS
 def test_the_maps_are_of_the_attention_that_the_model_computed(lib: Any, case: Any) -> None:
     """In float64, of a latent of odd size; video and sound are those of the unrecorded run to the last bit."""
     positive, places, grids = case()
@@ -105,6 +105,7 @@ def test_the_maps_are_of_the_attention_that_the_model_computed(lib: Any, case: A
     check(maps, spy.calls, "cond", places, grids)
 
 
+@tiny_minimax.NEEDS
 def test_both_branches(lib: Any) -> None:
     """The host evaluates them one by one, with texts of two lengths."""
     (positive, places, grids), (negative, longer, _) = one(), uneven()
@@ -118,6 +119,7 @@ def test_both_branches(lib: Any) -> None:
         check(maps, [call for call in spy.calls if call.k.shape[2] == own.at], branch, own, grids)
 
 
+@tiny_minimax.NEEDS
 def test_a_negative_without_references(lib: Any) -> None:
     """It has nothing to record; the latent is found by its video alone too, as nodes that take the streams apart give it."""
     positive, _, _ = one()
@@ -130,6 +132,7 @@ def test_a_negative_without_references(lib: Any) -> None:
 
 
 @pytest.mark.parametrize("which", range(4))
+@tiny_minimax.NEEDS
 def test_a_cell_moves_exactly_its_key(which: int) -> None:
     """Of each reference in turn: a changed cell of its latent moves the key that the layout names, and no other."""
     positive, places, grids = several()
@@ -157,6 +160,7 @@ def close(one: Any, other: Any) -> bool:
     ],
     ids=["all", "directly", "text"],
 )
+@tiny_minimax.NEEDS
 def test_a_cut(lib: Any, cuts: Any, cut: dict[str, Any], gone: str, blind: str | None) -> None:
     """The run is that of attention in float64 to the keys that are left; a recording above it shows none of them."""
     positive, places, _ = several()
@@ -177,6 +181,7 @@ def test_a_cut(lib: Any, cuts: Any, cut: dict[str, Any], gone: str, blind: str |
             assert bool((maps.marginal("mass", layer.name, reference=cut["reference"]) == 0).all())
 
 
+@tiny_minimax.NEEDS
 def test_in_a_graph(lib: Any, pack: ModuleType) -> None:
     """With the latent of video and sound between the nodes, and fewer queries than there are."""
     positive, _, _ = several()
@@ -194,6 +199,7 @@ def test_in_a_graph(lib: Any, pack: ModuleType) -> None:
     assert "take the conditioning of MiniMax H3 Reference to Video" in error.message
 
 
+@tiny_minimax.NEEDS
 def test_a_noise_mask(lib: Any) -> None:
     """Of the video, frame by frame: G2R under the mask is that of the repainted tokens."""
     from comfy.nested_tensor import NestedTensor
@@ -216,6 +222,7 @@ def test_a_noise_mask(lib: Any) -> None:
     assert torch.allclose(got, want, atol=3e-6)
 
 
+@tiny_minimax.NEEDS
 def test_what_cannot_be_is_refused(lib: Any, cuts: Any) -> None:
     cases = [
         (conditioning(), {}, "cond conditioning has no reference latent.*of MiniMax H3 Reference to Video with a picture"),
@@ -234,3 +241,10 @@ def test_what_cannot_be_is_refused(lib: Any, cuts: Any) -> None:
     used = cuts.cut(tiny_minimax.model(), reference=1)
     with pytest.raises(lib.errors.LayoutError, match="reference"):
         tiny_minimax.sample(used, one()[0])
+
+
+@pytest.mark.where(not tiny_minimax.HERE)
+def test_a_host_without_it_records_others(lib: Any) -> None:
+    run = joint_case.run(lib, "kontext", tiny_joint.conditioning("kontext", (4, 6)), steps=1)
+    assert (run.maps.images, run.maps.frames) == (1, 1)
+    assert [(r.grid.rows, r.grid.columns) for r in run.maps.references] == [(2, 3)]

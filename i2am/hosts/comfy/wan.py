@@ -92,7 +92,7 @@ class Wan:
                 "WanImageToVideo"
             )
         seen = entry["model_conds"].get("clip_fea")
-        return None if seen is None else _layout_of(int(seen.cond.shape[1]))
+        return None if seen is None else layout_of_tokens(int(seen.cond.shape[1]))
 
     def pictures(self, _entry: dict[str, Any], _told: Told, /) -> dict[str, Tensor]:
         """See `Network`. A vision encoder's tokens do not show its picture."""
@@ -124,7 +124,7 @@ class Wan:
         return WanCutter(given, cut).behind(given["transformer_options"])
 
 
-def _layout_of(tokens: int) -> Layout:
+def layout_of_tokens(tokens: int) -> Layout:
     """What the tokens of a CLIP_VISION_OUTPUT are.
 
     Raises:

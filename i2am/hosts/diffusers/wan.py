@@ -97,7 +97,7 @@ class Wan:
         frames, rows, columns = (n // p for n, p in zip(sample.shape[2:], self.module.config.patch_size, strict=True))
         # of a first and a last picture, those of a row follow one another in the batch
         self._size = _Size(frames, (rows, columns), seen.shape[0] * seen.shape[1] // len(sample))
-        _layout_of(self._size.keys)
+        layout_of_tokens(self._size.keys)
         now = float(time.flatten()[0]) if isinstance(time, Tensor) else float(time)
         latent = int(sample.shape[-2]), int(sample.shape[-1])
         return Given(sample, now, latent, given, frames=frames, notes=(NOTE,))
@@ -105,7 +105,7 @@ class Wan:
     def layout(self, _given: Given) -> Layout | None:
         """See `Network`."""
         assert self._size is not None
-        return _layout_of(self._size.keys)
+        return layout_of_tokens(self._size.keys)
 
     def watch(self, observe: Observe, stack: ExitStack, cutting: Callable[[], Cutting | None] = lambda: None) -> None:
         """See `Network`."""
@@ -172,7 +172,7 @@ class Wan:
         return found[0]
 
 
-def _layout_of(tokens: int) -> Layout:
+def layout_of_tokens(tokens: int) -> Layout:
     """What the tokens of ``encoder_hidden_states_image`` are, of one video.
 
     Raises:

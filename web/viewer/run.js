@@ -7,7 +7,7 @@ import { Maps } from "./maths.js";
 const NO_WORD = "Maps of words are kept as their mean over layers and heads. Choose all layers, the mean of heads, or all of the time.";
 
 /** Whether a side is a part of the text, of this run or of the other one. */
-const ofText = (side) => side.startsWith("word: ");
+const ofText = (side) => side?.startsWith("word: ") ?? false;
 
 export class Run {
   /** @param data the viewer's data object (see viewer.js), or that of its second run (see difference.js) */
